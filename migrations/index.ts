@@ -1,0 +1,11 @@
+// Named one by one, not read from the folder: so they are part of the compiled executable. A test compares.
+
+import type { Migration } from "../src/platform/migrations.ts";
+import users from "./0001_users.sql" with { type: "text" };
+import articles from "./0002_articles.sql" with { type: "text" };
+
+/** The whole history of the schema, oldest first. */
+export const migrations: readonly Migration[] = [
+  { version: "0001", file: "0001_users.sql", sql: users },
+  { version: "0002", file: "0002_articles.sql", sql: articles },
+];

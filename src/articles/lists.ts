@@ -1,0 +1,143 @@
+import { type Database, read, type Statement } from "../platform/database.ts";
+import type { Seen } from "../profiles/queries.ts";
+import { userGone } from "../users/queries.ts";
+import { sameKey } from "../users/rules.ts";
+import { ARTICLE, type ArticleColumns, articleJson } from "./queries.ts";
+import type { ListFilters, Page } from "./schema.ts";
+
+/** A row of a page, and on each the number of all matches. A page without articles is one row without an article. */
+type ListRow = { [Column in keyof ArticleColumns]: ArticleColumns[Column] | null } & {
+  articles_count: string;
+  viewer_gone: boolean;
+};
+
+/** Articles by tag, author and reader who favourited them, newest first, with the number of all matches. */
+export async function listArticles(db: Database, viewerId: string | null, filters: ListFilters): Promise<Seen> {
+  const { tag, author, favorited, limit, offset } = filters;
+  const which = `${tag === undefined ? "" : "t"}${author === undefined ? "" : "a"}${favorited === undefined ? "" : "f"}`;
+  const parameters: (string | number | null)[] = [viewerId, limit, offset];
+  if (tag !== undefined) parameters.push(tag);
+  if (author !== undefined) parameters.push(sameKey(author));
+  if (favorited !== undefined) parameters.push(sameKey(favorited));
+  const rows = await db.rows(LISTS[which as keyof typeof LISTS], parameters);
+  return { json: listJson(rows), viewerGone: rows[0]?.viewer_gone ?? false };
+}
+
+/** Articles of the authors whom the viewer follows, newest first, with the number of all. Throws 401. */
+export async function listFeed(db: Database, viewerId: string, { limit, offset }: Page): Promise<string> {
+  const rows = await db.rows(FEED, [viewerId, limit, offset]);
+  if (rows[0]?.viewer_gone) throw userGone();
+  return listJson(rows);
+}
+
+function listJson(rows: ListRow[]): string {
+  let articles = "";
+  for (const row of rows) {
+    if (row.article === null) continue;
+    articles += `${articles === "" ? "" : ","}${articleJson(row as ArticleColumns)}`;
+  }
+  return `{"articles":[${articles}],"articlesCount":${rows[0]?.articles_count ?? 0}}`;
+}
+
+/**
+ * A list as a statement. First the keys of the page, from an index that has them sorted; then the articles of those
+ * keys alone. Parameters: `$1` viewer, `$2` limit, `$3` offset, and from `$4` on what `scope` and `page` ask for.
+ * @param scope a query of one row: `count`, how many match, and what `page` needs to find them
+ * @param page a query of the keys (created_at, id) of all matches in any order; may refer to `scope`
+ */
+function list(name: string, scope: string, page: string): Statement<ListRow> {
+  return read(
+    `articles_${name}`,
+    `with scope as materialized (${scope}),
+          page as materialized (
+            ${page}
+            order by created_at desc, id desc
+            -- A page past the end is empty: known from the count, without walking there.
+            limit case when $3::bigint < (select count from scope) then $2::bigint else 0 end
+            offset $3::bigint)
+     select s.count as articles_count, s.viewer_gone, a.article, a.favorites_count, a.favorited, a.author, a.following
+       from (select coalesce((select count from scope), 0) as count,
+                    $1::bigint is not null and not exists (select from users where id = $1::bigint) as viewer_gone) s
+       left join lateral (
+         select ${ARTICLE}, a.created_at, a.id
+           from page p join articles a on a.id = p.id join users u on u.id = a.author_id) a on true
+      order by a.created_at desc, a.id desc`,
+  );
+}
+
+const USER_BY_KEY = (parameter: string): string => `(select id from users where username_key = ${parameter})`;
+
+/** By the filters that are set: t(ag), a(uthor), f(avorited). */
+const LISTS = {
+  "": list(
+    "all",
+    "select sum(articles_count)::bigint as count from article_totals",
+    "select created_at, id from articles",
+  ),
+  t: list(
+    "by_tag",
+    "select articles_count as count from tags where name = $4",
+    "select created_at, article_id as id from article_tags where tag = $4",
+  ),
+  a: list(
+    "by_author",
+    `select user_id, articles_count as count from author_counts where user_id = ${USER_BY_KEY("$4")}`,
+    "select created_at, id from articles where author_id = (select user_id from scope)",
+  ),
+  f: list(
+    "by_favorited",
+    `select user_id, favorites_count as count from reader_counts where user_id = ${USER_BY_KEY("$4")}`,
+    `select article_created_at as created_at, article_id as id from favorites
+      where user_id = (select user_id from scope)`,
+  ),
+  // Two filters: no count is kept for each pair. The matches are counted, within an index, among the articles or the
+  // favourites of one person.
+  ta: list(
+    "by_tag_author",
+    `select author_id, count(*) as count from article_tags
+      where author_id = ${USER_BY_KEY("$5")} and tag = $4 group by author_id`,
+    "select created_at, article_id as id from article_tags where author_id = (select author_id from scope) and tag = $4",
+  ),
+  tf: list(
+    "by_tag_favorited",
+    `select user_id, count(*) as count from favorites f
+      where user_id = ${USER_BY_KEY("$5")} and ${tagged("f", "$4")} group by user_id`,
+    `select article_created_at as created_at, article_id as id from favorites f
+      where user_id = (select user_id from scope) and ${tagged("f", "$4")}`,
+  ),
+  af: list(
+    "by_author_favorited",
+    `select user_id, author_id, count(*) as count from favorites
+      where user_id = ${USER_BY_KEY("$5")} and author_id = ${USER_BY_KEY("$4")} group by user_id, author_id`,
+    `select article_created_at as created_at, article_id as id from favorites
+      where user_id = (select user_id from scope) and author_id = (select author_id from scope)`,
+  ),
+  taf: list(
+    "by_tag_author_favorited",
+    `select user_id, author_id, count(*) as count from favorites f
+      where user_id = ${USER_BY_KEY("$6")} and author_id = ${USER_BY_KEY("$5")} and ${tagged("f", "$4")}
+      group by user_id, author_id`,
+    `select article_created_at as created_at, article_id as id from favorites f
+      where user_id = (select user_id from scope) and author_id = (select author_id from scope)
+        and ${tagged("f", "$4")}`,
+  ),
+};
+
+/** Whether the article of a favourite has a tag: one probe of an index. */
+function tagged(favorite: string, tag: string): string {
+  return `exists (select from article_tags t
+    where t.tag = ${tag} and t.created_at = ${favorite}.article_created_at and t.article_id = ${favorite}.article_id)`;
+}
+
+// One probe for each author's count, and the newest of each author from the index that has them sorted: the cost grows
+// with the number of authors followed and the depth of the page, not with the number of articles.
+const FEED = list(
+  "feed",
+  `select coalesce(sum(c.articles_count), 0)::bigint as count
+     from follows f join author_counts c on c.user_id = f.followee_id where f.follower_id = $1::bigint`,
+  `select newest.created_at, newest.id
+     from follows f cross join lateral (
+       select created_at, id from articles where author_id = f.followee_id
+        order by created_at desc, id desc limit $2::bigint + $3::bigint) newest
+    where f.follower_id = $1::bigint`,
+);

@@ -1,0 +1,223 @@
+import { type Database, read, textArray, violatedConstraint, write } from "../platform/database.ts";
+import { forbidden, notFound } from "../platform/errors.ts";
+import { AUTHOR, type AuthorColumns, authorJson, type Seen, VIEWER_GONE } from "../profiles/queries.ts";
+import { userGone } from "../users/queries.ts";
+import { slugBase, slugPattern, slugWithSuffix } from "./rules.ts";
+import type { ArticleUpdate, NewArticle } from "./schema.ts";
+
+/**
+ * An article as columns, in every statement that returns one: from `articles a join users u on u.id = a.author_id`, seen
+ * by the viewer `$1` (null for nobody). `article` holds the members of the JSON object that no viewer changes.
+ */
+export const ARTICLE = `a.json_members as article, a.favorites_count, ${favorited("a")} as favorited, ${AUTHOR}`;
+
+export type ArticleColumns = AuthorColumns & { article: string; favorites_count: number; favorited: boolean };
+
+/** Whether the viewer `$1` has favourited the article: one probe of an index, none for nobody. */
+function favorited(article: string): string {
+  return `($1::bigint is not null and exists (
+    select from favorites
+     where user_id = $1::bigint and article_created_at = ${article}.created_at and article_id = ${article}.id))`;
+}
+
+/** The article as JSON text, without its body: an entry of a list. */
+export function articleJson(columns: ArticleColumns): string {
+  return `{${columns.article},"favorited":${columns.favorited},"favoritesCount":${columns.favorites_count},"author":${authorJson(columns)}}`;
+}
+
+function articleWithBodyJson(columns: ArticleColumns & { body: string }): string {
+  return `{"body":${JSON.stringify(columns.body)},${articleJson(columns).slice(1)}`;
+}
+
+/** One article, seen by a viewer. Throws 404. */
+export async function findArticle(db: Database, viewerId: string | null, slug: string): Promise<Seen> {
+  const article = await db.row(ARTICLE_BY_SLUG, [viewerId, slug]);
+  if (article === undefined) throw notFound("article");
+  return { json: articleWithBodyJson(article), viewerGone: article.viewer_gone };
+}
+
+const ARTICLE_BY_SLUG = read<ArticleColumns & { body: string; viewer_gone: boolean }>(
+  "article_by_slug",
+  `select a.body, ${ARTICLE}, ${VIEWER_GONE}
+     from articles a join users u on u.id = a.author_id
+    where a.slug = $2`,
+);
+
+/** Publishes. Its path is the title's, or that with a suffix where another article has it. Throws 401. */
+export async function insertArticle(
+  db: Database,
+  authorId: string,
+  { title, description, body, tagList }: NewArticle,
+): Promise<string> {
+  const base = slugBase(title);
+  const parameters = [authorId, base, slugWithSuffix(base), title, description, body, textArray(tagList)];
+  const article = await db.row(INSERT_ARTICLE, parameters);
+  if (article === undefined) throw userGone();
+  return articleWithBodyJson({ ...article, favorited: false, following: false });
+}
+
+// The second insert only runs where the first ran into another article of the same path, also one that was published
+// in the same moment: the first waits for it.
+const INSERT_ARTICLE = write<Omit<ArticleColumns, "favorited" | "following"> & { body: string }>(
+  "article_insert",
+  `with viewer as (select id, json_members from users where id = $1::bigint),
+        plain as (
+          insert into articles (author_id, slug, title, description, body, tag_list)
+          select id, $2, $4, $5, $6, $7::text[] from viewer where $2 <> 'feed'
+          on conflict (slug) do nothing
+          returning json_members, body, favorites_count),
+        suffixed as (
+          insert into articles (author_id, slug, title, description, body, tag_list)
+          select id, $3, $4, $5, $6, $7::text[] from viewer where not exists (select from plain)
+          returning json_members, body, favorites_count)
+   select a.json_members as article, a.body, a.favorites_count, v.json_members as author
+     from (select * from plain union all select * from suffixed) a cross join viewer v`,
+);
+
+/** Changes what is not undefined. The path follows a changed title. Throws 401, 403, 404. */
+export async function updateArticle(
+  db: Database,
+  viewerId: string,
+  slug: string,
+  { title, description, body, tagList }: ArticleUpdate,
+): Promise<string> {
+  const base = title === undefined ? null : slugBase(title);
+  for (let attempt = 1; ; attempt++) {
+    const suffixed = base === null ? null : slugWithSuffix(base);
+    try {
+      const outcome = await db.row(UPDATE_ARTICLE, [
+        viewerId,
+        slug,
+        title ?? null,
+        description ?? null,
+        body ?? null,
+        tagList === undefined ? null : textArray(tagList),
+        // Lost a race for the plain path: not again.
+        attempt === 1 ? base : suffixed,
+        suffixed,
+        base === null ? null : slugPattern(base),
+      ]);
+      return articleWithBodyJson({ ...ownedArticle(outcome), following: false });
+    } catch (error) {
+      if (violatedConstraint(error) !== "articles_slug_key" || attempt === 3) throw error;
+    }
+  }
+}
+
+/** What a statement on the viewer's own article found: null columns where there was nothing. */
+type Ownership = { viewer: string | null; existed: string | null; owned: boolean | null };
+type OwnedArticle = Omit<ArticleColumns, "following"> & { body: string };
+
+// A title, a description, a body or a tag list cannot be null, so null is free to say "as it is".
+const UPDATE_ARTICLE = write<Ownership & { [Column in keyof OwnedArticle]: OwnedArticle[Column] | null }>(
+  "article_update",
+  `with viewer as (select id, json_members from users where id = $1::bigint),
+        target as (select id, author_id from articles where slug = $2),
+        a as (
+          update articles a
+             set title       = coalesce($3, a.title),
+                 description = coalesce($4, a.description),
+                 body        = coalesce($5, a.body),
+                 tag_list    = coalesce($6::text[], a.tag_list),
+                 slug        = case
+                   when $3 is null or $3 = a.title or a.slug ~ $9 then a.slug
+                   when $7 = 'feed' or exists (select from articles where slug = $7) then $8
+                   else $7 end,
+                 updated_at  = case
+                   when num_nonnulls($3, $4, $5, $6) = 0 then a.updated_at
+                   -- Moves with every edit, also with two in a millisecond.
+                   else greatest(now(), a.updated_at + interval '1 millisecond') end
+            from target t, viewer v
+           where a.id = t.id and a.author_id = v.id
+          returning a.*)
+   select v.id as viewer, t.id as existed, t.author_id = v.id as owned, v.json_members as author,
+          a.json_members as article, a.body, a.favorites_count, ${favorited("a")} as favorited
+     from (select) as one left join viewer v on true left join target t on true left join a on true`,
+);
+
+function ownedArticle(
+  outcome: (Ownership & { [Column in keyof OwnedArticle]: OwnedArticle[Column] | null }) | undefined,
+): OwnedArticle {
+  requireOwned(outcome, outcome?.article != null, "article");
+  return outcome as OwnedArticle;
+}
+
+/** Throws 401, 404 or 403, in this order; 404 too where the thing went while we waited for it. */
+export function requireOwned(outcome: Ownership | undefined, done: boolean, resource: string): void {
+  if (outcome?.viewer == null) throw userGone();
+  if (outcome.existed === null) throw notFound(resource);
+  if (!outcome.owned) throw forbidden(resource);
+  if (!done) throw notFound(resource);
+}
+
+/** Deletes, with its comments and favourites. Throws 401, 403, 404. */
+export async function deleteArticle(db: Database, viewerId: string, slug: string): Promise<void> {
+  const outcome = await db.row(DELETE_ARTICLE, [viewerId, slug]);
+  requireOwned(outcome, outcome?.deleted != null, "article");
+}
+
+const DELETE_ARTICLE = write<Ownership & { deleted: string | null }>(
+  "article_delete",
+  `with viewer as (select id from users where id = $1::bigint),
+        target as (select id, author_id from articles where slug = $2),
+        deleted as (
+          delete from articles a using target t, viewer v where a.id = t.id and a.author_id = v.id returning a.id)
+   select v.id as viewer, t.id as existed, t.author_id = v.id as owned, d.id as deleted
+     from (select) as one left join viewer v on true left join target t on true left join deleted d on true`,
+);
+
+/** Favourites for the viewer. Idempotent. Throws 401, 404. Returns the article as JSON text. */
+export const favorite = (db: Database, viewerId: string, slug: string): Promise<string> =>
+  changeFavorite(db, viewerId, slug, true);
+
+/** Takes it back. Idempotent. Throws 401, 404. Returns the article as JSON text. */
+export const unfavorite = (db: Database, viewerId: string, slug: string): Promise<string> =>
+  changeFavorite(db, viewerId, slug, false);
+
+async function changeFavorite(db: Database, viewerId: string, slug: string, favorited: boolean): Promise<string> {
+  try {
+    const outcome = await db.row(favorited ? FAVORITE : UNFAVORITE, [viewerId, slug]);
+    if (outcome?.viewer == null) throw userGone();
+    if (outcome.article === null) throw notFound("article");
+    return articleWithBodyJson({ ...(outcome as FavoriteColumns), favorited });
+  } catch (error) {
+    // Either was deleted between the statement's look and its insert.
+    if (violatedConstraint(error) === "favorites_user_id_fkey") throw userGone();
+    if (violatedConstraint(error) === "favorites_article_fkey") throw notFound("article");
+    throw error;
+  }
+}
+
+type FavoriteColumns = Omit<ArticleColumns, "favorited"> & { body: string };
+type FavoriteOutcome = { viewer: string | null } & {
+  [Column in keyof FavoriteColumns]: FavoriteColumns[Column] | null;
+};
+
+// The outer select sees the count from before the change, so what the statement itself changed is added.
+const favoriteOutcome = (count: string): string =>
+  `select v.id as viewer, a.json_members as article, a.body, ${count} as favorites_count, ${AUTHOR}
+     from (select) as one left join viewer v on true
+     left join a on true left join users u on u.id = a.author_id`;
+
+const FAVORITE = write<FavoriteOutcome>(
+  "favorite",
+  `with viewer as (select id from users where id = $1::bigint),
+        a as (select * from articles where slug = $2),
+        added as (
+          insert into favorites (user_id, article_id, article_created_at, author_id)
+          select v.id, a.id, a.created_at, a.author_id from viewer v, a
+          on conflict do nothing
+          returning article_id)
+   ${favoriteOutcome("a.favorites_count + (select count(*) from added)::integer")}`,
+);
+
+const UNFAVORITE = write<FavoriteOutcome>(
+  "unfavorite",
+  `with viewer as (select id from users where id = $1::bigint),
+        a as (select * from articles where slug = $2),
+        removed as (
+          delete from favorites f using viewer v, a
+           where f.user_id = v.id and f.article_created_at = a.created_at and f.article_id = a.id
+          returning f.article_id)
+   ${favoriteOutcome("a.favorites_count - (select count(*) from removed)::integer")}`,
+);

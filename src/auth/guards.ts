@@ -1,0 +1,65 @@
+import type { MiddlewareHandler } from "hono";
+import { unauthorized } from "../platform/errors.ts";
+import { TokenFault, type Tokens } from "./tokens.ts";
+
+/** A route behind `requireUser` knows who asks. */
+export type WithUser = { Variables: { userId: string; token: string } };
+/** A route behind `optionalUser` may know who asks; null stands for nobody. */
+export type WithViewer = { Variables: { viewerId: string | null; tokenFault?: string } };
+
+export type Guards = {
+  requireUser: MiddlewareHandler<WithUser>;
+  optionalUser: MiddlewareHandler<WithViewer>;
+};
+
+export function createGuards(tokens: Tokens): Guards {
+  return {
+    async requireUser(c, next) {
+      const token = tokenOf(c.req.header("Authorization"));
+      if (token === undefined) throw unauthorized("is missing");
+      try {
+        c.set("userId", tokens.verify(token).sub);
+      } catch (error) {
+        if (error instanceof TokenFault) throw unauthorized(error.message);
+        throw error;
+      }
+      c.set("token", token);
+      await next();
+    },
+
+    async optionalUser(c, next) {
+      const token = tokenOf(c.req.header("Authorization"));
+      c.set("viewerId", null);
+      if (token !== undefined) {
+        try {
+          c.set("viewerId", tokens.verify(token).sub);
+        } catch (error) {
+          if (!(error instanceof TokenFault)) throw error;
+          markBadToken(c, error.message);
+        }
+      }
+      await next();
+    },
+  };
+}
+
+/**
+ * Notes, where nobody needs to be signed in, that a token was sent and counted as none. Not a 401: the official front
+ * end signs people out on any.
+ */
+export function markBadToken(
+  c: { set(key: "tokenFault", fault: string): void; header(name: string, value: string): void },
+  fault: string = USER_GONE,
+): void {
+  c.set("tokenFault", fault);
+  c.header("WWW-Authenticate", 'Bearer error="invalid_token"');
+}
+
+/** What is wrong with a good token whose user does not exist any more. */
+export const USER_GONE = "belongs to a user who is gone";
+
+/** The token of `Token x` or `Bearer x`; undefined where none was sent; empty where the header is something else. */
+function tokenOf(authorization: string | undefined): string | undefined {
+  if (!authorization) return undefined;
+  return /^(?:token|bearer) +([^ ]+) *$/i.exec(authorization)?.[1] ?? "";
+}

@@ -1,0 +1,91 @@
+import { requireOwned } from "../articles/queries.ts";
+import { type Database, read, violatedConstraint, write } from "../platform/database.ts";
+import { notFound } from "../platform/errors.ts";
+import { AUTHOR, type AuthorColumns, authorJson, type Seen, VIEWER_GONE } from "../profiles/queries.ts";
+import { userGone } from "../users/queries.ts";
+
+/** A comment as columns, in every statement that returns one: from `c` and its author `u`, seen by the viewer `$1`. */
+const COMMENT = `c.id, c.body, json_timestamp(c.created_at) as created_at, json_timestamp(c.updated_at) as updated_at,
+  ${AUTHOR}`;
+
+type CommentColumns = AuthorColumns & { id: string; body: string; created_at: string; updated_at: string };
+type Maybe<Columns> = { [Column in keyof Columns]: Columns[Column] | null };
+
+function commentJson(c: CommentColumns): string {
+  return `{"id":${c.id},"createdAt":"${c.created_at}","updatedAt":"${c.updated_at}","body":${JSON.stringify(c.body)},"author":${authorJson(c)}}`;
+}
+
+/** An article's comments, newest first, seen by a viewer. Throws 404. */
+export async function listComments(db: Database, viewerId: string | null, slug: string): Promise<Seen> {
+  const rows = await db.rows(COMMENTS, [viewerId, slug]);
+  if (rows[0] === undefined) throw notFound("article");
+  const comments = rows[0].id === null ? [] : (rows as CommentColumns[]);
+  return { json: `[${comments.map(commentJson).join(",")}]`, viewerGone: rows[0].viewer_gone };
+}
+
+// No row: no article. One row without an id: no comments.
+const COMMENTS = read<Maybe<CommentColumns> & { viewer_gone: boolean }>(
+  "comments",
+  `select c.*, ${VIEWER_GONE}
+     from articles a
+     left join lateral (
+       select ${COMMENT} from comments c join users u on u.id = c.author_id
+        where c.article_id = a.id order by c.created_at desc, c.id desc) c on true
+    where a.slug = $2`,
+);
+
+/** Adds a comment of the viewer. Throws 401, 404. Returns it as JSON text. */
+export async function insertComment(db: Database, viewerId: string, slug: string, body: string): Promise<string> {
+  try {
+    const outcome = await db.row(INSERT_COMMENT, [viewerId, slug, body]);
+    if (outcome?.viewer == null) throw userGone();
+    if (outcome.id === null) throw notFound("article");
+    return commentJson(outcome as CommentColumns);
+  } catch (error) {
+    // Either was deleted between the statement's look and its insert.
+    if (violatedConstraint(error) === "comments_author_id_fkey") throw userGone();
+    if (violatedConstraint(error) === "comments_article_id_fkey") throw notFound("article");
+    throw error;
+  }
+}
+
+const INSERT_COMMENT = write<Maybe<CommentColumns> & { viewer: string | null }>(
+  "comment_insert",
+  `with viewer as (select * from users where id = $1::bigint),
+        c as (
+          insert into comments (article_id, author_id, body)
+          select a.id, v.id, $3 from articles a, viewer v where a.slug = $2
+          returning *)
+   select u.id as viewer, ${COMMENT}
+     from (select) as one left join viewer u on true left join c on true`,
+);
+
+/**
+ * Deletes a comment of the viewer on an article. Throws 401, 403, 404.
+ * @param commentId a whole number as text; anything else is no comment's
+ */
+export async function deleteComment(db: Database, viewerId: string, slug: string, commentId: string): Promise<void> {
+  const id = /^[0-9]{1,18}$/.test(commentId) ? commentId : "0";
+  const outcome = await db.row(DELETE_COMMENT, [viewerId, slug, id]);
+  if (outcome?.viewer != null && outcome.article === null) throw notFound("article");
+  requireOwned(outcome, outcome?.deleted != null, "comment");
+}
+
+const DELETE_COMMENT = write<{
+  viewer: string | null;
+  article: string | null;
+  existed: string | null;
+  owned: boolean | null;
+  deleted: string | null;
+}>(
+  "comment_delete",
+  `with viewer as (select id from users where id = $1::bigint),
+        article as (select id from articles where slug = $2),
+        target as (
+          select c.id, c.author_id from comments c, article a where c.id = $3::bigint and c.article_id = a.id),
+        deleted as (
+          delete from comments c using target t, viewer v where c.id = t.id and c.author_id = v.id returning c.id)
+   select v.id as viewer, a.id as article, t.id as existed, t.author_id = v.id as owned, d.id as deleted
+     from (select) as one left join viewer v on true left join article a on true
+     left join target t on true left join deleted d on true`,
+);

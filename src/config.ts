@@ -1,0 +1,279 @@
+import { readFileSync } from "node:fs";
+import { isAbsolute, resolve } from "node:path";
+import type { DatabaseAddress } from "./platform/database-address.ts";
+import { StartupError } from "./platform/startup-error.ts";
+
+/** A secret that no log, JSON or error message can print by accident. */
+export class Secret {
+  readonly #value: string;
+  constructor(value: string) {
+    this.#value = value;
+  }
+  reveal(): string {
+    return this.#value;
+  }
+  toString(): string {
+    return "[secret]";
+  }
+  toJSON(): string {
+    return "[secret]";
+  }
+  [Symbol.for("nodejs.util.inspect.custom")](): string {
+    return "[secret]";
+  }
+}
+
+/** How a setting is written: its name in the environment, its flag, its default and what it does. */
+type Setting<Value> = {
+  readonly name: string;
+  /** Without the leading `--`. Secrets have none: other users of a machine see the command lines of its processes. */
+  readonly flag?: string;
+  /** As it would be written; undefined where the setting may be absent. */
+  readonly fallback?: string;
+  readonly what: string;
+  /** Throws an `Error` whose message is the rest of a sentence that begins with the name. */
+  readonly parse: (written: string) => Value;
+};
+
+const setting = <Value>(options: Setting<Value> & { fallback: string }) => options;
+const optional = <Value>(options: Setting<Value>) => options;
+
+/** Every setting. The table in the README is this one (test/config.test.ts compares them). */
+export const SETTINGS = {
+  host: setting({
+    name: "HOST",
+    flag: "host",
+    fallback: "0.0.0.0",
+    what: "Address to listen on.",
+    parse: nonEmpty,
+  }),
+  port: setting({
+    name: "PORT",
+    flag: "port",
+    fallback: "3000",
+    what: "Port to listen on; 0 takes any free one.",
+    parse: wholeNumber(0, 65_535),
+  }),
+  dataDir: setting({
+    name: "DATA_DIR",
+    flag: "data-dir",
+    fallback: "./data",
+    what: "Folder of the embedded PostgreSQL and its secrets. Not used with `DATABASE_URL`.",
+    parse: (written) => resolve(nonEmpty(written)),
+  }),
+  databaseUrl: optional({
+    name: "DATABASE_URL",
+    what: "`postgres://user:password@host:port/database?sslmode=verify-full&sslrootcert=ca.pem` of a PostgreSQL from 15 on, instead of the embedded one.",
+    parse: databaseAddress,
+  }),
+  databasePoolMax: setting({
+    name: "DATABASE_POOL_MAX",
+    flag: "database-pool-max",
+    fallback: "8",
+    what: "Connections for reads, and as many again for writes.",
+    parse: wholeNumber(1, 1_000),
+  }),
+  databaseConnectTimeoutMs: setting({
+    name: "DATABASE_CONNECT_TIMEOUT",
+    flag: "database-connect-timeout",
+    fallback: "3s",
+    what: "How long connecting to the database may take.",
+    parse: duration(100, 60_000),
+  }),
+  databaseQueueTimeoutMs: setting({
+    name: "DATABASE_QUEUE_TIMEOUT",
+    flag: "database-queue-timeout",
+    fallback: "3s",
+    what: "How long a statement may wait for a connection.",
+    parse: duration(100, 60_000),
+  }),
+  databaseStatementTimeoutMs: setting({
+    name: "DATABASE_STATEMENT_TIMEOUT",
+    flag: "database-statement-timeout",
+    fallback: "5s",
+    what: "How long a statement may run.",
+    parse: duration(100, 600_000),
+  }),
+  jwtSecret: optional({
+    name: "JWT_SECRET",
+    what: "Signs the access tokens; at least 32 bytes. Without it, one is made and kept in `DATA_DIR`; with `DATABASE_URL` and `NODE_ENV=production` it is required.",
+    parse: (written) => {
+      if (Buffer.byteLength(written) < 32) throw new Error("must have at least 32 bytes");
+      return new Secret(written);
+    },
+  }),
+  accessTokenTtlS: setting({
+    name: "ACCESS_TOKEN_TTL",
+    flag: "access-token-ttl",
+    fallback: "24h",
+    what: "Lifetime of an access token.",
+    parse: (written) => Math.ceil(duration(1_000, 365 * DAY_MS)(written) / 1000),
+  }),
+  corsOrigins: setting({
+    name: "CORS_ORIGINS",
+    flag: "cors-origins",
+    fallback: "*",
+    what: "Origins whose pages may call the API, separated by commas; `*` stands for any.",
+    parse: origins,
+  }),
+  shutdownTimeoutMs: setting({
+    name: "SHUTDOWN_TIMEOUT",
+    flag: "shutdown-timeout",
+    fallback: "10s",
+    what: "How long requests under way may take to finish when the server is told to stop.",
+    parse: duration(0, 600_000),
+  }),
+  logLevel: setting({
+    name: "LOG_LEVEL",
+    flag: "log-level",
+    fallback: "info",
+    what: "Least level that is logged: `debug`, `info`, `warn`, `error` or `silent`.",
+    parse: oneOf("debug", "info", "warn", "error", "silent"),
+  }),
+  nodeEnv: setting({
+    name: "NODE_ENV",
+    fallback: "development",
+    what: "`production` refuses what is only good for development.",
+    parse: nonEmpty,
+  }),
+} as const;
+
+type Values = {
+  [Key in keyof typeof SETTINGS]: (typeof SETTINGS)[Key] extends Setting<infer Value>
+    ? (typeof SETTINGS)[Key] extends { fallback: string }
+      ? Value
+      : Value | undefined
+    : never;
+};
+
+export type Config = Values & {
+  readonly production: boolean;
+};
+
+/**
+ * The configuration, whole and checked. The only reader of the environment.
+ * @param flags values of command line flags by name, without `--`; they win over the environment
+ * @throws StartupError that lists every fault
+ */
+export function loadConfig(env: Record<string, string | undefined>, flags: Record<string, string> = {}): Config {
+  const faults: string[] = [];
+  const values: Record<string, unknown> = {};
+  for (const [key, { name, flag, fallback, parse }] of Object.entries(SETTINGS) as [string, Setting<unknown>][]) {
+    const byFlag = flag === undefined ? undefined : flags[flag];
+    // An empty variable is an unset one: that is how shells and compose files leave one out.
+    const written = byFlag ?? (env[name] || fallback);
+    if (written === undefined) continue;
+    try {
+      values[key] = parse(written);
+    } catch (error) {
+      faults.push(`${byFlag === undefined ? name : `--${flag}`} ${error instanceof Error ? error.message : error}`);
+    }
+  }
+  const production = values.nodeEnv === "production";
+  if (production && env[SETTINGS.databaseUrl.name] && !env[SETTINGS.jwtSecret.name]) {
+    faults.push("JWT_SECRET must be set in production (make one: openssl rand -base64 48)");
+  }
+  if (faults.length > 0)
+    throw new StartupError(`The configuration is wrong:\n${faults.map((f) => `  ${f}`).join("\n")}`);
+  return { ...(values as Values), production };
+}
+
+const DAY_MS = 24 * 3600 * 1000;
+
+function nonEmpty(written: string): string {
+  if (written.trim() === "") throw new Error("must not be empty");
+  return written;
+}
+
+function wholeNumber(min: number, max: number) {
+  return (written: string): number => {
+    const value = Number(written);
+    if (!/^[0-9]+$/.test(written) || value < min || value > max) {
+      throw new Error(`must be a whole number from ${min} to ${max}, not ${JSON.stringify(written)}`);
+    }
+    return value;
+  };
+}
+
+const UNIT_MS: Record<string, number> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000, d: DAY_MS };
+
+/** Milliseconds, written as a number with a unit: 500ms, 5s, 15m, 24h, 30d. */
+function duration(minMs: number, maxMs: number) {
+  return (written: string): number => {
+    const [, amount, unit] = /^([0-9]+(?:\.[0-9]+)?) *(ms|s|m|h|d)$/.exec(written.trim()) ?? [];
+    const ms = Number(amount) * (UNIT_MS[unit ?? ""] ?? Number.NaN);
+    if (!(ms >= minMs && ms <= maxMs)) {
+      throw new Error(
+        `must be a time from ${minMs}ms to ${maxMs / 1000}s, such as 500ms, 5s, 15m, 24h or 30d, not ${JSON.stringify(written)}`,
+      );
+    }
+    return ms;
+  };
+}
+
+function oneOf<const Choice extends string>(...choices: Choice[]) {
+  return (written: string): Choice => {
+    const choice = choices.find((candidate) => candidate === written);
+    if (choice === undefined) throw new Error(`must be one of ${choices.join(", ")}, not ${JSON.stringify(written)}`);
+    return choice;
+  };
+}
+
+function origins(written: string): "*" | string[] {
+  if (written.trim() === "*") return "*";
+  return written.split(",").map((part) => {
+    const origin = part.trim();
+    if (!URL.canParse(origin) || new URL(origin).origin !== origin.toLowerCase()) {
+      throw new Error(`must be * or origins such as https://example.com, not ${JSON.stringify(origin)}`);
+    }
+    return new URL(origin).origin;
+  });
+}
+
+const TLS_MODES = ["disable", "allow", "prefer", "require", "verify-ca", "verify-full"] as const;
+
+/** The parts of a `postgres://` URL. Its text never goes into a message: it holds a password. */
+function databaseAddress(written: string): DatabaseAddress {
+  if (!URL.canParse(written)) throw new Error("must be a URL such as postgres://user:password@host:5432/database");
+  const url = new URL(written);
+  if (url.protocol !== "postgres:" && url.protocol !== "postgresql:") {
+    throw new Error("must begin with postgres:// or postgresql://");
+  }
+  const known = ["sslmode", "sslrootcert", "host"];
+  const unknown = [...url.searchParams.keys()].filter((key) => !known.includes(key));
+  if (unknown.length > 0) throw new Error(`has parameters other than ${known.join(", ")}: ${unknown.join(", ")}`);
+  const tls = oneOfTls(url.searchParams.get("sslmode") ?? "prefer");
+  const caFile = url.searchParams.get("sslrootcert");
+  if (caFile !== null) readable(caFile);
+  // libpq's way to name a Unix socket: ?host=/var/run/postgresql
+  const socketDir = url.searchParams.get("host");
+  if (socketDir !== null && !isAbsolute(socketDir))
+    throw new Error("has a host parameter that is not a socket's folder");
+  const port = Number(url.port || 5432);
+  const database = decodeURIComponent(url.pathname.slice(1));
+  if (database === "") throw new Error("must name a database: postgres://user:password@host:5432/database");
+  return {
+    hostname: url.hostname.replace(/^\[|\]$/g, "") || "localhost",
+    port,
+    ...(socketDir === null ? {} : { socketPath: `${socketDir}/.s.PGSQL.${port}` }),
+    username: decodeURIComponent(url.username) || "postgres",
+    password: decodeURIComponent(url.password),
+    database,
+    tls,
+    ...(caFile === null ? {} : { tlsCaFile: caFile }),
+  };
+}
+
+function oneOfTls(written: string): DatabaseAddress["tls"] {
+  const mode = TLS_MODES.find((candidate) => candidate === written);
+  if (mode === undefined) throw new Error(`has an sslmode other than ${TLS_MODES.join(", ")}`);
+  return mode;
+}
+
+function readable(file: string): void {
+  try {
+    readFileSync(file);
+  } catch {
+    throw new Error(`has an sslrootcert that cannot be read: ${file}`);
+  }
+}

@@ -1,0 +1,16 @@
+import { Hono } from "hono";
+import type { Database } from "../platform/database.ts";
+import { ApiError } from "../platform/errors.ts";
+
+export function healthRoutes(db: Database) {
+  return new Hono().get("/health", async (c) => {
+    try {
+      await db.ping();
+    } catch (error) {
+      if (!(error instanceof ApiError)) throw error;
+      c.header("Retry-After", "1");
+      return c.json({ status: "error", message: "Server is running", database: "disconnected" }, 503);
+    }
+    return c.json({ status: "ok", message: "Server is running", database: "connected" });
+  });
+}

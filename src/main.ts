@@ -1,0 +1,101 @@
+#!/usr/bin/env bun
+import { parseArgs } from "node:util";
+import { migrations } from "../migrations/index.ts";
+import packageJson from "../package.json" with { type: "json" };
+import { type Config, loadConfig, SETTINGS } from "./config.ts";
+import { createLog } from "./platform/log.ts";
+import { migrate } from "./platform/migrations.ts";
+import { StartupError } from "./platform/startup-error.ts";
+import { reachDatabase, startServer } from "./server.ts";
+
+const COMMANDS: Record<string, { what: string; run(config: Config): Promise<void> }> = {
+  serve: { what: "Start the API (npm start)", run: serve },
+  migrate: { what: "Bring the database schema up to date, and exit", run: migrateOnly },
+};
+
+try {
+  await run(process.argv.slice(2));
+} catch (error) {
+  if (!(error instanceof StartupError)) throw error;
+  console.error(error.message);
+  process.exit(1);
+}
+
+async function run(args: string[]): Promise<void> {
+  const flags = Object.values(SETTINGS).flatMap((setting) => ("flag" in setting ? [setting.flag] : []));
+  const { values, positionals } = parse(args, flags);
+  if (values.help) return console.log(help());
+  if (values.version) return console.log(packageJson.version);
+  const [name = "serve", ...rest] = positionals;
+  const command = COMMANDS[name];
+  if (command === undefined || rest.length > 0) {
+    throw new StartupError(`There is no command "${positionals.join(" ")}". See: conduit --help`);
+  }
+  const given: Record<string, string> = {};
+  for (const [flag, value] of Object.entries(values)) if (typeof value === "string") given[flag] = value;
+  await command.run(loadConfig(process.env, given));
+}
+
+function parse(
+  args: string[],
+  flags: string[],
+): { values: Record<string, string | boolean | undefined>; positionals: string[] } {
+  try {
+    return parseArgs({
+      args,
+      allowPositionals: true,
+      options: {
+        help: { type: "boolean", short: "h" },
+        version: { type: "boolean", short: "v" },
+        ...Object.fromEntries(flags.map((flag) => [flag, { type: "string" as const }])),
+      },
+    });
+  } catch (error) {
+    throw new StartupError(`${(error as Error).message.split(". ")[0]}. See: conduit --help`);
+  }
+}
+
+async function serve(config: Config): Promise<void> {
+  const server = await startServer(config, console.log);
+  console.log(`Server is running on ${server.url}`);
+  for (const signal of ["SIGINT", "SIGTERM"] as const) {
+    let asked = false;
+    process.on(signal, async () => {
+      // Asked twice: now.
+      if (asked) process.exit(1);
+      asked = true;
+      console.log("Stopping …");
+      await server.stop();
+      process.exit(0);
+    });
+  }
+}
+
+async function migrateOnly(config: Config): Promise<void> {
+  const database = await reachDatabase(config, console.log, createLog(config.logLevel));
+  try {
+    const applied = await migrate(database.address, migrations, config.databaseConnectTimeoutMs);
+    for (const file of applied) console.log(`Applied migration ${file}`);
+    console.log("The schema is up to date.");
+  } finally {
+    await database.release();
+  }
+}
+
+function help(): string {
+  const commands = Object.entries(COMMANDS).map(([name, { what }]) => `  ${name.padEnd(10)} ${what}`);
+  const settings = Object.values(SETTINGS).map(
+    (setting) =>
+      `  ${("flag" in setting ? `--${setting.flag}` : "").padEnd(28)} ${setting.name.padEnd(28)} ${setting.what}${"fallback" in setting ? ` [${setting.fallback}]` : ""}`,
+  );
+  return `Usage: conduit [command] [flags]
+
+Commands:
+${commands.join("\n")}
+
+Settings, by flag or environment variable:
+${settings.join("\n")}
+
+  -h, --help     This text
+  -v, --version  The version`;
+}

@@ -1,0 +1,74 @@
+/**
+ * Every kind of failure that a client can meet, with its HTTP status. The set is closed: a new kind is added here,
+ * and shows in the documentation, the log and the metrics under this name.
+ */
+export const STATUS_OF = {
+  bad_request: 400,
+  unauthorized: 401,
+  forbidden: 403,
+  not_found: 404,
+  method_not_allowed: 405,
+  conflict: 409,
+  too_large: 413,
+  unsupported_media_type: 415,
+  invalid: 422,
+  internal: 500,
+  unavailable: 503,
+} as const;
+
+export type ErrorCode = keyof typeof STATUS_OF;
+
+/** What is wrong, by the name of the field, parameter or resource. */
+export type FieldErrors = Record<string, string[]>;
+
+/**
+ * A failure with its answer to the client, in the API's error format (RealWorld openapi.yml, GenericErrorModel).
+ * What only the log may know goes into `cause`.
+ */
+export class ApiError extends Error {
+  override name = "ApiError";
+
+  constructor(
+    readonly code: ErrorCode,
+    readonly errors: FieldErrors,
+    readonly headers: Record<string, string> = {},
+    options?: ErrorOptions,
+  ) {
+    super(`${code}: ${JSON.stringify(errors)}`, options);
+  }
+
+  get status(): (typeof STATUS_OF)[ErrorCode] {
+    return STATUS_OF[this.code];
+  }
+
+  body(): string {
+    return JSON.stringify({ errors: this.errors });
+  }
+}
+
+export const notFound = (resource: string): ApiError => new ApiError("not_found", { [resource]: ["not found"] });
+
+export const forbidden = (resource: string): ApiError => new ApiError("forbidden", { [resource]: ["forbidden"] });
+
+export const invalid = (errors: FieldErrors): ApiError => new ApiError("invalid", errors);
+
+export const taken = (...fields: string[]): ApiError =>
+  new ApiError("conflict", Object.fromEntries(fields.map((field) => [field, ["has already been taken"]])));
+
+/** @param fault what is wrong with the token, as the rest of a sentence: "is missing", "has expired" */
+export const unauthorized = (fault: string): ApiError =>
+  new ApiError(
+    "unauthorized",
+    { token: [fault] },
+    // RFC 6750, 3: without an error code where no token was sent.
+    { "WWW-Authenticate": fault === "is missing" ? "Bearer" : 'Bearer error="invalid_token"' },
+  );
+
+/** @param retryAfterS seconds after which the client may ask again */
+export const unavailable = (resource: string, retryAfterS: number, cause?: unknown): ApiError =>
+  new ApiError(
+    "unavailable",
+    { [resource]: ["is unavailable, try again later"] },
+    { "Retry-After": String(retryAfterS) },
+    { cause },
+  );

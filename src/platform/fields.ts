@@ -1,0 +1,69 @@
+import { z } from "zod";
+
+/**
+ * The building blocks of request shapes. Messages read as the rest of a sentence that begins with the field's name.
+ * A missing field and null are both "can't be blank": the contract's wording for what must be there.
+ */
+
+/** Number of characters as people count them: code points, not UTF-16 units. */
+export function characters(text: string): number {
+  let count = text.length;
+  for (let i = 0; i < text.length - 1; i++) {
+    if ((text.charCodeAt(i) & 0xfc00) === 0xd800 && (text.charCodeAt(i + 1) & 0xfc00) === 0xdc00) count--;
+  }
+  return count;
+}
+
+/** Whether PostgreSQL can store it: no U+0000, and UTF-8 has no form for half a surrogate pair. */
+export const isStorable = (text: string): boolean => !text.includes("\0") && text.isWellFormed();
+
+const NOT_STORABLE = "contains a character that is not allowed";
+
+/** Any text that can be stored, the empty one included, of at most `max` characters. */
+export function text(max: number) {
+  return z
+    .string({ error: (issue) => (issue.input == null ? "can't be blank" : "must be a string") })
+    .refine(isStorable, { error: NOT_STORABLE, abort: true })
+    .refine((value) => value.length <= max || characters(value) <= max, {
+      error: `is too long (maximum is ${max} characters)`,
+    });
+}
+
+/** Text of 1 to `max` characters, not white space alone. */
+export function requiredText(max: number) {
+  return text(max).refine((value) => value.trim() !== "", "can't be blank");
+}
+
+/** Text of at most `max` characters or null; the empty string means null. Absent stays undefined. */
+export function optionalText(max: number) {
+  return text(max)
+    .transform((value) => (value === "" ? null : value))
+    .nullable()
+    .optional();
+}
+
+/** A query parameter that filters by a name. Absent and empty both mean no filter. */
+export const filter = z
+  .string()
+  .refine(isStorable, NOT_STORABLE)
+  .transform((value) => value || undefined)
+  .optional();
+
+/** A query parameter that is a whole number from `min`; larger than `max` is cut to `max`. */
+export function wholeNumber(min: number, max: number, fallback: number) {
+  return z
+    .string()
+    .regex(/^[0-9]+$/, { error: `must be a whole number from ${min}`, abort: true })
+    .transform((value) => Math.min(Number(value), max))
+    .refine((value) => value >= min, `must be a whole number from ${min}`)
+    .default(fallback);
+}
+
+/** An object under `key`, as in `{"user": {…}}`, the envelope of every request body. Unknown fields are ignored. */
+export function envelope<Key extends string, Shape extends z.ZodRawShape>(key: Key, shape: Shape) {
+  return z.object({ [key]: z.object(shape, { error: missingOrWrong }) } as Record<Key, z.ZodObject<Shape>>, {
+    error: "must be an object",
+  });
+}
+
+const missingOrWrong = (issue: { input?: unknown }) => (issue.input == null ? "is missing" : "must be an object");

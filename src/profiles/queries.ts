@@ -1,0 +1,93 @@
+import { type Database, read, violatedConstraint, write } from "../platform/database.ts";
+import { invalid, notFound } from "../platform/errors.ts";
+import { userGone } from "../users/queries.ts";
+import { sameKey } from "../users/rules.ts";
+
+/**
+ * An author as columns, in every statement that returns one: from `users u`, seen by the viewer `$1` (null for nobody).
+ * `author` holds the members of the JSON object but for `following`; `authorJson` puts both together.
+ */
+export const AUTHOR = `u.json_members as author, ${following("u.id")} as following`;
+
+export type AuthorColumns = { author: string; following: boolean };
+
+/** Whether the viewer `$1` follows the user of this id: one probe of an index, none for nobody. */
+function following(userId: string): string {
+  return `($1::bigint is not null and exists (
+    select from follows where follower_id = $1::bigint and followee_id = ${userId}))`;
+}
+
+/** The profile as JSON text. */
+export function authorJson({ author, following }: AuthorColumns): string {
+  return `{${author},"following":${following}}`;
+}
+
+/** Whether the viewer `$1` is an account that is gone, for answers that anybody may read. */
+export const VIEWER_GONE = `($1::bigint is not null and not exists (
+    select from users where id = $1::bigint)) as viewer_gone`;
+
+/** What anybody may read, as JSON text, and whether the viewer who read it is an account that is gone. */
+export type Seen = { json: string; viewerGone: boolean };
+
+/** A profile, seen by a viewer. Throws 404. */
+export async function findProfile(db: Database, viewerId: string | null, username: string): Promise<Seen> {
+  const profile = await db.row(PROFILE, [viewerId, sameKey(username)]);
+  if (profile === undefined) throw notFound("profile");
+  return { json: authorJson(profile), viewerGone: profile.viewer_gone };
+}
+
+const PROFILE = read<AuthorColumns & { viewer_gone: boolean }>(
+  "profile",
+  `select ${AUTHOR}, ${VIEWER_GONE} from users u where u.username_key = $2`,
+);
+
+/** Makes the viewer follow a user. Idempotent. Throws 401, 404, 422 for oneself. Returns the profile as JSON text. */
+export async function follow(db: Database, viewerId: string, username: string): Promise<string> {
+  try {
+    const outcome = await db.row(FOLLOW, [viewerId, sameKey(username)]);
+    if (outcome?.oneself) throw invalid({ profile: ["can't follow yourself"] });
+    return authorJson({ author: profileOf(outcome), following: true });
+  } catch (error) {
+    // Either was deleted between the statement's look and its insert.
+    if (violatedConstraint(error) === "follows_follower_id_fkey") throw userGone();
+    if (violatedConstraint(error) === "follows_followee_id_fkey") throw notFound("profile");
+    throw error;
+  }
+}
+
+/** Outcome columns: `viewer` and `author` are null where there is no such user. */
+type FollowOutcome = { viewer: string | null; author: string | null; oneself: boolean };
+
+const FOLLOW = write<FollowOutcome>(
+  "follow",
+  `with viewer as (select id from users where id = $1::bigint),
+        target as (select id, json_members from users where username_key = $2),
+        added as (
+          insert into follows (follower_id, followee_id)
+          select v.id, t.id from viewer v, target t where v.id <> t.id
+          on conflict do nothing)
+   select v.id as viewer, t.json_members as author, v.id = t.id as oneself
+     from (select) as one left join viewer v on true left join target t on true`,
+);
+
+/** Ends it. Idempotent. Throws 401, 404. Returns the profile as JSON text. */
+export async function unfollow(db: Database, viewerId: string, username: string): Promise<string> {
+  const outcome = await db.row(UNFOLLOW, [viewerId, sameKey(username)]);
+  return authorJson({ author: profileOf(outcome), following: false });
+}
+
+const UNFOLLOW = write<FollowOutcome>(
+  "unfollow",
+  `with viewer as (select id from users where id = $1::bigint),
+        target as (select id, json_members from users where username_key = $2),
+        removed as (
+          delete from follows f using viewer v, target t where f.follower_id = v.id and f.followee_id = t.id)
+   select v.id as viewer, t.json_members as author, v.id = t.id as oneself
+     from (select) as one left join viewer v on true left join target t on true`,
+);
+
+function profileOf(outcome: FollowOutcome | undefined): string {
+  if (outcome?.viewer == null) throw userGone();
+  if (outcome.author === null) throw notFound("profile");
+  return outcome.author;
+}

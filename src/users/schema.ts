@@ -1,0 +1,47 @@
+import { z } from "zod";
+import { characters, envelope, optionalText, requiredText, text } from "../platform/fields.ts";
+
+const username = text(Number.POSITIVE_INFINITY)
+  .transform((value) => value.trim())
+  .refine((value) => value !== "", { error: "can't be blank", abort: true })
+  .refine((value) => characters(value) >= 3 && characters(value) <= 50, "must be 3 to 50 characters long")
+  // They would break the paths and headers that a username becomes part of.
+  .refine((value) => !/[\p{Cc}/?#%]/u.test(value), "must not contain control characters or any of / ? # %")
+  // A path segment of dots means another path to every client (RFC 3986, 5.2.4).
+  .refine((value) => !/^\.+$/.test(value), "must not be dots alone");
+
+const email = text(254)
+  .transform((value) => value.trim())
+  .refine((value) => value !== "", { error: "can't be blank", abort: true })
+  .refine((value) => z.email({ pattern: z.regexes.unicodeEmail }).safeParse(value).success, "is not a valid address");
+
+/** NIST SP 800-63B, 5.1.1.2: length alone, any Unicode, counted in code points. */
+const password = text(Number.POSITIVE_INFINITY)
+  .refine((value) => value !== "", { error: "can't be blank", abort: true })
+  .refine((value) => characters(value) >= 8, "is too short (minimum is 8 characters)")
+  // Hashing takes time in proportion: not for ever.
+  .refine((value) => Buffer.byteLength(value) <= 1024, "is too long (maximum is 1024 bytes)");
+
+const bio = optionalText(10_000);
+const image = optionalText(2_048);
+
+export const NewUserBody = envelope("user", { username, email, password });
+
+export const LoginBody = envelope("user", {
+  email: requiredText(Number.POSITIVE_INFINITY),
+  password: text(Number.POSITIVE_INFINITY).refine((value) => value !== "", "can't be blank"),
+});
+
+export const UpdateUserBody = envelope("user", {
+  username: username.optional(),
+  email: email.optional(),
+  password: password.optional(),
+  bio,
+  image,
+}).refine(({ user }) => Object.values(user).some((value) => value !== undefined), {
+  path: ["user"],
+  // RealWorld openapi.yml, UpdateUserRequest.
+  error: "must have at least one of username, email, password, bio, image",
+});
+
+export type UserUpdate = z.output<typeof UpdateUserBody>["user"];
