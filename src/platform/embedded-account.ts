@@ -29,18 +29,45 @@ export function accountForServer(folder: DataFolder, clusterPath: string): Accou
         "Start Conduit as the user who created it (root, if root did), or set DATA_DIR to another folder.",
     );
   }
+  requireRootsPowers();
   if (cluster !== undefined && cluster.uid !== 0) return { uid: cluster.uid, gid: cluster.gid };
   if (folder.owner.uid !== 0) return folder.owner;
   const uid = unnamedUid();
   return { uid, gid: uid };
 }
 
+/** A container may have a root that cannot do what it takes to run something as another user. */
+function requireRootsPowers(): void {
+  // linux/capability.h
+  const needed = { CAP_CHOWN: 0, CAP_DAC_OVERRIDE: 1, CAP_KILL: 5, CAP_SETGID: 6, CAP_SETUID: 7 };
+  const effective = /^CapEff:\s*([0-9a-f]+)$/m.exec(readText("/proc/self/status"))?.[1];
+  if (effective === undefined) return;
+  const missing = Object.entries(needed).filter(([, bit]) => ((BigInt(`0x${effective}`) >> BigInt(bit)) & 1n) === 0n);
+  if (missing.length === 0) return;
+  throw new StartupError(
+    `PostgreSQL does not run as root, and this root may not run it as another user (it lacks ${missing.map(([name]) => name).join(", ")}). ` +
+      "Start Conduit as an ordinary user, or set DATABASE_URL.",
+  );
+}
+
 function unnamedUid(): number {
   const named = new Set(passwdEntries().map((entry) => entry.uid));
   for (let uid = dedicatedUid; uid > dedicatedUid - 100; uid--) {
-    if (!named.has(uid)) return uid;
+    if (!named.has(uid) && isMapped(uid)) return uid;
   }
-  return dedicatedUid;
+  throw new StartupError(
+    `PostgreSQL does not run as root, and this container has no user number ${dedicatedUid} to run it as. ` +
+      "Start Conduit as an ordinary user, or set DATABASE_URL.",
+  );
+}
+
+/** Whether the user namespace knows a number (user_namespaces(7)): each line is a range: first inside, first outside, length. */
+function isMapped(uid: number): boolean {
+  const ranges = [...readText("/proc/self/uid_map").matchAll(/^\s*(\d+)\s+\d+\s+(\d+)$/gm)];
+  return (
+    ranges.length === 0 ||
+    ranges.some(([, first, length]) => uid >= Number(first) && uid < Number(first) + Number(length))
+  );
 }
 
 /**
@@ -63,18 +90,22 @@ export function accountForInitdb(server: Account): Account {
 }
 
 function passwdEntries(): { name: string; uid: number; gid: number }[] {
-  let text: string;
-  try {
-    text = readFileSync("/etc/passwd", "utf8");
-  } catch {
-    return [];
-  }
-  return text.split("\n").flatMap((line) => {
+  const lines = readText("/etc/passwd").split("\n");
+  return lines.flatMap((line) => {
     const [name, , uid, gid] = line.split(":");
     return name && uid && gid && /^\d+$/.test(uid) && /^\d+$/.test(gid)
       ? [{ name, uid: Number(uid), gid: Number(gid) }]
       : [];
   });
+}
+
+/** The text of a file, or "" where there is none such. */
+function readText(path: string): string {
+  try {
+    return readFileSync(path, "utf8");
+  } catch {
+    return "";
+  }
 }
 
 function uidsWithProcesses(): Set<number> {

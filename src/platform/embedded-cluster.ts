@@ -16,7 +16,7 @@ import { join } from "node:path";
 import { type Account, accountForInitdb, chownTree } from "./embedded-account.ts";
 import type { Binaries } from "./embedded-binaries.ts";
 import { type DataFolder, diskFull, errorCode, folderFault } from "./embedded-folder.ts";
-import { lastTelling, programEnvironment, programsIn } from "./embedded-process.ts";
+import { clusterMark, lastTelling, programEnvironment, programsIn } from "./embedded-process.ts";
 import { StartupError } from "./startup-error.ts";
 
 const unfinishedPrefix = "postgres.new-";
@@ -68,7 +68,7 @@ export function removeUnfinishedClusters(folder: DataFolder): void {
     const unfinished = join(folder.path, name);
     // Its initdb may have outlived the app.
     for (const pid of programsIn(join(unfinished, "cluster"))) killIfAlive(pid);
-    rmSync(unfinished, { recursive: true, force: true, maxRetries: 5, retryDelay: 20 });
+    removeBestEffort(unfinished);
   }
 }
 
@@ -77,6 +77,15 @@ function killIfAlive(pid: number): void {
     process.kill(pid, "SIGKILL");
   } catch {
     // Gone by itself.
+  }
+}
+
+/** A leftover does no harm but to the space on the disk, and the next start tries again. */
+function removeBestEffort(path: string): void {
+  try {
+    rmSync(path, { recursive: true, force: true, maxRetries: 5, retryDelay: 20 });
+  } catch {
+    // Must not hide why the cluster was not made.
   }
 }
 
@@ -111,7 +120,7 @@ export async function createCluster(folder: DataFolder, binaries: Binaries, acco
   } catch (error) {
     throw folderFault(error, folder.name);
   } finally {
-    if (unfinished) rmSync(unfinished, { recursive: true, force: true, maxRetries: 5, retryDelay: 20 });
+    if (unfinished) removeBestEffort(unfinished);
   }
 }
 
@@ -130,6 +139,10 @@ async function runInitdb(binaries: Binaries, cluster: string, folder: DataFolder
       "--builtin-locale=C.UTF-8",
       "--locale=C",
       "--data-checksums",
+      // To be known again, should it outlive us.
+      `--set=cluster_name=${clusterMark(cluster)}`,
+      // One flush of the file system instead of a thousand of single files: 0.5 s less.
+      ...(process.platform === "linux" ? ["--sync-method=syncfs"] : []),
     ],
     {
       cwd: cluster,

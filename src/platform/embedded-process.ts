@@ -1,5 +1,5 @@
-import { readFileSync, readlinkSync, statSync } from "node:fs";
-import { basename, join } from "node:path";
+import { readFileSync, statSync } from "node:fs";
+import { join } from "node:path";
 import { processIds } from "./embedded-account.ts";
 
 /** The environment of PostgreSQL's programs. Nothing of ours: `PG*`, `TZ` and `LC_*` would change what they do. */
@@ -10,21 +10,48 @@ export function programEnvironment(): Record<string, string> {
 }
 
 /**
- * The live processes of PostgreSQL (server, its children, initdb) whose working folder is this cluster. A process
- * number alone proves nothing, as it may have gone to another program since.
- * Empty where there is no /proc.
+ * The mark of one cluster, which stands in the command line of each of its processes (as `cluster_name`). Taken from the
+ * folder's identity in the file system, so it stays when the folder is moved, and a copy gets another one.
+ */
+export function clusterMark(clusterPath: string): string {
+  const { dev, ino } = statSync(clusterPath, { bigint: true });
+  return `conduit-${ino.toString(36)}-${dev.toString(36)}`;
+}
+
+/**
+ * The live processes of PostgreSQL (server, its children, initdb) that belong to this cluster. A process number alone
+ * proves nothing, as it may have gone to another program since. The command line is asked, not the working folder:
+ * that of another user's process is closed to root itself in a container (it lacks CAP_SYS_PTRACE).
+ * Empty on Windows.
  */
 export function programsIn(clusterPath: string): number[] {
   const cluster = statSync(clusterPath, { throwIfNoEntry: false });
   if (cluster === undefined) return [];
-  return processIds().filter((pid) => {
+  const mark = clusterMark(clusterPath);
+  return commandLines()
+    .filter(({ uid, command }) => uid === cluster.uid && command.includes(mark))
+    .filter(({ command }) => /^postgres:|(^|\/)(postgres|initdb)\s/.test(command))
+    .map(({ pid }) => pid);
+}
+
+function commandLines(): { pid: number; uid: number; command: string }[] {
+  if (process.platform === "win32") return [];
+  if (process.platform !== "linux") {
+    const { stdout } = Bun.spawnSync(["ps", "-axo", "pid=,uid=,command="]);
+    return [...stdout.toString().matchAll(/^\s*(\d+)\s+(\d+)\s+(.*)$/gm)].map(([, pid, uid, command = ""]) => ({
+      pid: Number(pid),
+      uid: Number(uid),
+      command,
+    }));
+  }
+  return processIds().flatMap((pid) => {
     try {
-      const cwd = statSync(`/proc/${pid}/cwd`);
-      if (cwd.ino !== cluster.ino || cwd.dev !== cluster.dev) return false;
-      // "postgres (deleted)" after an update of the package.
-      return /^(postgres|initdb)( |$)/.test(basename(readlinkSync(`/proc/${pid}/exe`)));
+      const { uid } = statSync(`/proc/${pid}`);
+      // A path with a space in it must not end the program's name; the arguments end in NUL.
+      const command = readFileSync(`/proc/${pid}/cmdline`, "utf8");
+      return [{ pid, uid, command: command.replaceAll(" ", "_").replaceAll("\0", " ") }];
     } catch {
-      return false;
+      return [];
     }
   });
 }
@@ -39,15 +66,6 @@ export function readPostmasterFile(clusterPath: string): { pid: number; isReady:
   } catch {
     return undefined;
   }
-}
-
-/** Whether a process of this number is alive and is the server of this cluster. */
-export function isPostmasterOf(pid: number, clusterPath: string): boolean {
-  if (process.platform === "linux") return programsIn(clusterPath).includes(pid);
-  if (process.platform === "win32" || !isAlive(pid)) return false;
-  const { stdout } = Bun.spawnSync(["ps", "-o", "command=", "-p", String(pid)]);
-  const command = stdout.toString();
-  return command.includes("postgres") && command.includes(clusterPath);
 }
 
 /** Whether a process of this number exists, whoever's it is. */

@@ -19,8 +19,8 @@ import type { Account } from "./embedded-account.ts";
 import type { Binaries } from "./embedded-binaries.ts";
 import type { DataFolder } from "./embedded-folder.ts";
 import {
+  clusterMark,
   isAlive,
-  isPostmasterOf,
   lastTelling,
   programEnvironment,
   programsIn,
@@ -100,8 +100,8 @@ async function settleRemains(plan: ServerPlan): Promise<void> {
     return;
   }
   const postmaster = readPostmasterFile(plan.clusterPath);
-  if (postmaster && isPostmasterOf(postmaster.pid, plan.clusterPath)) {
-    await endProcess(postmaster.pid, () => isPostmasterOf(postmaster.pid, plan.clusterPath));
+  if (postmaster && programsIn(plan.clusterPath).includes(postmaster.pid)) {
+    await endProcess(postmaster.pid, () => programsIn(plan.clusterPath).includes(postmaster.pid));
   }
   // Children that outlived their postmaster have no more use; one that computes would not notice for long.
   for (const [send, patienceMs] of [
@@ -140,7 +140,12 @@ function spawnServer(plan: ServerPlan): Server {
   const stale = readPostmasterFile(plan.clusterPath);
   const log = openLog(plan.folder);
   const child = Bun.spawn(
-    [plan.binaries.postgres, "-D", plan.account ? "/proc/self/cwd" : plan.clusterPath, ...settings(plan.address)],
+    [
+      plan.binaries.postgres,
+      "-D",
+      plan.account ? "/proc/self/cwd" : plan.clusterPath,
+      ...settings(plan.address, clusterMark(plan.clusterPath)),
+    ],
     {
       // Bun enters it before it changes the user, and so gets into a folder behind one that only root may enter. The
       // link /proc/self/cwd lets the postmaster name it without a path.
@@ -190,11 +195,11 @@ function openLog(folder: DataFolder): number {
 }
 
 /** Given on the command line, so that a new Conduit brings new settings and nothing in the folder overrides them. */
-function settings(address: DatabaseAddress): string[] {
+function settings(address: DatabaseAddress, mark: string): string[] {
   const megabyte = 1024 * 1024;
   const memory = Math.min(process.constrainedMemory() || Number.POSITIVE_INFINITY, totalmem()) / megabyte;
   const values: Record<string, string | number> = {
-    cluster_name: "conduit",
+    cluster_name: mark,
     port: address.port,
     listen_addresses: address.socketPath === undefined ? address.hostname : "",
     // Relative to the cluster folder, which only its owner may enter: no limit on the length of the path, and no
