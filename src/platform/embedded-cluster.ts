@@ -2,6 +2,7 @@ import { randomBytes } from "node:crypto";
 import {
   chownSync,
   closeSync,
+  existsSync,
   fsyncSync,
   mkdirSync,
   mkdtempSync,
@@ -62,13 +63,16 @@ function isMissingOrEmpty(path: string): boolean {
 }
 
 /** Removes what a start left behind that was killed while it made the cluster. To be called with the folder locked. */
-export function removeUnfinishedClusters(folder: DataFolder): void {
+export async function removeUnfinishedClusters(folder: DataFolder): Promise<void> {
   for (const name of readdirSync(folder.path)) {
     if (!name.startsWith(unfinishedPrefix)) continue;
     const unfinished = join(folder.path, name);
-    // Its initdb may have outlived the app.
-    for (const pid of programsIn(join(unfinished, "cluster"))) killIfAlive(pid);
-    removeBestEffort(unfinished);
+    // Its initdb may have outlived the app, and go on writing for a moment after it is killed.
+    for (let tries = 0; tries < 100 && existsSync(unfinished); tries++) {
+      if (tries > 0) await Bun.sleep(10);
+      for (const pid of programsIn(join(unfinished, "cluster"))) killIfAlive(pid);
+      removeBestEffort(unfinished);
+    }
   }
 }
 
@@ -83,7 +87,7 @@ function killIfAlive(pid: number): void {
 /** A leftover does no harm but to the space on the disk, and the next start tries again. */
 function removeBestEffort(path: string): void {
   try {
-    rmSync(path, { recursive: true, force: true, maxRetries: 5, retryDelay: 20 });
+    rmSync(path, { recursive: true, force: true });
   } catch {
     // Must not hide why the cluster was not made.
   }

@@ -52,7 +52,7 @@ export function openDataFolder(name: string): DataFolder {
  *
  * @throws StartupError when another Conduit has it.
  */
-export function lockDataFolder(folder: DataFolder): { release(): void } {
+export async function lockDataFolder(folder: DataFolder): Promise<{ release(): void }> {
   const lockPath = join(folder.path, "conduit.lock");
   const holderPath = join(folder.path, "conduit.pid");
   try {
@@ -60,27 +60,34 @@ export function lockDataFolder(folder: DataFolder): { release(): void } {
   } catch (error) {
     throw folderFault(error, folder.name);
   }
-  const lock = takeLock(lockPath, () => {
+  let lock = takeLock(lockPath);
+  // A Conduit that was killed or stopped this very moment still has it while its process ends.
+  for (let tries = 0; lock === undefined && tries < 20; tries++) {
+    await Bun.sleep(25);
+    lock = takeLock(lockPath);
+  }
+  if (lock === undefined) {
     const holder = readHolder(holderPath);
-    return new StartupError(
+    throw new StartupError(
       `${folder.name} is already in use by another Conduit${holder === "" ? "" : ` (process ${holder})`}. ` +
         "Stop that one, or give this one a folder of its own with DATA_DIR.",
     );
-  });
+  }
+  const taken = lock;
   try {
     // Only for the message above: what counts is the lock.
     rmSync(holderPath, { force: true });
     writeFileSync(holderPath, `${process.pid}\n`, { mode: 0o600, flag: "wx" });
     if (process.getuid?.() === 0) chownSync(holderPath, folder.owner.uid, folder.owner.gid);
   } catch (error) {
-    lock.close();
+    taken.close();
     throw folderFault(error, folder.name);
   }
   return {
     release: () => {
       rmSync(holderPath, { force: true });
       // The lock file itself stays: to unlink it would let two processes lock two files of the same name.
-      lock.close();
+      taken.close();
     },
   };
 }
@@ -99,7 +106,8 @@ function createOwned(path: string, owner: Account): void {
   if (process.getuid?.() === 0) chownSync(path, owner.uid, owner.gid);
 }
 
-function takeLock(path: string, inUse: () => StartupError): Database {
+/** @returns undefined when another process, or another call in this one, has it */
+function takeLock(path: string): Database | undefined {
   let lock: Database | undefined;
   try {
     lock = new Database(path, { readwrite: true, create: false });
@@ -108,7 +116,7 @@ function takeLock(path: string, inUse: () => StartupError): Database {
     return lock;
   } catch (error) {
     lock?.close();
-    if (errorCode(error).startsWith("SQLITE_BUSY")) throw inUse();
+    if (errorCode(error).startsWith("SQLITE_BUSY")) return undefined;
     throw new StartupError(
       `${path} cannot be locked (${error instanceof Error ? error.message : String(error)}). ` +
         "It must be a file of the user who starts Conduit, on a file system that has locks.",

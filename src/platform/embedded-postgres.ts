@@ -51,18 +51,14 @@ export async function startEmbeddedPostgres(options: EmbeddedPostgresOptions): P
   const clusterPath = clusterPathIn(folder);
   const account = accountForServer(folder, clusterPath);
   const binaries = findBinaries(account);
-  const lock = lockDataFolder(folder);
+  const lock = await lockDataFolder(folder);
   try {
-    removeUnfinishedClusters(folder);
+    await removeUnfinishedClusters(folder);
     if (!hasCluster(folder, binaries)) {
       options.onProgress(`Creating the database in ${folder.name} …`);
       await createCluster(folder, binaries, account);
     }
-    const address = await chooseAddress(
-      clusterPath,
-      readPassword(folder),
-      options.overTcp ?? process.platform === "win32",
-    );
+    const address = chooseAddress(clusterPath, readPassword(folder), options.overTcp ?? process.platform === "win32");
     const plan = { binaries, folder, clusterPath, address, account };
     options.onProgress(`Starting PostgreSQL ${binaries.version} …`);
     const stopRequest = new AbortController();
@@ -80,7 +76,7 @@ export async function startEmbeddedPostgres(options: EmbeddedPostgresOptions): P
   }
 }
 
-async function chooseAddress(clusterPath: string, password: string, overTcp: boolean): Promise<DatabaseAddress> {
+function chooseAddress(clusterPath: string, password: string, overTcp: boolean): DatabaseAddress {
   const account = { username: "conduit", password, database: "conduit", tls: "disable" } as const;
   if (!overTcp) {
     // The port is but a part of the file's name.
