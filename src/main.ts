@@ -58,17 +58,32 @@ function parse(
 async function serve(config: Config): Promise<void> {
   const server = await startServer(config, console.log);
   console.log(`Server is running on ${server.url}`);
-  for (const signal of ["SIGINT", "SIGTERM"] as const) {
-    let asked = false;
-    process.on(signal, async () => {
-      // Asked twice: now.
-      if (asked) process.exit(1);
-      asked = true;
-      console.log("Stopping …");
-      await server.stop();
-      process.exit(0);
-    });
-  }
+  let asked = false;
+  const stop = async () => {
+    // Asked twice: now.
+    if (asked) process.exit(1);
+    asked = true;
+    console.log("Stopping …");
+    await server.stop();
+    process.exit(0);
+  };
+  process.on("SIGINT", stop);
+  process.on("SIGTERM", stop);
+  if (process.env.npm_lifecycle_event !== undefined) onOrphaned(stop);
+}
+
+/**
+ * npm answers a signal by ending the shell that it started us with, and the shell does not pass the signal on: what we
+ * see of it is that our parent is gone.
+ */
+function onOrphaned(stop: () => void): void {
+  const parent = process.ppid;
+  const watch = setInterval(() => {
+    if (process.ppid === parent) return;
+    clearInterval(watch);
+    stop();
+  }, 100);
+  watch.unref();
 }
 
 async function migrateOnly(config: Config): Promise<void> {

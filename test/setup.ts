@@ -1,0 +1,12 @@
+// One PostgreSQL for the whole run, embedded and in a folder of its own, or TEST_DATABASE_URL's. Each test file takes
+// databases of its own from it (test/harness.ts).
+import { afterAll } from "bun:test";
+import { stopHarness } from "./harness.ts";
+
+afterAll(stopHarness);
+for (const signal of ["SIGINT", "SIGTERM"] as const) {
+  process.once(signal, async () => {
+    await stopHarness();
+    process.exit(1);
+  });
+}
