@@ -84,6 +84,8 @@ export function openDatabase(address: DatabaseAddress, limits: PoolLimits, obser
       statement_timeout: String(limits.statementTimeoutMs),
       // Compiling a statement to machine code costs more than any of ours takes.
       jit: "off",
+      // Every statement is written for one plan, whatever its parameters: planned once a connection, never again.
+      plan_cache_mode: "force_generic_plan",
     }),
     connectionTimeout: limits.connectTimeoutMs / 1000,
   };
