@@ -54,8 +54,10 @@ beforeAll(() => {
 
 afterEach(async () => {
   for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
-  for (const pid of postgresProcesses()) process.kill(pid, "SIGKILL");
-  expect(postgresProcesses()).toEqual([]);
+  await until(() => {
+    for (const pid of postgresProcesses()) killIfAlive(pid);
+    return postgresProcesses().length === 0;
+  });
 });
 
 afterAll(() => {
@@ -197,6 +199,14 @@ function postgresProcesses(folder: string = scratch): number[] {
     });
 }
 
+function killIfAlive(pid: number): void {
+  try {
+    process.kill(pid, "SIGKILL");
+  } catch {
+    // Gone since it was listed: when its postmaster is killed, a child goes by itself.
+  }
+}
+
 function postmasterOf(folder: string): number {
   return Number(readFileSync(join(folder, "postgres", "postmaster.pid"), "utf8").split("\n")[0]);
 }
@@ -282,6 +292,14 @@ describe("a start", () => {
     expect([...(await second.sql`select current_user as username`)]).toEqual([{ username: "conduit" }]);
   });
 
+  test("puts a log that has grown large aside", async () => {
+    const folder = freshFolder();
+    writeFileSync(join(folder, "postgres.log"), "x".repeat(11 * 1024 * 1024));
+    await start(folder);
+    expect(statSync(join(folder, "postgres.log")).size).toBeLessThan(10_000);
+    expect(existsSync(join(folder, "postgres.log.1"))).toBe(true);
+  });
+
   test("can go over TCP, on the loopback interface alone, with the same password", async () => {
     const database = await start(freshFolder(), { overTcp: true });
     expect(database.address.socketPath).toBeUndefined();
@@ -330,7 +348,7 @@ describe("what is killed loses nothing that was acknowledged", () => {
     "the app": (victim) => victim.kill("SIGKILL"),
     "every process of PostgreSQL and the app": (victim, folder) => {
       victim.kill("SIGKILL");
-      for (const pid of postgresProcesses(folder)) process.kill(pid, "SIGKILL");
+      for (const pid of postgresProcesses(folder)) killIfAlive(pid);
     },
     "the postmaster and then the app": (victim, folder) => {
       process.kill(postmasterOf(folder), "SIGKILL");
@@ -383,14 +401,14 @@ describe("what is killed loses nothing that was acknowledged", () => {
     const folder = freshFolder();
     const database = await start(folder);
     for (let round = 1; round <= 3; round++) {
-      for (const pid of postgresProcesses(folder)) process.kill(pid, "SIGKILL");
+      for (const pid of postgresProcesses(folder)) killIfAlive(pid);
       await until(() => database.restarts.filter((message) => message.includes("runs again")).length === round);
       expect([...(await connect(database.address)`select 1 as one`)]).toEqual([{ one: 1 }]);
     }
   });
 
   test("when the app is killed at any moment of its first start: the next one begins anew, and leaves no remains", async () => {
-    for (const delayMs of [0, 30, 60, 120, 200, 300, 400]) {
+    for (const delayMs of [0, 60, 200, 350]) {
       const folder = freshFolder();
       const victim = app(folder);
       await victim.until((line) => line.progress?.startsWith("Creating") ?? false);
@@ -536,6 +554,10 @@ describe("a person is told what to do", () => {
     cleanups.push(() => Bun.spawnSync(["umount", folder]));
     expect(await startupFailure(folder)).toContain("is full");
     expect(readdirSync(folder)).toEqual(["conduit.lock"]);
+    mount("-o", "remount,size=200m", folder);
+    await (await start(folder)).stop();
+    Bun.spawnSync(["dd", "if=/dev/zero", `of=${join(folder, "ballast")}`, "bs=1M"]);
+    expect(await startupFailure(folder)).toContain("is full");
     mount("-o", "remount,ro", folder);
     expect(await startupFailure(folder)).toContain("read-only file system");
   });
@@ -672,11 +694,21 @@ describe("whoever starts it", () => {
     },
   );
 
+  asRoot("root, on a cluster that came back from a backup as root's own", async () => {
+    const folder = freshFolder();
+    const database = await start(folder);
+    await database.sql`create table kept as select 42 as answer`;
+    await database.stop();
+    Bun.spawnSync(["chown", "-R", "root:root", folder]);
+    chmodSync(join(folder, "postgres"), 0o755);
+    expect([...(await (await start(folder)).sql`select answer from kept`)]).toEqual([{ answer: 42 }]);
+  });
+
   asRoot("root: a link in place of the log is not followed", async () => {
     const folder = freshFolder(nobody);
     symlinkSync("/etc/passwd", join(folder, "postgres.log"));
     const before = readFileSync("/etc/passwd", "utf8");
-    await failure(start(folder));
+    expect(await startupFailure(folder)).toContain("postgres.log must be a file");
     expect(readFileSync("/etc/passwd", "utf8")).toBe(before);
   });
 });

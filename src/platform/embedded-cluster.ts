@@ -1,9 +1,11 @@
 import { randomBytes } from "node:crypto";
 import {
-  chownSync,
+  chmodSync,
   closeSync,
   existsSync,
   fsyncSync,
+  lchownSync,
+  lstatSync,
   mkdirSync,
   mkdtempSync,
   openSync,
@@ -109,15 +111,13 @@ export async function createCluster(folder: DataFolder, binaries: Binaries, acco
     writeFileSync(password, `${randomBytes(32).toString("hex")}\n`, { mode: 0o600, flush: true });
     const initAccount = account && accountForInitdb(account);
     if (initAccount)
-      for (const path of [unfinished, cluster, password]) chownSync(path, initAccount.uid, initAccount.gid);
+      for (const path of [unfinished, cluster, password]) lchownSync(path, initAccount.uid, initAccount.gid);
     await runInitdb(binaries, cluster, folder, initAccount);
-    if (account) {
-      chownTree(cluster, account);
-      chownSync(password, folder.owner.uid, folder.owner.gid);
-    }
+    if (account && account.uid !== initAccount?.uid) chownTree(cluster, account);
+    if (account) lchownSync(password, folder.owner.uid, folder.owner.gid);
     renameSync(password, join(cluster, passwordFile));
     flushFolder(cluster);
-    // An empty folder in its place (a mount point is not one of them) would be in the way of the rename on Windows.
+    // An empty folder in its place would be in the way of the rename on Windows.
     rmSync(clusterPathIn(folder), { recursive: true, force: true });
     renameSync(cluster, clusterPathIn(folder));
     flushFolder(folder.path);
@@ -175,6 +175,15 @@ async function runInitdb(binaries: Binaries, cluster: string, folder: DataFolder
   throw new StartupError(
     `The database in ${folder.name} could not be created: ${lastTelling(output) || `initdb ended with ${initdb.signalCode ?? status}`}`,
   );
+}
+
+/** Gives a cluster that is root's own, such as one from a backup, to the user who is to run it. */
+export function adoptCluster(folder: DataFolder, account: Account | undefined): void {
+  const cluster = clusterPathIn(folder);
+  if (account === undefined || lstatSync(cluster).uid !== 0) return;
+  chownTree(cluster, account);
+  lchownSync(join(cluster, passwordFile), folder.owner.uid, folder.owner.gid);
+  chmodSync(cluster, 0o700);
 }
 
 /** A rename survives a power failure only once the folder itself is on the disk. Windows has no such call. */
