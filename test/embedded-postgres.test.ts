@@ -75,6 +75,19 @@ function freshFolder(owner?: typeof nobody): string {
   return folder;
 }
 
+/** A folder with a database in it. A copy, as the making of one takes the most time of a test. */
+async function preparedFolder(): Promise<string> {
+  const template = join(scratch, "template");
+  if (!existsSync(template)) {
+    mkdirSync(template);
+    const database = await startEmbeddedPostgres({ dataDir: template, onProgress: () => {} });
+    await database.stop();
+  }
+  const folder = join(scratch, `folder-${++folders}`);
+  Bun.spawnSync(["cp", "-a", template, folder]);
+  return folder;
+}
+
 type Started = EmbeddedPostgres & { sql: Bun.SQL; progress: string[]; restarts: string[]; ms: number };
 
 async function start(dataDir: string, options: Partial<EmbeddedPostgresOptions> = {}): Promise<Started> {
@@ -280,7 +293,7 @@ describe("a start", () => {
   });
 
   test("completes a database whose making was cut short after the cluster was made", async () => {
-    const folder = freshFolder();
+    const folder = await preparedFolder();
     const first = await start(folder);
     const superuser = connect(first.address, { username: "postgres", database: "postgres" });
     await first.sql.close();
@@ -293,7 +306,7 @@ describe("a start", () => {
   });
 
   test("puts a log that has grown large aside", async () => {
-    const folder = freshFolder();
+    const folder = await preparedFolder();
     writeFileSync(join(folder, "postgres.log"), "x".repeat(11 * 1024 * 1024));
     await start(folder);
     expect(statSync(join(folder, "postgres.log")).size).toBeLessThan(10_000);
@@ -301,7 +314,7 @@ describe("a start", () => {
   });
 
   test("can go over TCP, on the loopback interface alone, with the same password", async () => {
-    const database = await start(freshFolder(), { overTcp: true });
+    const database = await start(await preparedFolder(), { overTcp: true });
     expect(database.address.socketPath).toBeUndefined();
     expect([...(await database.sql`show listen_addresses`)]).toEqual([{ listen_addresses: "127.0.0.1" }]);
     expect((await failure(connect(database.address, { password: "wrong" })`select 1`)).message).toContain("password");
@@ -310,7 +323,7 @@ describe("a start", () => {
 
 describe("other users of the machine", () => {
   test("are not let in without the password, on no database and as no role", async () => {
-    const { address } = await start(freshFolder());
+    const { address } = await start(await preparedFolder());
     for (const username of ["conduit", "postgres"]) {
       for (const password of ["", "wrong"]) {
         const error = await failure(connect(address, { username, password, database: "postgres" })`select 1`);
@@ -324,7 +337,7 @@ describe("other users of the machine", () => {
   });
 
   test("may read neither the cluster, nor the password, nor the log, nor enter the socket", async () => {
-    const folder = freshFolder();
+    const folder = await preparedFolder();
     await start(folder);
     const mode = (name: string): number => statSync(join(folder, name)).mode & 0o777;
     expect(mode("postgres")).toBe(0o700);
@@ -335,7 +348,7 @@ describe("other users of the machine", () => {
   });
 
   asNobody("are refused by the operating system even with the password", async () => {
-    const { address } = await start(freshFolder());
+    const { address } = await start(await preparedFolder());
     const script = `const sql = new Bun.SQL(${JSON.stringify({ adapter: "postgres", ...address, path: address.socketPath, max: 1 })});
       await sql\`select 1\`.then(() => console.log("in"), (error) => console.log(error.code)); process.exit()`;
     const { stdout } = Bun.spawnSync([process.execPath, "-e", script], { ...nobody, cwd: "/", env: {} });
@@ -357,7 +370,7 @@ describe("what is killed loses nothing that was acknowledged", () => {
   };
   for (const [what, kill] of Object.entries(kills)) {
     test(`when ${what} is killed while it writes, twice in a row`, async () => {
-      const folder = freshFolder();
+      const folder = await preparedFolder();
       const acknowledged: number[] = [];
       for (let round = 0; round < 2; round++) {
         const victim = app(folder, "write");
@@ -376,7 +389,7 @@ describe("what is killed loses nothing that was acknowledged", () => {
   }
 
   test("when PostgreSQL alone is killed: it is started again at the same address, and the app goes on writing", async () => {
-    const folder = freshFolder();
+    const folder = await preparedFolder();
     const writer = app(folder, "write");
     await writer.until((line) => (line.acknowledged ?? 0) >= 100);
     const killed = postmasterOf(folder);
@@ -398,7 +411,7 @@ describe("what is killed loses nothing that was acknowledged", () => {
   });
 
   test("when it is killed again and again", async () => {
-    const folder = freshFolder();
+    const folder = await preparedFolder();
     const database = await start(folder);
     for (let round = 1; round <= 3; round++) {
       for (const pid of postgresProcesses(folder)) killIfAlive(pid);
@@ -424,7 +437,7 @@ describe("what is killed loses nothing that was acknowledged", () => {
 
 describe("an orphan", () => {
   test("that outlived its app is stopped, and replaced by a child of the new one", async () => {
-    const folder = freshFolder();
+    const folder = await preparedFolder();
     const victim = app(folder);
     await victim.until((line) => line.started !== undefined);
     const orphan = postmasterOf(folder);
@@ -436,7 +449,7 @@ describe("an orphan", () => {
   });
 
   test("is not left by an app that ends with process.exit", async () => {
-    const folder = freshFolder();
+    const folder = await preparedFolder();
     expect(await app(folder, "exit").exited).toBe(0);
     await until(() => postgresProcesses(folder).length === 0);
   });
@@ -444,7 +457,7 @@ describe("an orphan", () => {
   test.skipIf(!isLinux)(
     "is not seen in a process that has got its number: that one is not killed, nor is it in the way",
     async () => {
-      const folder = freshFolder();
+      const folder = await preparedFolder();
       const first = await start(folder);
       await first.stop();
       const cluster = join(folder, "postgres");
@@ -469,7 +482,7 @@ describe("an orphan", () => {
 
 describe("of two apps on one folder", () => {
   test("the second is told who has it", async () => {
-    const folder = freshFolder();
+    const folder = await preparedFolder();
     const first = app(folder);
     await first.until((line) => line.started !== undefined);
     expect(await startupFailure(folder)).toContain(
@@ -502,7 +515,7 @@ describe("of two apps on one folder", () => {
 
 describe("a stop", () => {
   test("does not wait for a statement that runs on", async () => {
-    const database = await start(freshFolder());
+    const database = await start(await preparedFolder());
     const endless = failure(database.sql`select pg_sleep(60)`);
     await Bun.sleep(100);
     const startedAt = performance.now();
@@ -512,7 +525,7 @@ describe("a stop", () => {
   });
 
   test("by Ctrl-C reaches the app alone, which can finish its requests", async () => {
-    const folder = freshFolder();
+    const folder = await preparedFolder();
     const interrupted = app(folder);
     await interrupted.until((line) => line.started !== undefined);
     process.kill(-interrupted.pid, "SIGINT");
@@ -540,7 +553,7 @@ describe("a person is told what to do", () => {
   });
 
   asNobody("when the database in the folder belongs to somebody else", async () => {
-    const folder = freshFolder();
+    const folder = await preparedFolder();
     await (await start(folder)).stop();
     for (const name of ["", "conduit.lock"]) chownSync(join(folder, name), nobody.uid, nobody.gid);
     const { error } = await app(folder, "serve", { account: nobody }).until((line) => line.error !== undefined);
@@ -582,7 +595,7 @@ describe("a person is told what to do", () => {
   });
 
   test("when PostgreSQL cannot start: its own reason and where its log is", async () => {
-    const folder = freshFolder();
+    const folder = await preparedFolder();
     await (await start(folder)).stop();
     unlinkSync(join(folder, "postgres", "global", "pg_control"));
     const message = await startupFailure(folder);
@@ -672,7 +685,7 @@ describe("whoever starts it", () => {
     "root without the power to read other users' processes, as in a container: an orphan is found all the same",
     async () => {
       if (Bun.which("setpriv") === null) return;
-      const folder = freshFolder();
+      const folder = await preparedFolder();
       const victim = app(folder);
       await victim.until((line) => line.started !== undefined);
       victim.kill("SIGKILL");
@@ -695,7 +708,7 @@ describe("whoever starts it", () => {
   );
 
   asRoot("root, on a cluster that came back from a backup as root's own", async () => {
-    const folder = freshFolder();
+    const folder = await preparedFolder();
     const database = await start(folder);
     await database.sql`create table kept as select 42 as answer`;
     await database.stop();
