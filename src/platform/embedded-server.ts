@@ -21,6 +21,7 @@ import {
   isAlive,
   lastTelling,
   programEnvironment,
+  programFault,
   programsIn,
   readPostmasterFile,
 } from "./embedded-process.ts";
@@ -139,33 +140,15 @@ export function keepLogSmall(folder: DataFolder): void {
 }
 
 function spawnServer(plan: ServerPlan): Server {
-  const stale = readPostmasterFile(plan.clusterPath);
   const log = openLog(plan.folder);
-  const child = Bun.spawn(
-    [
-      plan.binaries.postgres,
-      "-D",
-      plan.account ? "/proc/self/cwd" : plan.clusterPath,
-      ...settings(plan.address, clusterMark(plan.clusterPath)),
-    ],
-    {
-      // Bun enters it before it changes the user, and so gets into a folder behind one that only root may enter. The
-      // link /proc/self/cwd lets the postmaster name it without a path.
-      cwd: plan.clusterPath,
-      env: {
-        ...programEnvironment(),
-        // PostgreSQL takes a live process of the number in postmaster.pid for another postmaster, unless it is told that
-        // this is its grandparent (src/backend/utils/init/miscinit.c, CreateLockFile). We have made sure that it is no
-        // postmaster, and the check of the shared memory remains.
-        ...(stale && isAlive(stale.pid) ? { PG_GRANDPARENT_PID: String(stale.pid) } : {}),
-      },
-      // A session of its own: Ctrl-C in the terminal must not reach it before the app has finished its requests.
-      detached: true,
-      stdio: ["ignore", log, log],
-      ...plan.account,
-    },
-  );
-  closeSync(log);
+  let child: ReturnType<typeof spawnPostmaster>;
+  try {
+    child = spawnPostmaster(plan, log);
+  } catch (error) {
+    throw programFault(error, plan.binaries.postgres);
+  } finally {
+    closeSync(log);
+  }
   // It must not keep a process alive that has nothing else to do.
   child.unref();
   const endWithUs = (): void => signalIfAlive(child.pid, "SIGINT");
@@ -204,6 +187,34 @@ function openLog(folder: DataFolder): number {
     if (errorCode(error) === "ELOOP") throw new StartupError(`${path} must be a file, not a link. Remove it.`);
     throw folderFault(error, folder.name);
   }
+}
+
+function spawnPostmaster(plan: ServerPlan, log: number) {
+  const stale = readPostmasterFile(plan.clusterPath);
+  return Bun.spawn(
+    [
+      plan.binaries.postgres,
+      "-D",
+      plan.account ? "/proc/self/cwd" : plan.clusterPath,
+      ...settings(plan.address, clusterMark(plan.clusterPath)),
+    ],
+    {
+      // Bun enters it before it changes the user, and so gets into a folder behind one that only root may enter. The
+      // link /proc/self/cwd lets the postmaster name it without a path.
+      cwd: plan.clusterPath,
+      env: {
+        ...programEnvironment(),
+        // PostgreSQL takes a live process of the number in postmaster.pid for another postmaster, unless it is told that
+        // this is its grandparent (src/backend/utils/init/miscinit.c, CreateLockFile). We have made sure that it is no
+        // postmaster, and the check of the shared memory remains.
+        ...(stale && isAlive(stale.pid) ? { PG_GRANDPARENT_PID: String(stale.pid) } : {}),
+      },
+      // A session of its own: Ctrl-C in the terminal must not reach it before the app has finished its requests.
+      detached: true,
+      stdio: ["ignore", log, log],
+      ...plan.account,
+    },
+  );
 }
 
 /** Given on the command line, so that a new Conduit brings new settings and nothing in the folder overrides them. */
