@@ -5,8 +5,9 @@ import { SQL } from "bun";
 import { migrations } from "../migrations/index.ts";
 import { type AppOptions, createApp } from "../src/app.ts";
 import { loadConfig } from "../src/config.ts";
-import { connectionOptions, type Database, openDatabase, type PoolLimits } from "../src/platform/database.ts";
+import { connectionOptions, type Database, openDatabase } from "../src/platform/database.ts";
 import type { DatabaseAddress } from "../src/platform/database-address.ts";
+import type { PoolLimits } from "../src/platform/database-lane.ts";
 import type { EmbeddedPostgres } from "../src/platform/embedded-postgres.ts";
 import { migrate } from "../src/platform/migrations.ts";
 
