@@ -151,7 +151,7 @@ describe("the check that every test's answers go through", () => {
   });
 
   test("is what the harness sends every answer through", async () => {
-    const db = { ...server.db, row: async <Row>() => ({ tags: "[1]" }) as Row };
+    const db = { ...server.db, row: async <Row>() => ({ version: "1", tags: "[1]" }) as Row };
     const broken = await testServer({ db });
     await expect(broken.request("GET", "/api/tags")).rejects.toThrow("tags/0 must be string");
   });
