@@ -8,6 +8,7 @@ import { commentRoutes } from "./comments/routes.ts";
 import { healthRoutes } from "./health/routes.ts";
 import type { Database } from "./platform/database.ts";
 import { ApiError } from "./platform/errors.ts";
+import { storablePath } from "./platform/http.ts";
 import type { Log } from "./platform/log.ts";
 import { profileRoutes } from "./profiles/routes.ts";
 import { tagRoutes } from "./tags/routes.ts";
@@ -29,6 +30,7 @@ export function createApp({ db, log, jwtSecret, accessTokenTtlS, corsOrigins }: 
   const app = new Hono({ strict: false })
     .use(logRequests(log))
     .use(cors({ origin: corsOrigins, exposeHeaders: ["WWW-Authenticate", "Retry-After"], maxAge: 86_400 }))
+    .use(storablePath)
     .route("/", healthRoutes(db))
     .route("/api", userRoutes(db, tokens, guards))
     .route("/api", profileRoutes(db, guards))

@@ -201,7 +201,8 @@ export async function testServer(
       redirect: "manual",
     });
     const text = await response.text();
-    const isJson = response.headers.get("content-type")?.startsWith("application/json") === true;
+    // HEAD has the type and no body.
+    const isJson = text !== "" && response.headers.get("content-type")?.startsWith("application/json") === true;
     return {
       status: response.status,
       headers: response.headers,
