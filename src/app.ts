@@ -5,6 +5,7 @@ import { articleRoutes } from "./articles/routes.ts";
 import { createGuards } from "./auth/guards.ts";
 import { createTokens } from "./auth/tokens.ts";
 import { commentRoutes } from "./comments/routes.ts";
+import { docsRoutes } from "./docs/routes.ts";
 import { healthRoutes } from "./health/routes.ts";
 import type { Database } from "./platform/database.ts";
 import { ApiError } from "./platform/errors.ts";
@@ -27,11 +28,15 @@ export function createApp({ db, log, jwtSecret, accessTokenTtlS, corsOrigins }: 
   const tokens = createTokens(jwtSecret, accessTokenTtlS);
   const guards = createGuards(tokens);
 
-  const app = new Hono({ strict: false })
+  const app: Hono = new Hono({ strict: false })
     .use(logRequests(log))
     .use(cors({ origin: corsOrigins, exposeHeaders: ["WWW-Authenticate", "Retry-After"], maxAge: 86_400 }))
     .use(storablePath)
     .route("/", healthRoutes(db))
+    .route(
+      "/",
+      docsRoutes(() => app.routes),
+    )
     .route("/api", userRoutes(db, tokens, guards))
     .route("/api", profileRoutes(db, guards))
     .route("/api", articleRoutes(db, guards))

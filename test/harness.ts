@@ -5,10 +5,12 @@ import { SQL } from "bun";
 import { migrations } from "../migrations/index.ts";
 import { type AppOptions, createApp } from "../src/app.ts";
 import { loadConfig } from "../src/config.ts";
-import { connectionOptions, type Database, openDatabase, type PoolLimits } from "../src/platform/database.ts";
+import { connectionOptions, type Database, openDatabase } from "../src/platform/database.ts";
 import type { DatabaseAddress } from "../src/platform/database-address.ts";
+import type { PoolLimits } from "../src/platform/database-lane.ts";
 import type { EmbeddedPostgres } from "../src/platform/embedded-postgres.ts";
 import { migrate } from "../src/platform/migrations.ts";
+import { type AnswerCheck, answerCheck } from "./document.ts";
 
 /** Signs the tokens of every test server, so that tests can make tokens of their own. */
 export const JWT_SECRET = "the secret of the test servers, 32 bytes or more";
@@ -157,6 +159,19 @@ export type TestServer = {
 
 export type TestUser = { username: string; email: string; password: string; token: string };
 
+/** The application, as the test servers serve it. */
+export function testApp(db: Database, options: Partial<AppOptions> = {}): ReturnType<typeof createApp> {
+  const config = loadConfig({});
+  return createApp({
+    db,
+    log: SILENT,
+    jwtSecret: JWT_SECRET,
+    accessTokenTtlS: config.accessTokenTtlS,
+    corsOrigins: config.corsOrigins,
+    ...options,
+  });
+}
+
 /** @param options what differs from the defaults; `address` for a second server on the same database */
 export async function testServer(
   options: Partial<AppOptions> & { address?: DatabaseAddress; limits?: Partial<PoolLimits> } = {},
@@ -170,14 +185,9 @@ export async function testServer(
     statementTimeoutMs: config.databaseStatementTimeoutMs,
     ...options.limits,
   });
-  const app = createApp({
-    db,
-    log: SILENT,
-    jwtSecret: JWT_SECRET,
-    accessTokenTtlS: config.accessTokenTtlS,
-    corsOrigins: config.corsOrigins,
-    ...options,
-  });
+  const app = testApp(db, options);
+  checkAnswer ??= answerCheck(app);
+  const check = checkAnswer;
   const http = Bun.serve({ hostname: "127.0.0.1", port: 0, fetch: app.fetch });
   const url = http.url.origin;
   let stopped = false;
@@ -201,6 +211,7 @@ export async function testServer(
       redirect: "manual",
     });
     const text = await response.text();
+    check(method, path, { status: response.status, headers: response.headers, text });
     // HEAD has the type and no body.
     const isJson = text !== "" && response.headers.get("content-type")?.startsWith("application/json") === true;
     return {
@@ -234,6 +245,9 @@ export async function testServer(
     stop,
   };
 }
+
+/** Every answer of every test is held against the document of the API. Compiled once a run. */
+let checkAnswer: AnswerCheck | undefined;
 
 const nothing = (): void => {};
 const SILENT = { debug: nothing, info: nothing, warn: nothing, error: nothing };
