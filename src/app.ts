@@ -9,6 +9,7 @@ import { docsRoutes } from "./docs/routes.ts";
 import { healthRoutes } from "./health/routes.ts";
 import type { Database } from "./platform/database.ts";
 import { ApiError } from "./platform/errors.ts";
+import { storablePath } from "./platform/http.ts";
 import type { Log } from "./platform/log.ts";
 import { profileRoutes } from "./profiles/routes.ts";
 import { tagRoutes } from "./tags/routes.ts";
@@ -30,6 +31,7 @@ export function createApp({ db, log, jwtSecret, accessTokenTtlS, corsOrigins }: 
   const app: Hono = new Hono({ strict: false })
     .use(logRequests(log))
     .use(cors({ origin: corsOrigins, exposeHeaders: ["WWW-Authenticate", "Retry-After"], maxAge: 86_400 }))
+    .use(storablePath)
     .route("/", healthRoutes(db))
     .route(
       "/",

@@ -226,7 +226,8 @@ export async function testServer(
     });
     const text = await response.text();
     check(method, path, { status: response.status, headers: response.headers, text });
-    const isJson = response.headers.get("content-type")?.startsWith("application/json") === true;
+    // HEAD has the type and no body.
+    const isJson = text !== "" && response.headers.get("content-type")?.startsWith("application/json") === true;
     return {
       status: response.status,
       headers: response.headers,

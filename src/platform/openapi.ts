@@ -131,6 +131,8 @@ function operation(
     ...guards.flatMap((guard) => guard.errors ?? []),
     ...(description.errors ?? []),
     ...(Object.values(description.answers).some((answer) => typeof answer !== "string") ? anyRequest : []),
+    // A part of the path may hold what cannot be stored (http.ts, storablePath).
+    ...(template.includes("{") ? (["invalid"] as const) : []),
   ]);
 
   const parameters = [...template.matchAll(/\{([A-Za-z]+)\}/g)].map(([, name = ""]): JsonObject => {
