@@ -54,6 +54,14 @@ describe("GET /openapi.json", () => {
     expect(documented.sort()).toEqual(servedRoutes(app.routes).sort());
   });
 
+  test("has every group of operations in its list", () => {
+    const used = Object.values(document.paths).flatMap((operations) =>
+      Object.values(operations).flatMap((operation) => operation.tags as string[]),
+    );
+    const listed = (document.tags as JsonObject[]).map(({ name }) => name as string);
+    expect([...new Set(used)].sort()).toEqual(listed.sort());
+  });
+
   test("has a name of its own for every operation", () => {
     const names = Object.values(document.paths).flatMap((operations) =>
       Object.values(operations).map((operation) => operation.operationId),
