@@ -41,7 +41,9 @@ export function createTokens(secret: string, ttlS: number): Tokens {
     verify(token) {
       try {
         const claims: TokenClaims = verify(token);
-        if (!/^[1-9][0-9]{0,18}$/.test(claims.sub)) throw new TokenFault("is malformed");
+        // 18 digits: all of them fit into 64 bits.
+        if (typeof claims.sub !== "string" || !/^[1-9][0-9]{0,17}$/.test(claims.sub))
+          throw new TokenFault("is malformed");
         return claims;
       } catch (error) {
         throw new TokenFault(describe(error), { cause: error });

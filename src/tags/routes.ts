@@ -2,13 +2,17 @@ import { Hono } from "hono";
 import type { Database } from "../platform/database.ts";
 import { json } from "../platform/http.ts";
 import { describeRoute } from "../platform/openapi.ts";
-import { listTags } from "./queries.ts";
+import { listTags, type TagList } from "./queries.ts";
 import { TagsResponse } from "./schema.ts";
 
 export function tagRoutes(db: Database) {
+  let known: TagList | undefined;
   return new Hono().get(
     "/tags",
-    async (c) => json(c, `{"tags":${await listTags(db)}}`),
+    async (c) => {
+      known = await listTags(db, known);
+      return json(c, Buffer.concat([OPEN, known.json, CLOSE]));
+    },
     describeRoute({
       operationId: "GetTags",
       tag: "Tags",
@@ -17,3 +21,6 @@ export function tagRoutes(db: Database) {
     }),
   );
 }
+
+const OPEN = Buffer.from('{"tags":');
+const CLOSE = Buffer.from("}");
