@@ -1,4 +1,4 @@
-import { beforeAll, describe, expect, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import packageJson from "../package.json";
 import { type TestServer, testServer } from "./harness.ts";
 
@@ -6,6 +6,8 @@ let server: TestServer;
 beforeAll(async () => {
   server = await testServer();
 });
+
+afterAll(() => server.stop());
 
 const BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8";
 

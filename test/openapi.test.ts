@@ -1,4 +1,4 @@
-import { beforeAll, describe, expect, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { Hono } from "hono";
 import { z } from "zod";
 import { conduitDocument } from "../src/docs/document.ts";
@@ -22,6 +22,8 @@ beforeAll(async () => {
   server = await testServer();
   document = (await server.request("GET", "/openapi.json")).json as unknown as OpenApiDocument;
 });
+
+afterAll(() => server.stop());
 
 /** Follows `$ref`s within the document. */
 function resolved(part: unknown): JsonObject {
@@ -159,9 +161,10 @@ describe("the check that every test's answers go through", () => {
   });
 
   test("is what the harness sends every answer through", async () => {
-    const db = { ...server.db, row: async <Row>() => ({ tags: "[1]" }) as Row };
+    const db = { ...server.db, row: async <Row>() => ({ version: "1", tags: "[1]" }) as Row };
     const broken = await testServer({ db });
     await expect(broken.request("GET", "/api/tags")).rejects.toThrow("tags/0 must be string");
+    await broken.stop();
   });
 });
 
