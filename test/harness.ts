@@ -20,7 +20,20 @@ export type TestPostgres = { address: DatabaseAddress; admin: DatabaseAddress; s
 
 let postgres: Promise<TestPostgres> | undefined;
 let databases = 0;
-const open: (() => Promise<void>)[] = [];
+let open: { file: string; close: () => Promise<void> }[] = [];
+
+/** Closes something at the end: with the run, or when the next test file opens something, as connections are few. */
+function closeAtEnd(close: () => Promise<void>): void {
+  // Last opened, first closed: a database is removed after what is connected to it. In `bun test`, Bun.main is the
+  // test file.
+  open.unshift({ file: Bun.main, close });
+}
+
+async function closeWhere(toClose: (file: string) => boolean): Promise<void> {
+  const closing = open.filter(({ file }) => toClose(file));
+  open = open.filter(({ file }) => !toClose(file));
+  for (const { close } of closing) await close();
+}
 
 /** The PostgreSQL of this run, with a migrated template database. Started by the first who asks. */
 export function testPostgres(): Promise<TestPostgres> {
@@ -65,28 +78,29 @@ async function embedded(): Promise<TestPostgres> {
 
 /** Stops every server and the PostgreSQL of this run. */
 export async function stopHarness(): Promise<void> {
-  for (const close of open.splice(0)) await close();
+  await closeWhere(() => true);
   // One that did not start has stopped itself.
   await (await postgres?.catch(() => undefined))?.stop();
   postgres = undefined;
 }
 
-/** A new database, migrated unless asked otherwise. Removed with the run. */
+/** A new database, migrated unless asked otherwise. Removed with its test file's end. */
 export async function testDatabase(options: { migrated: boolean } = { migrated: true }): Promise<DatabaseAddress> {
   const { address, admin } = await testPostgres();
+  await closeWhere((file) => file !== Bun.main);
   const database = `conduit_test_${process.pid}_${++databases}`;
   await run(
     admin,
     `create database ${database} owner ${address.username}${options.migrated ? ` template ${TEMPLATE}` : ""}`,
   );
-  open.push(() => run(admin, `drop database if exists ${database} with (force)`));
+  closeAtEnd(() => run(admin, `drop database if exists ${database} with (force)`));
   return { ...address, database };
 }
 
 /** A connection for a test to look at the tables, or to break them. Closed with the run. */
 export function connect(address: DatabaseAddress, max = 2): SQL {
   const sql = new SQL(connectionOptions(address, max, {}));
-  open.unshift(() => sql.close({ timeout: 0 }));
+  closeAtEnd(() => sql.close({ timeout: 0 }));
   return sql;
 }
 
@@ -198,7 +212,7 @@ export async function testServer(
     await http.stop(true);
     await Promise.all([db.close(1_000), sql.close({ timeout: 0 })]);
   };
-  open.unshift(stop);
+  closeAtEnd(stop);
 
   const request: TestServer["request"] = async (method, path, { token, body, headers } = {}) => {
     const response = await fetch(url + path, {
