@@ -30,6 +30,7 @@ export function createApp({ db, log, jwtSecret, accessTokenTtlS, corsOrigins }: 
 
   const app: Hono = new Hono({ strict: false })
     .use(logRequests(log))
+    .use(forbidSniffing)
     .use(cors({ origin: corsOrigins, exposeHeaders: ["WWW-Authenticate", "Retry-After"], maxAge: 86_400 }))
     .use(storablePath)
     .route("/", healthRoutes(db))
@@ -79,6 +80,12 @@ function logRequests(log: Log) {
       "request",
     );
   };
+}
+
+/** No browser takes an answer for another type than it says, least of all text of users for a script. */
+async function forbidSniffing(c: Context, next: () => Promise<void>): Promise<void> {
+  await next();
+  c.res.headers.set("X-Content-Type-Options", "nosniff");
 }
 
 function errorResponse(c: Context, error: ApiError): Response {

@@ -204,12 +204,13 @@ export async function testServer(
   const check = checkAnswer;
   const http = Bun.serve({ hostname: "127.0.0.1", port: 0, fetch: app.fetch });
   const url = http.url.origin;
+  const sql = connect(address);
   let stopped = false;
   const stop = async () => {
     if (stopped) return;
     stopped = true;
     await http.stop(true);
-    await db.close(1_000);
+    await Promise.all([db.close(1_000), sql.close({ timeout: 0 })]);
   };
   closeAtEnd(stop);
 
@@ -240,7 +241,7 @@ export async function testServer(
     url,
     address,
     db,
-    sql: connect(address),
+    sql,
     request,
     async register(username) {
       const user = { username, email: `${username.toLowerCase()}@example.com`, password: "correct horse" };

@@ -1,6 +1,17 @@
 import packageJson from "../../package.json" with { type: "json" };
 import { type OpenApiDocument, openApiDocument } from "../platform/openapi.ts";
 
+const TAGS = [
+  "User and Authentication",
+  "Profile",
+  "Articles",
+  "Favorites",
+  "Comments",
+  "Tags",
+  "Operations",
+  "Documentation",
+];
+
 /** The document of everything that an application serves. */
 export function conduitDocument(routes: Parameters<typeof openApiDocument>[1]): OpenApiDocument {
   return openApiDocument(
@@ -15,6 +26,8 @@ export function conduitDocument(routes: Parameters<typeof openApiDocument>[1]): 
         license: { name: "MIT", identifier: "MIT" },
       },
       servers: [{ url: "/" }],
+      // In the order in which a reader meets them.
+      tags: TAGS.map((name) => ({ name })),
     },
     routes,
   );
