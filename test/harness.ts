@@ -9,6 +9,7 @@ import { connectionOptions, type Database, openDatabase, type PoolLimits } from 
 import type { DatabaseAddress } from "../src/platform/database-address.ts";
 import type { EmbeddedPostgres } from "../src/platform/embedded-postgres.ts";
 import { migrate } from "../src/platform/migrations.ts";
+import { createRevocations } from "../src/sessions/revocations.ts";
 
 /** Signs the tokens of every test server, so that tests can make tokens of their own. */
 export const JWT_SECRET = "the secret of the test servers, 32 bytes or more";
@@ -120,6 +121,15 @@ export type ArticleJson = {
 };
 export type CommentJson = { id: number; createdAt: string; updatedAt: string; body: string; author: ProfileJson };
 
+export type SessionJson = {
+  id: string;
+  device: string;
+  ip: string | null;
+  created_at: string;
+  last_used_at: string;
+  current: boolean;
+};
+
 /** Every member that a body of the API can have. */
 export type AnyBody = {
   user: UserJson;
@@ -134,6 +144,9 @@ export type AnyBody = {
   status: string;
   message: string;
   database: string;
+  access_token: string;
+  refresh_token: string;
+  sessions: SessionJson[];
 };
 
 /** A server on a free port of the loopback interface, over real HTTP, on a database of its own. */
@@ -155,7 +168,7 @@ export type TestServer = {
   stop(): Promise<void>;
 };
 
-export type TestUser = { username: string; email: string; password: string; token: string };
+export type TestUser = { username: string; email: string; password: string; token: string; refreshToken: string };
 
 /** @param options what differs from the defaults; `address` for a second server on the same database */
 export async function testServer(
@@ -174,7 +187,9 @@ export async function testServer(
     db,
     log: SILENT,
     jwtSecret: JWT_SECRET,
-    accessTokenTtlS: config.accessTokenTtlS,
+    sessionLimits: config,
+    revocations: createRevocations(),
+    trustedProxies: config.trustedProxies,
     corsOrigins: config.corsOrigins,
     ...options,
   });
@@ -220,7 +235,7 @@ export async function testServer(
       const user = { username, email: `${username.toLowerCase()}@example.com`, password: "correct horse" };
       const answer = await request("POST", "/api/users", { body: { user } });
       if (answer.status !== 201) throw new Error(`could not register ${username}: ${answer.status} ${answer.text}`);
-      return { ...user, token: answer.json.user.token };
+      return { ...user, token: answer.json.user.token, refreshToken: answer.json.refresh_token };
     },
     async publish(user, article = {}) {
       const answer = await request("POST", "/api/articles", {
