@@ -83,20 +83,26 @@ create table tags (
   constraint tags_articles_count_not_negative check (articles_count >= 0)
 ) with (fillfactor = 70);
 
--- Number of articles per author.
+-- Number of articles per author, and the newest of them: a feed asks first who of a thousand authors has written
+-- lately, and then only those for their articles. No row: no articles.
 create table author_counts (
   -- No foreign key: the row belongs to the triggers, and is removed with the account by the one on users.
-  user_id        bigint not null constraint author_counts_pkey primary key,
-  articles_count bigint not null,
-  constraint author_counts_not_negative check (articles_count >= 0)
+  user_id           bigint not null constraint author_counts_pkey primary key,
+  articles_count    bigint not null,
+  newest_created_at timestamptz(3) not null,
+  newest_id         bigint not null,
+  constraint author_counts_positive check (articles_count > 0)
 ) with (fillfactor = 70);
 
 -- Number of articles in all, as the sum of 32 rows. Every connection counts in a row of its own (as far as 32 go), or
 -- all publishing would queue for the lock of a single row, held until the disk has the commit. One row alone may be
 -- negative: what one connection published, another may delete.
+-- tag_changes only rises, by one with every transaction that touches a tag: where its sum is what it was, the list of
+-- tags is what it was, and need not be made again.
 create table article_totals (
   slot           integer not null constraint article_totals_pkey primary key,
-  articles_count bigint not null default 0
+  articles_count bigint not null default 0,
+  tag_changes    bigint not null default 0
 ) with (fillfactor = 50);
 insert into article_totals (slot) select generate_series(0, 31);
 
@@ -107,6 +113,7 @@ create function article_changed() returns trigger language plpgsql as $$
 declare
   added   text[] := case when tg_op = 'DELETE' then '{}' else new.tag_list end;
   removed text[] := case when tg_op = 'INSERT' then '{}' else old.tag_list end;
+  newest record;
 begin
   if removed <> '{}' then
     delete from article_tags
@@ -129,13 +136,33 @@ begin
     delete from tags where name = any (removed) and articles_count = 0;
   end if;
   if tg_op = 'INSERT' then
-    insert into author_counts as c (user_id, articles_count) values (new.author_id, 1)
-    on conflict (user_id) do update set articles_count = c.articles_count + 1;
-    update article_totals set articles_count = articles_count + 1 where slot = pg_backend_pid() % 32;
+    insert into author_counts as c (user_id, articles_count, newest_created_at, newest_id)
+    values (new.author_id, 1, new.created_at, new.id)
+    on conflict (user_id) do update set
+      articles_count = c.articles_count + 1,
+      (newest_created_at, newest_id) = (
+        select created_at, id
+          from (values (c.newest_created_at, c.newest_id), (excluded.newest_created_at, excluded.newest_id)) as n (created_at, id)
+         order by created_at desc, id desc limit 1);
   elsif tg_op = 'DELETE' then
-    update author_counts set articles_count = articles_count - 1 where user_id = old.author_id;
-    update article_totals set articles_count = articles_count - 1 where slot = pg_backend_pid() % 32;
+    -- Locked by a statement of its own: the next one then sees what the one who held the lock has published.
+    perform from author_counts where user_id = old.author_id for no key update;
+    select a.created_at, a.id into newest
+      from articles a where a.author_id = old.author_id order by a.created_at desc, a.id desc limit 1;
+    if found then
+      update author_counts c
+         set articles_count = c.articles_count - 1,
+             newest_created_at = newest.created_at,
+             newest_id = newest.id
+       where c.user_id = old.author_id;
+    else
+      delete from author_counts where user_id = old.author_id;
+    end if;
   end if;
+  update article_totals t
+     set articles_count = t.articles_count + case tg_op when 'INSERT' then 1 when 'DELETE' then -1 else 0 end,
+         tag_changes = t.tag_changes + case when added <> removed then 1 else 0 end
+   where t.slot = pg_backend_pid() % 32;
   return null;
 end $$;
 

@@ -44,11 +44,12 @@ function listJson(rows: ListRow[]): string {
  * keys alone. Parameters: `$1` viewer, `$2` limit, `$3` offset, and from `$4` on what `scope` and `page` ask for.
  * @param scope a query of one row: `count`, how many match, and what `page` needs to find them
  * @param page a query of the keys (created_at, id) of all matches in any order; may refer to `scope`
+ * @param before a common table expression that both may refer to
  */
-function list(name: string, scope: string, page: string): Statement<ListRow> {
+function list(name: string, scope: string, page: string, before = ""): Statement<ListRow> {
   return read(
     `articles_${name}`,
-    `with scope as materialized (${scope}),
+    `with ${before === "" ? "" : `${before},`} scope as materialized (${scope}),
           page as materialized (
             ${page}
             order by created_at desc, id desc
@@ -59,8 +60,12 @@ function list(name: string, scope: string, page: string): Statement<ListRow> {
        from (select coalesce((select count from scope), 0) as count,
                     $1::bigint is not null and not exists (select from users where id = $1::bigint) as viewer_gone) s
        left join lateral (
-         select ${ARTICLE}, a.created_at, a.id
-           from page p join articles a on a.id = p.id join users u on u.id = a.author_id) a on true
+         select found.*, p.created_at, p.id
+           from page p cross join lateral (
+             select ${ARTICLE} from articles a join users u on u.id = a.author_id
+              -- One article a key, each by its index: told by the limit, or the planner, who cannot know how short a
+              -- page is, may read the whole table instead.
+              where a.id = p.id limit 1) found) a on true
       order by a.created_at desc, a.id desc`,
   );
 }
@@ -129,15 +134,18 @@ function tagged(favorite: string, tag: string): string {
     where t.tag = ${tag} and t.created_at = ${favorite}.article_created_at and t.article_id = ${favorite}.article_id)`;
 }
 
-// One probe for each author's count, and the newest of each author from the index that has them sorted: the cost grows
-// with the number of authors followed and the depth of the page, not with the number of articles.
+// The newest articles of all can only be by the authors whose newest are the newest: as many authors as the page goes
+// deep. So the cost grows with the number of authors followed, one probe each, and with the depth of the page, but not
+// with the number of articles.
 const FEED = list(
   "feed",
-  `select coalesce(sum(c.articles_count), 0)::bigint as count
-     from follows f join author_counts c on c.user_id = f.followee_id where f.follower_id = $1::bigint`,
+  `select coalesce(sum(articles_count), 0)::bigint as count from followed`,
   `select newest.created_at, newest.id
-     from follows f cross join lateral (
-       select created_at, id from articles where author_id = f.followee_id
-        order by created_at desc, id desc limit $2::bigint + $3::bigint) newest
-    where f.follower_id = $1::bigint`,
+     from (select user_id from followed
+            order by newest_created_at desc, newest_id desc limit $2::bigint + $3::bigint) author
+    cross join lateral (
+      select created_at, id from articles where author_id = author.user_id
+       order by created_at desc, id desc limit $2::bigint + $3::bigint) newest`,
+  `followed as materialized (
+     select c.* from follows f join author_counts c on c.user_id = f.followee_id where f.follower_id = $1::bigint)`,
 );

@@ -43,8 +43,13 @@ export function createTokens(secret: string, ttlS: number): Tokens {
     verify(token) {
       try {
         const claims: TokenClaims = verify(token);
-        if (!/^[1-9][0-9]{0,18}$/.test(claims.sub)) throw new TokenFault("is malformed");
-        if (!/^[0-9a-f-]{36}$/.test(claims.sid)) throw new TokenFault("is malformed");
+        // 18 digits: all of them fit into 64 bits.
+        const isOurs =
+          typeof claims.sub === "string" &&
+          /^[1-9][0-9]{0,17}$/.test(claims.sub) &&
+          typeof claims.sid === "string" &&
+          /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/.test(claims.sid);
+        if (!isOurs) throw new TokenFault("is malformed");
         return claims;
       } catch (error) {
         throw new TokenFault(describe(error), { cause: error });

@@ -1,5 +1,6 @@
 import { SQL } from "bun";
 import type { DatabaseAddress } from "./database-address.ts";
+import { createLane, type LaneState, type PoolLimits, WaitedTooLong } from "./database-lane.ts";
 import { unavailable } from "./errors.ts";
 
 /** What a statement takes. Arrays go as PostgreSQL array literals: see `textArray`. */
@@ -30,15 +31,13 @@ function register<Row>(statement: Statement<Row>): Statement<Row> {
   return statement;
 }
 
-export type PoolLimits = {
-  /** Connections for reads, and as many for writes. */
-  readonly poolMax: number;
-  readonly connectTimeoutMs: number;
-  /** How long a statement may wait for a connection. */
-  readonly queueTimeoutMs: number;
-  /** How long a statement may run. */
-  readonly statementTimeoutMs: number;
+/** Told of statements and waits, for metrics. Called on the hot path: it must be cheap and must not throw. */
+export type DatabaseObserver = {
+  onStatement(statement: Statement<unknown>, durationMs: number, failed: boolean): void;
+  onWait(lane: LaneName, waitedMs: number): void;
 };
+
+export type LaneName = "read" | "write";
 
 export type Database = {
   /** Runs a statement. Throws `ApiError` "unavailable" where the database is away, and the driver's error otherwise. */
@@ -47,6 +46,7 @@ export type Database = {
   row<Row>(statement: Statement<Row>, parameters: Parameter[]): Promise<Row | undefined>;
   /** Resolves if the database answers. */
   ping(): Promise<void>;
+  state(): Record<LaneName, LaneState>;
   /** Waits for what is running, at most `timeoutMs`, and closes every connection. */
   close(timeoutMs: number): Promise<void>;
 };
@@ -78,29 +78,36 @@ export function connectionOptions(
  * the throughput of small ones (docs/performance.md). Writes are not, as one may wait for another's row lock, and
  * would hold up what comes behind it on the same connection.
  */
-export function openDatabase(address: DatabaseAddress, limits: PoolLimits): Database {
+export function openDatabase(address: DatabaseAddress, limits: PoolLimits, observer?: DatabaseObserver): Database {
   const options: SQL.Options = {
     ...connectionOptions(address, limits.poolMax, {
       statement_timeout: String(limits.statementTimeoutMs),
       // Compiling a statement to machine code costs more than any of ours takes.
       jit: "off",
+      // Every statement is written for one plan, whatever its parameters: planned once a connection, never again.
+      plan_cache_mode: "force_generic_plan",
     }),
     connectionTimeout: limits.connectTimeoutMs / 1000,
   };
-  const reads = createLane(options, limits, limits.poolMax * 16);
-  const writes = createLane(options, limits, limits.poolMax);
+  const lanes = {
+    read: createLane(options, limits, limits.poolMax * 16, (ms) => observer?.onWait("read", ms)),
+    write: createLane(options, limits, limits.poolMax, (ms) => observer?.onWait("write", ms)),
+  };
 
   async function rows<Row>(statement: Statement<Row>, parameters: Parameter[]): Promise<Row[]> {
-    const lane = statement.kind === "read" ? reads : writes;
+    const started = performance.now();
     for (let attempt = 1; ; attempt++) {
       try {
-        return (await lane.run(statement.text, parameters)) as Row[];
+        const found = (await lanes[statement.kind].run(statement.text, parameters)) as Row[];
+        observer?.onStatement(statement, performance.now() - started, false);
+        return found;
       } catch (error) {
-        // Rolled back whole, to be tried again (PostgreSQL 13.5, Serialization Failure Handling). Writers lock in one
-        // order (migrations/0002_articles.sql), so this is for what that order cannot cover.
-        const again = sqlState(error) === "40P01" || sqlState(error) === "40001";
-        if (!again || attempt === 3) throw isAway(error) ? unavailable("database", 1, error) : error;
-        await Bun.sleep(Math.random() * 20 * attempt);
+        if (attempt < 3 && mayTryAgain(statement, error)) {
+          await Bun.sleep(Math.random() * 20 * attempt);
+          continue;
+        }
+        observer?.onStatement(statement, performance.now() - started, true);
+        throw isAway(error) ? unavailable("database", 1, error) : error;
       }
     }
   }
@@ -109,80 +116,26 @@ export function openDatabase(address: DatabaseAddress, limits: PoolLimits): Data
     rows,
     row: async (statement, parameters) => (await rows(statement, parameters))[0],
     ping: async () => void (await rows(PING, [])),
-    close: async (timeoutMs) => void (await Promise.all([reads.close(timeoutMs), writes.close(timeoutMs)])),
+    state: () => ({ read: lanes.read.state(), write: lanes.write.state() }),
+    close: async (timeoutMs) => void (await Promise.all([lanes.read.close(timeoutMs), lanes.write.close(timeoutMs)])),
   };
+}
+
+function mayTryAgain(statement: Statement<unknown>, error: unknown): boolean {
+  const state = sqlState(error);
+  // Rolled back whole, to be tried again (PostgreSQL 13.5, Serialization Failure Handling). Writers lock in one order
+  // (migrations/0002_articles.sql), so this is for what that order cannot cover.
+  if (state === "40P01" || state === "40001") return true;
+  // The connection went while it was under way: after a restart of the server every pooled one does. A read may be asked
+  // again. A write may not: it may have been done.
+  return statement.kind === "read" && (state === "57P01" || isClosedConnection(error));
+}
+
+function isClosedConnection(error: unknown): boolean {
+  return error instanceof SQL.PostgresError && error.code === "ERR_POSTGRES_CONNECTION_CLOSED";
 }
 
 const PING = read<{ one: number }>("ping", "select 1 as one");
-
-type Lane = {
-  run(text: string, parameters: Parameter[]): Promise<unknown[]>;
-  close(timeoutMs: number): Promise<void>;
-};
-
-type Turn = { take(): void; refuse(error: Error): void; readonly since: number };
-
-/** Connections with a bound on how many statements are under way on them, and on how long any of them is waited for. */
-function createLane(options: SQL.Options, limits: PoolLimits, underWayMax: number): Lane {
-  let pool = new SQL(options);
-  const underWay = new Set<{ readonly since: number; readonly pool: SQL; expire(error: Error): void }>();
-  const waiting: Turn[] = [];
-
-  // One timer for all, not one per statement: 5 µs less a request. Both are in the order of their beginning.
-  const watch = setInterval(() => {
-    const now = performance.now();
-    while (waiting[0] !== undefined && now - waiting[0].since > limits.queueTimeoutMs) {
-      waiting.shift()?.refuse(new WaitedTooLong("a connection"));
-    }
-    // The server ends a statement that runs too long. One that is not even ended hangs with its connection, which only
-    // goes with its pool.
-    const hangsMs = limits.statementTimeoutMs + limits.connectTimeoutMs;
-    let hung = false;
-    for (const entry of underWay) {
-      if (now - entry.since <= hangsMs) break;
-      hung ||= entry.pool === pool;
-      entry.expire(new WaitedTooLong("an answer"));
-    }
-    if (hung) {
-      const old = pool;
-      pool = new SQL(options);
-      old.close({ timeout: 0 }).catch(() => {});
-    }
-  }, 100);
-  watch.unref();
-
-  async function run(text: string, parameters: Parameter[]): Promise<unknown[]> {
-    if (underWay.size >= underWayMax || waiting.length > 0) await turn();
-    const { promise: expired, reject: expire } = Promise.withResolvers<never>();
-    const entry = { since: performance.now(), pool, expire };
-    underWay.add(entry);
-    try {
-      return await Promise.race([pool.unsafe(text, parameters), expired]);
-    } finally {
-      underWay.delete(entry);
-      waiting.shift()?.take();
-    }
-  }
-
-  function turn(): Promise<void> {
-    return new Promise((take, refuse) => waiting.push({ take, refuse, since: performance.now() }));
-  }
-
-  return {
-    run,
-    async close(timeoutMs) {
-      clearInterval(watch);
-      await pool.close({ timeout: timeoutMs / 1000 });
-    },
-  };
-}
-
-class WaitedTooLong extends Error {
-  override name = "WaitedTooLong";
-  constructor(what: string) {
-    super(`waited too long for ${what}`);
-  }
-}
 
 /** PostgreSQL's code of an error, such as 23505; undefined where the error is not from the server. */
 export function sqlState(error: unknown): string | undefined {

@@ -8,7 +8,7 @@ export const BODY_SIZE_MAX = 2 * 1024 * 1024;
 const JSON_HEADERS = { "Content-Type": "application/json" };
 
 /** An answer whose JSON text is at hand. */
-export function json(c: Context, body: string, status: 200 | 201 = 200): Response {
+export function json(c: Context, body: string | Uint8Array<ArrayBuffer>, status: 200 | 201 = 200): Response {
   return c.body(body, status, JSON_HEADERS);
 }
 
