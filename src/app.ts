@@ -5,6 +5,7 @@ import { articleRoutes } from "./articles/routes.ts";
 import { createGuards } from "./auth/guards.ts";
 import { createTokens } from "./auth/tokens.ts";
 import { commentRoutes } from "./comments/routes.ts";
+import { docsRoutes } from "./docs/routes.ts";
 import { healthRoutes } from "./health/routes.ts";
 import { clientAddress } from "./platform/client-address.ts";
 import type { Database } from "./platform/database.ts";
@@ -34,10 +35,14 @@ export function createApp(options: AppOptions) {
   const guards = createGuards(tokens, revocations.has);
   const sessions: SessionContext = { tokens, revocations, sessionLimits, addressOf: clientAddress(trustedProxies) };
 
-  const app = new Hono({ strict: false })
+  const app: Hono = new Hono({ strict: false })
     .use(logRequests(log))
     .use(cors({ origin: corsOrigins, exposeHeaders: ["WWW-Authenticate", "Retry-After"], maxAge: 86_400 }))
     .route("/", healthRoutes(db))
+    .route(
+      "/",
+      docsRoutes(() => app.routes),
+    )
     .route("/api", userRoutes(db, sessions, guards))
     .route("/api", sessionRoutes(db, sessions, guards))
     .route("/api", profileRoutes(db, guards))

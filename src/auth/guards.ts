@@ -1,5 +1,6 @@
 import type { MiddlewareHandler } from "hono";
 import { unauthorized } from "../platform/errors.ts";
+import { describeGuard } from "../platform/openapi.ts";
 import { type TokenClaims, TokenFault, type Tokens } from "./tokens.ts";
 
 /** A route behind `requireUser` knows who asks. */
@@ -20,7 +21,7 @@ export function createGuards(tokens: Tokens, isRevoked: (sessionId: string) => b
     return claims;
   }
 
-  return {
+  const guards: Guards = {
     async requireUser(c, next) {
       const token = tokenOf(c.req.header("Authorization"));
       if (token === undefined) throw unauthorized("is missing");
@@ -50,6 +51,9 @@ export function createGuards(tokens: Tokens, isRevoked: (sessionId: string) => b
       await next();
     },
   };
+  describeGuard(guards.requireUser, { auth: "required", errors: ["unauthorized"] });
+  describeGuard(guards.optionalUser, { auth: "optional" });
+  return guards;
 }
 
 /**
