@@ -5,12 +5,18 @@ import { articleRoutes } from "./articles/routes.ts";
 import { createGuards } from "./auth/guards.ts";
 import { createTokens } from "./auth/tokens.ts";
 import { commentRoutes } from "./comments/routes.ts";
+import { docsRoutes } from "./docs/routes.ts";
 import { healthRoutes } from "./health/routes.ts";
+import { clientAddress } from "./platform/client-address.ts";
 import type { Database } from "./platform/database.ts";
 import { ApiError } from "./platform/errors.ts";
+import { storablePath } from "./platform/http.ts";
 import type { Log } from "./platform/log.ts";
-import { observeRequests, type RequestObserver, type RequestVariables, routeOf } from "./platform/requests.ts";
+import { observeRequests, type RequestObserver, routeOf } from "./platform/requests.ts";
 import { profileRoutes } from "./profiles/routes.ts";
+import type { SessionLimits } from "./sessions/queries.ts";
+import type { Revocations } from "./sessions/revocations.ts";
+import { type SessionContext, sessionRoutes } from "./sessions/routes.ts";
 import { tagRoutes } from "./tags/routes.ts";
 import { userRoutes } from "./users/routes.ts";
 
@@ -18,7 +24,9 @@ export type AppOptions = {
   db: Database;
   log: Log;
   jwtSecret: string;
-  accessTokenTtlS: number;
+  sessionLimits: SessionLimits;
+  revocations: Revocations;
+  trustedProxies: string[];
   corsOrigins: "*" | string[];
   /** Whether the server has been told to stop, and finishes what it has. */
   isDraining?: () => boolean;
@@ -27,17 +35,26 @@ export type AppOptions = {
 
 /** The whole HTTP application, without side effects: nothing is opened, nothing listens. */
 export function createApp(options: AppOptions) {
-  const { db, log, jwtSecret, accessTokenTtlS, corsOrigins, isDraining = () => false, observer } = options;
-  const tokens = createTokens(jwtSecret, accessTokenTtlS);
-  const guards = createGuards(tokens);
+  const { db, log, jwtSecret, sessionLimits, revocations, trustedProxies, corsOrigins } = options;
+  const { isDraining = () => false, observer } = options;
+  const tokens = createTokens(jwtSecret, sessionLimits.accessTokenTtlS);
+  const guards = createGuards(tokens, revocations.has);
+  const sessions: SessionContext = { tokens, revocations, sessionLimits, addressOf: clientAddress(trustedProxies) };
 
-  const app = new Hono<{ Variables: RequestVariables }>({ strict: false })
+  const app: Hono = new Hono({ strict: false })
     .use(observeRequests({ log, observer, isDraining }))
+    .use(forbidSniffing)
     .use(
       cors({ origin: corsOrigins, exposeHeaders: ["WWW-Authenticate", "Retry-After", "X-Request-Id"], maxAge: 86_400 }),
     )
+    .use(storablePath)
     .route("/", healthRoutes(db, { migrations, isDraining }))
-    .route("/api", userRoutes(db, tokens, guards))
+    .route(
+      "/",
+      docsRoutes(() => app.routes),
+    )
+    .route("/api", userRoutes(db, sessions, guards))
+    .route("/api", sessionRoutes(db, sessions, guards))
     .route("/api", profileRoutes(db, guards))
     .route("/api", articleRoutes(db, guards))
     .route("/api", commentRoutes(db, guards))
@@ -53,7 +70,7 @@ export function createApp(options: AppOptions) {
     return errorResponse(c, error);
   });
 
-  app.onError((error, c) => {
+  app.onError((error, c: Context) => {
     const where = { "http.method": c.req.method, "http.route": routeOf(c), "request.id": c.get("requestId") };
     if (error instanceof ApiError) {
       if (error.status >= 500) log.warn({ err: error, ...where }, "unavailable");
@@ -65,6 +82,12 @@ export function createApp(options: AppOptions) {
   });
 
   return app;
+}
+
+/** No browser takes an answer for another type than it says, least of all text of users for a script. */
+async function forbidSniffing(c: Context, next: () => Promise<void>): Promise<void> {
+  await next();
+  c.res.headers.set("X-Content-Type-Options", "nosniff");
 }
 
 function errorResponse(c: Context, error: ApiError): Response {

@@ -14,6 +14,7 @@ import { serveMetrics } from "./platform/metrics-server.ts";
 import { migrate } from "./platform/migrations.ts";
 import { secretFromFile } from "./platform/secret-file.ts";
 import { StartupError } from "./platform/startup-error.ts";
+import { createRevocations, followRevocations } from "./sessions/revocations.ts";
 
 export type RunningServer = {
   /** Where it listens, as `http://host:port`. */
@@ -58,12 +59,18 @@ export async function startServer(
     closers.push(() => db.close(config.databaseStatementTimeoutMs));
     metrics?.watchDatabase(db);
 
+    const revocations = createRevocations();
+    const follower = await followRevocations(address, db, log, revocations);
+    closers.push(follower.stop);
+
     let isDraining = false;
     const app = createApp({
       db,
       log,
       jwtSecret: inherited?.jwtSecret ?? jwtSecret(config, onProgress),
-      accessTokenTtlS: config.accessTokenTtlS,
+      sessionLimits: config,
+      revocations,
+      trustedProxies: config.trustedProxies,
       corsOrigins: config.corsOrigins,
       isDraining: () => isDraining,
       observer: metrics,

@@ -20,6 +20,7 @@ describe("health", () => {
   afterAll(async () => {
     await cut.stop();
     proxy.stop();
+    await server.stop();
   });
 
   const ready = async (of: TestServer) => {

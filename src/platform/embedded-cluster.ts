@@ -1,9 +1,11 @@
 import { randomBytes } from "node:crypto";
 import {
-  chownSync,
+  chmodSync,
   closeSync,
   existsSync,
   fsyncSync,
+  lchownSync,
+  lstatSync,
   mkdirSync,
   mkdtempSync,
   openSync,
@@ -17,7 +19,7 @@ import { join } from "node:path";
 import { type Account, accountForInitdb, chownTree } from "./embedded-account.ts";
 import type { Binaries } from "./embedded-binaries.ts";
 import { type DataFolder, diskFull, errorCode, folderFault } from "./embedded-folder.ts";
-import { clusterMark, lastTelling, programEnvironment, programsIn } from "./embedded-process.ts";
+import { clusterMark, lastTelling, programEnvironment, programFault, programsIn } from "./embedded-process.ts";
 import { StartupError } from "./startup-error.ts";
 
 const unfinishedPrefix = "postgres.new-";
@@ -109,15 +111,13 @@ export async function createCluster(folder: DataFolder, binaries: Binaries, acco
     writeFileSync(password, `${randomBytes(32).toString("hex")}\n`, { mode: 0o600, flush: true });
     const initAccount = account && accountForInitdb(account);
     if (initAccount)
-      for (const path of [unfinished, cluster, password]) chownSync(path, initAccount.uid, initAccount.gid);
+      for (const path of [unfinished, cluster, password]) lchownSync(path, initAccount.uid, initAccount.gid);
     await runInitdb(binaries, cluster, folder, initAccount);
-    if (account) {
-      chownTree(cluster, account);
-      chownSync(password, folder.owner.uid, folder.owner.gid);
-    }
+    if (account && account.uid !== initAccount?.uid) chownTree(cluster, account);
+    if (account) lchownSync(password, folder.owner.uid, folder.owner.gid);
     renameSync(password, join(cluster, passwordFile));
     flushFolder(cluster);
-    // An empty folder in its place (a mount point is not one of them) would be in the way of the rename on Windows.
+    // An empty folder in its place would be in the way of the rename on Windows.
     rmSync(clusterPathIn(folder), { recursive: true, force: true });
     renameSync(cluster, clusterPathIn(folder));
     flushFolder(folder.path);
@@ -129,35 +129,7 @@ export async function createCluster(folder: DataFolder, binaries: Binaries, acco
 }
 
 async function runInitdb(binaries: Binaries, cluster: string, folder: DataFolder, account?: Account): Promise<void> {
-  const initdb = Bun.spawn(
-    [
-      binaries.initdb,
-      // Behind a folder that only root may enter, this link is the one way for another user to name its own folder.
-      `--pgdata=${account ? "/proc/self/cwd" : cluster}`,
-      "--username=postgres",
-      `--pwfile=${join("..", passwordFile)}`,
-      "--auth=scram-sha-256",
-      "--encoding=UTF8",
-      // The order of the built-in provider never changes; that of the C library does with its version, which breaks indexes.
-      "--locale-provider=builtin",
-      "--builtin-locale=C.UTF-8",
-      "--locale=C",
-      "--data-checksums",
-      // To be known again, should it outlive us.
-      `--set=cluster_name=${clusterMark(cluster)}`,
-      // One flush of the file system instead of a thousand of single files: 0.5 s less.
-      ...(process.platform === "linux" ? ["--sync-method=syncfs"] : []),
-    ],
-    {
-      cwd: cluster,
-      env: programEnvironment(),
-      detached: true,
-      stdio: ["ignore", "ignore", "pipe"],
-      ...account,
-      timeout: initdbTimeoutMs,
-      killSignal: "SIGKILL",
-    },
-  );
+  const initdb = spawnInitdb(binaries, cluster, account);
   const endWithUs = (): void => {
     for (const pid of [...programsIn(cluster), initdb.pid]) killIfAlive(pid);
   };
@@ -175,6 +147,47 @@ async function runInitdb(binaries: Binaries, cluster: string, folder: DataFolder
   throw new StartupError(
     `The database in ${folder.name} could not be created: ${lastTelling(output) || `initdb ended with ${initdb.signalCode ?? status}`}`,
   );
+}
+
+function spawnInitdb(binaries: Binaries, cluster: string, account?: Account) {
+  const command = [
+    binaries.initdb,
+    // Behind a folder that only root may enter, this link is the one way for another user to name its own folder.
+    `--pgdata=${account ? "/proc/self/cwd" : cluster}`,
+    "--username=postgres",
+    `--pwfile=${join("..", passwordFile)}`,
+    "--auth=scram-sha-256",
+    "--encoding=UTF8",
+    // The order of the built-in provider never changes; that of the C library does with its version, which breaks indexes.
+    "--locale-provider=builtin",
+    "--builtin-locale=C.UTF-8",
+    "--locale=C",
+    "--data-checksums",
+    // To be known again, should it outlive us.
+    `--set=cluster_name=${clusterMark(cluster)}`,
+  ];
+  try {
+    return Bun.spawn(command, {
+      cwd: cluster,
+      env: programEnvironment(),
+      detached: true,
+      stdio: ["ignore", "ignore", "pipe"],
+      ...account,
+      timeout: initdbTimeoutMs,
+      killSignal: "SIGKILL",
+    });
+  } catch (error) {
+    throw programFault(error, binaries.initdb);
+  }
+}
+
+/** Gives a cluster that is root's own, such as one from a backup, to the user who is to run it. */
+export function adoptCluster(folder: DataFolder, account: Account | undefined): void {
+  const cluster = clusterPathIn(folder);
+  if (account === undefined || lstatSync(cluster).uid !== 0) return;
+  chownTree(cluster, account);
+  lchownSync(join(cluster, passwordFile), folder.owner.uid, folder.owner.gid);
+  chmodSync(cluster, 0o700);
 }
 
 /** A rename survives a power failure only once the folder itself is on the disk. Windows has no such call. */

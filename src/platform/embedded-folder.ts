@@ -1,9 +1,10 @@
 import { Database } from "bun:sqlite";
 import {
   accessSync,
-  chownSync,
   closeSync,
   constants,
+  fchownSync,
+  lchownSync,
   mkdirSync,
   openSync,
   readFileSync,
@@ -78,7 +79,7 @@ export async function lockDataFolder(folder: DataFolder): Promise<{ release(): v
     // Only for the message above: what counts is the lock.
     rmSync(holderPath, { force: true });
     writeFileSync(holderPath, `${process.pid}\n`, { mode: 0o600, flag: "wx" });
-    if (process.getuid?.() === 0) chownSync(holderPath, folder.owner.uid, folder.owner.gid);
+    if (process.getuid?.() === 0) lchownSync(holderPath, folder.owner.uid, folder.owner.gid);
   } catch (error) {
     taken.close();
     throw folderFault(error, folder.name);
@@ -98,12 +99,12 @@ export async function lockDataFolder(folder: DataFolder): Promise<{ release(): v
  */
 function createOwned(path: string, owner: Account): void {
   try {
-    closeSync(openSync(path, constants.O_CREAT | constants.O_EXCL | constants.O_RDWR, 0o600));
+    const file = openSync(path, "wx", 0o600);
+    if (process.getuid?.() === 0) fchownSync(file, owner.uid, owner.gid);
+    closeSync(file);
   } catch (error) {
-    if (errorCode(error) === "EEXIST") return;
-    throw error;
+    if (errorCode(error) !== "EEXIST") throw error;
   }
-  if (process.getuid?.() === 0) chownSync(path, owner.uid, owner.gid);
 }
 
 /** @returns undefined when another process, or another call in this one, has it */
@@ -152,6 +153,11 @@ export function folderFault(error: unknown, name: string): unknown {
     case "EEXIST":
       return new StartupError(
         `The data folder ${name} is not a folder. Set DATA_DIR to a folder, or to a path that is free.`,
+      );
+    case "EBUSY":
+    case "EXDEV":
+      return new StartupError(
+        `The folder postgres in ${name} is a mount point. Mount the volume on the data folder itself, or set DATA_DIR to the volume.`,
       );
     default:
       return error;

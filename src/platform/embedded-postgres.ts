@@ -3,6 +3,7 @@ import type { DatabaseAddress } from "./database-address.ts";
 import { accountForServer } from "./embedded-account.ts";
 import { findBinaries } from "./embedded-binaries.ts";
 import {
+  adoptCluster,
   clusterPathIn,
   createCluster,
   hasCluster,
@@ -28,10 +29,12 @@ export type EmbeddedPostgresOptions = {
   onProgress(message: string): void;
   /** Told when PostgreSQL has died under us, why it could not be started again, and when it runs again. */
   onRestart?(message: string): void;
-  /** TCP on the loopback interface instead of a Unix socket; the default where there are no such sockets (Windows). */
+  /** TCP on the loopback interface instead of a Unix socket; the default where there are no such sockets (Windows) or the folder is too deep for one (macOS). */
   readonly overTcp?: boolean;
 };
 
+/** PostgreSQL's own name for it (the port is but a part of the name). */
+const socketName = ".s.PGSQL.5432";
 const restartDelaysMs = [0, 250, 1_000, 3_000, 10_000, 30_000];
 /** A server that lived this long is not one that dies at every start. */
 const livedLongMs = 60_000;
@@ -54,11 +57,13 @@ export async function startEmbeddedPostgres(options: EmbeddedPostgresOptions): P
   const lock = await lockDataFolder(folder);
   try {
     await removeUnfinishedClusters(folder);
-    if (!hasCluster(folder, binaries)) {
+    if (hasCluster(folder, binaries)) {
+      adoptCluster(folder, account);
+    } else {
       options.onProgress(`Creating the database in ${folder.name} …`);
       await createCluster(folder, binaries, account);
     }
-    const address = chooseAddress(clusterPath, readPassword(folder), options.overTcp ?? process.platform === "win32");
+    const address = chooseAddress(clusterPath, readPassword(folder), options.overTcp ?? !hasUnixSocket(clusterPath));
     const plan = { binaries, folder, clusterPath, address, account };
     options.onProgress(`Starting PostgreSQL ${binaries.version} …`);
     const stopRequest = new AbortController();
@@ -76,11 +81,16 @@ export async function startEmbeddedPostgres(options: EmbeddedPostgresOptions): P
   }
 }
 
+/** Bun reaches a socket at the end of any path on Linux; elsewhere the kernel's limit counts (104 bytes on macOS). */
+function hasUnixSocket(clusterPath: string): boolean {
+  if (process.platform === "win32") return false;
+  return process.platform === "linux" || Buffer.byteLength(join(clusterPath, socketName)) < 104;
+}
+
 function chooseAddress(clusterPath: string, password: string, overTcp: boolean): DatabaseAddress {
   const account = { username: "conduit", password, database: "conduit", tls: "disable" } as const;
   if (!overTcp) {
-    // The port is but a part of the file's name.
-    return { ...account, hostname: "localhost", port: 5432, socketPath: join(clusterPath, ".s.PGSQL.5432") };
+    return { ...account, hostname: "localhost", port: 5432, socketPath: join(clusterPath, socketName) };
   }
   const probe = Bun.listen({ hostname: "127.0.0.1", port: 0, socket: { data: () => {} } });
   const { port } = probe;

@@ -1,12 +1,27 @@
 import { readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { processIds } from "./embedded-account.ts";
+import { errorCode } from "./embedded-folder.ts";
+import { StartupError } from "./startup-error.ts";
 
 /** The environment of PostgreSQL's programs. Nothing of ours: `PG*`, `TZ` and `LC_*` would change what they do. */
 export function programEnvironment(): Record<string, string> {
   const names = process.platform === "win32" ? ["SystemRoot", "PATH", "TEMP", "TMP"] : [];
   const inherited = names.map((name) => [name, process.env[name] ?? ""]);
   return { PATH: "/usr/local/bin:/usr/bin:/bin", LC_ALL: "C", ...Object.fromEntries(inherited) };
+}
+
+/**
+ * Why a program of PostgreSQL could not even be run, in words.
+ * @throws whatever `error` is, if the operating system did not name a reason
+ */
+export function programFault(error: unknown, program: string): StartupError {
+  const code = errorCode(error);
+  if (code === "") throw error;
+  return new StartupError(
+    `${program} cannot be run here (${code}). It needs glibc, which Alpine Linux has not, and a file system without noexec. ` +
+      "Set DATABASE_URL to use a PostgreSQL of your own.",
+  );
 }
 
 /**

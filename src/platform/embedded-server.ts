@@ -1,28 +1,27 @@
 import {
-  chmodSync,
-  chownSync,
   closeSync,
   constants,
-  copyFileSync,
   fchownSync,
+  fstatSync,
+  ftruncateSync,
+  lstatSync,
   openSync,
   readFileSync,
   renameSync,
   rmSync,
-  statSync,
-  truncateSync,
 } from "node:fs";
 import { totalmem } from "node:os";
 import { join } from "node:path";
 import type { DatabaseAddress } from "./database-address.ts";
 import type { Account } from "./embedded-account.ts";
 import type { Binaries } from "./embedded-binaries.ts";
-import type { DataFolder } from "./embedded-folder.ts";
+import { type DataFolder, diskFull, errorCode, folderFault } from "./embedded-folder.ts";
 import {
   clusterMark,
   isAlive,
   lastTelling,
   programEnvironment,
+  programFault,
   programsIn,
   readPostmasterFile,
 } from "./embedded-process.ts";
@@ -84,6 +83,7 @@ export async function startServer(
       await Bun.sleep(100);
       continue;
     }
+    if (log.includes("No space left on device")) throw diskFull(plan.folder.name);
     throw new StartupError(
       `PostgreSQL ${plan.binaries.version} did not start (${failure}): ${lastTelling(log) || "it said nothing"}. ` +
         `Its log is ${logPathIn(plan.folder)}.`,
@@ -116,54 +116,39 @@ async function settleRemains(plan: ServerPlan): Promise<void> {
   rmSync(join(plan.clusterPath, ".s.PGSQL.5432.lock"), { force: true });
 }
 
-/** The log grows by a line now and then. Called at every start; while running, see `keepLogSmall`. */
+/** @returns the size of the log now, from where the next server goes on */
 function rotateLog(plan: ServerPlan): number {
   const path = logPathIn(plan.folder);
-  const size = statSync(path, { throwIfNoEntry: false })?.size ?? 0;
+  const size = lstatSync(path, { throwIfNoEntry: false })?.size ?? 0;
   if (size <= logSizeMax) return size;
   renameSync(path, `${path}.1`);
   return 0;
 }
 
-/** Keeps the log below twice `logSizeMax` while the server runs: the older half goes to postgres.log.1. */
+/** Empties the log of a running server when it has grown too large. To be called now and then. */
 export function keepLogSmall(folder: DataFolder): void {
-  const path = logPathIn(folder);
-  if ((statSync(path, { throwIfNoEntry: false })?.size ?? 0) <= logSizeMax) return;
-  copyFileSync(path, `${path}.1`);
-  chmodSync(`${path}.1`, 0o600);
-  if (process.getuid?.() === 0) chownSync(`${path}.1`, folder.owner.uid, folder.owner.gid);
-  // Open for appending in PostgreSQL, so it goes on at the new end.
-  truncateSync(path);
+  let log: number | undefined;
+  try {
+    log = openLog(folder);
+    // PostgreSQL has it open for appending, so it goes on at the new end.
+    if (fstatSync(log).size > logSizeMax) ftruncateSync(log);
+  } catch {
+    // A log that grows is no reason to end the app.
+  } finally {
+    if (log !== undefined) closeSync(log);
+  }
 }
 
 function spawnServer(plan: ServerPlan): Server {
-  const stale = readPostmasterFile(plan.clusterPath);
   const log = openLog(plan.folder);
-  const child = Bun.spawn(
-    [
-      plan.binaries.postgres,
-      "-D",
-      plan.account ? "/proc/self/cwd" : plan.clusterPath,
-      ...settings(plan.address, clusterMark(plan.clusterPath)),
-    ],
-    {
-      // Bun enters it before it changes the user, and so gets into a folder behind one that only root may enter. The
-      // link /proc/self/cwd lets the postmaster name it without a path.
-      cwd: plan.clusterPath,
-      env: {
-        ...programEnvironment(),
-        // PostgreSQL takes a live process of the number in postmaster.pid for another postmaster, unless it is told that
-        // this is its grandparent (src/backend/utils/init/miscinit.c, CreateLockFile). We have made sure that it is no
-        // postmaster, and the check of the shared memory remains.
-        ...(stale && isAlive(stale.pid) ? { PG_GRANDPARENT_PID: String(stale.pid) } : {}),
-      },
-      // A session of its own: Ctrl-C in the terminal must not reach it before the app has finished its requests.
-      detached: true,
-      stdio: ["ignore", log, log],
-      ...plan.account,
-    },
-  );
-  closeSync(log);
+  let child: ReturnType<typeof spawnPostmaster>;
+  try {
+    child = spawnPostmaster(plan, log);
+  } catch (error) {
+    throw programFault(error, plan.binaries.postgres);
+  } finally {
+    closeSync(log);
+  }
   // It must not keep a process alive that has nothing else to do.
   child.unref();
   const endWithUs = (): void => signalIfAlive(child.pid, "SIGINT");
@@ -187,11 +172,49 @@ function spawnServer(plan: ServerPlan): Server {
   };
 }
 
+/**
+ * Opened by us, so that the server's user needs no way to it. Root may be working in another user's folder, and must
+ * not be led to a file elsewhere by a link.
+ */
 function openLog(folder: DataFolder): number {
   const { O_APPEND, O_CREAT, O_WRONLY, O_NOFOLLOW = 0 } = constants;
-  const log = openSync(logPathIn(folder), O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW, 0o600);
-  if (process.getuid?.() === 0) fchownSync(log, folder.owner.uid, folder.owner.gid);
-  return log;
+  const path = logPathIn(folder);
+  try {
+    const log = openSync(path, O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW, 0o600);
+    if (process.getuid?.() === 0 && fstatSync(log).nlink === 1) fchownSync(log, folder.owner.uid, folder.owner.gid);
+    return log;
+  } catch (error) {
+    if (errorCode(error) === "ELOOP") throw new StartupError(`${path} must be a file, not a link. Remove it.`);
+    throw folderFault(error, folder.name);
+  }
+}
+
+function spawnPostmaster(plan: ServerPlan, log: number) {
+  const stale = readPostmasterFile(plan.clusterPath);
+  return Bun.spawn(
+    [
+      plan.binaries.postgres,
+      "-D",
+      plan.account ? "/proc/self/cwd" : plan.clusterPath,
+      ...settings(plan.address, clusterMark(plan.clusterPath)),
+    ],
+    {
+      // Bun enters it before it changes the user, and so gets into a folder behind one that only root may enter. The
+      // link /proc/self/cwd lets the postmaster name it without a path.
+      cwd: plan.clusterPath,
+      env: {
+        ...programEnvironment(),
+        // PostgreSQL takes a live process of the number in postmaster.pid for another postmaster, unless it is told that
+        // this is its grandparent (src/backend/utils/init/miscinit.c, CreateLockFile). We have made sure that it is no
+        // postmaster, and the check of the shared memory remains.
+        ...(stale && isAlive(stale.pid) ? { PG_GRANDPARENT_PID: String(stale.pid) } : {}),
+      },
+      // A session of its own: Ctrl-C in the terminal must not reach it before the app has finished its requests.
+      detached: true,
+      stdio: ["ignore", log, log],
+      ...plan.account,
+    },
+  );
 }
 
 /** Given on the command line, so that a new Conduit brings new settings and nothing in the folder overrides them. */
