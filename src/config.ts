@@ -163,8 +163,8 @@ export const SETTINGS = {
   requestsMax: setting({
     name: "REQUESTS_MAX",
     flag: "requests-max",
-    fallback: "1000",
-    what: "Requests under way at a time in each process; what comes on top is answered 503 at once.",
+    fallback: "10000",
+    what: "Requests under way at a time in each process, those still arriving included; what comes on top is answered 503 at once.",
     parse: wholeNumber(1, 1_000_000),
   }),
   reusePort: setting({
