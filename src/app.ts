@@ -1,4 +1,4 @@
-import { type Context, Hono } from "hono";
+import { type Context, Hono, type MiddlewareHandler } from "hono";
 import { migrations } from "../migrations/index.ts";
 import { articleRoutes } from "./articles/routes.ts";
 import { createGuards } from "./auth/guards.ts";
@@ -31,17 +31,21 @@ export type AppOptions = {
   /** Whether the server has been told to stop, and finishes what it has. */
   isDraining?: () => boolean;
   observer?: RequestObserver | undefined;
+  /** Gives every request a span; undefined where nothing is traced. */
+  trace?: MiddlewareHandler | undefined;
 };
 
 /** The whole HTTP application, without side effects: nothing is opened, nothing listens. */
 export function createApp(options: AppOptions) {
   const { db, log, jwtSecret, sessionLimits, revocations, trustedProxies, corsOrigins } = options;
-  const { isDraining = () => false, observer } = options;
+  const { isDraining = () => false, observer, trace } = options;
   const tokens = createTokens(jwtSecret, sessionLimits.accessTokenTtlS);
   const guards = createGuards(tokens, revocations.has);
   const sessions: SessionContext = { tokens, revocations, sessionLimits, addressOf: clientAddress(trustedProxies) };
 
-  const app: Hono = new Hono({ strict: false })
+  const app: Hono = new Hono({ strict: false });
+  if (trace !== undefined) app.use(trace);
+  app
     .use(observeRequests({ log, observer, isDraining }))
     .use(answerHeaders(corsOrigins))
     .use(storablePath)
