@@ -3,10 +3,12 @@ import { parseArgs } from "node:util";
 import { migrations } from "../migrations/index.ts";
 import packageJson from "../package.json" with { type: "json" };
 import { type Config, loadConfig, SETTINGS } from "./config.ts";
-import { createLog } from "./platform/log.ts";
+import type { Log } from "./platform/log.ts";
 import { migrate } from "./platform/migrations.ts";
 import { StartupError } from "./platform/startup-error.ts";
-import { reachDatabase, startServer } from "./server.ts";
+import { logFormat, reachDatabase, serverLog, startServer } from "./server.ts";
+import { startWorkers } from "./supervisor.ts";
+import { runWorker, WORKER_VARIABLE } from "./worker.ts";
 
 const COMMANDS: Record<string, { what: string; run(config: Config): Promise<void> }> = {
   serve: { what: "Start the API (npm start)", run: serve },
@@ -56,20 +58,37 @@ function parse(
 }
 
 async function serve(config: Config): Promise<void> {
-  const server = await startServer(config, console.log);
-  console.log(`Server is running on ${server.url}`);
+  const log = serverLog(config);
+  logUncaught(log);
+  const worker = process.env[WORKER_VARIABLE];
+  if (worker !== undefined && process.send !== undefined) return runWorker(config, Number(worker));
+  // What a person reads at the start is for machines where they read the rest.
+  const say = config.production && logFormat(config) === "json" ? (text: string) => log.info({}, text) : console.log;
+  const server = await (config.workers === 1 ? startServer(config, say) : startWorkers(config, say));
+  if (server.metricsUrl !== undefined) say(`Metrics are on ${server.metricsUrl}/metrics`);
+  say(`Server is running on ${server.url}`);
   let asked = false;
   const stop = async () => {
     // Asked twice: now.
     if (asked) process.exit(1);
     asked = true;
-    console.log("Stopping …");
+    say("Stopping …");
     await server.stop();
     process.exit(0);
   };
   process.on("SIGINT", stop);
   process.on("SIGTERM", stop);
   if (process.env.npm_lifecycle_event !== undefined) onOrphaned(stop);
+}
+
+/** What nobody caught goes to the log whole, and ends the process: nobody knows what it left half done. */
+function logUncaught(log: Log): void {
+  for (const event of ["uncaughtException", "unhandledRejection"]) {
+    process.on(event, (error: unknown) => {
+      log.error({ err: error }, "uncaught error, ending");
+      process.exit(1);
+    });
+  }
 }
 
 /**
@@ -87,7 +106,7 @@ function onOrphaned(stop: () => void): void {
 }
 
 async function migrateOnly(config: Config): Promise<void> {
-  const database = await reachDatabase(config, console.log, createLog(config.logLevel));
+  const database = await reachDatabase(config, console.log, serverLog(config));
   try {
     const applied = await migrate(database.address, migrations, config.databaseConnectTimeoutMs);
     for (const file of applied) console.log(`Applied migration ${file}`);
