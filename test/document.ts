@@ -55,7 +55,7 @@ export function answerCheck(app: ReturnType<typeof createApp>): AnswerCheck {
         key,
         documented
           ? validatorOf(template, operation, status, type)
-          : ajv.compile({ $ref: "document#/components/schemas/Error" }),
+          : ajv.compile({ $ref: "document#/components/schemas/ErrorResponse" }),
       );
     }
     const validator = validators.get(key);
