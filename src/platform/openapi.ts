@@ -139,6 +139,8 @@ function operation(
     // A path is text that a statement takes (platform/http.ts, storablePath).
     ...(template.includes("{") ? (["invalid"] as const) : []),
     ...(answers.some((answer) => typeof answer !== "string") ? anyRequest : []),
+    // A part of the path may hold what cannot be stored (http.ts, storablePath).
+    ...(template.includes("{") ? (["invalid"] as const) : []),
   ]);
 
   const parameters = [...template.matchAll(/\{([A-Za-z]+)\}/g)].map(([, name = ""]): JsonObject => {
