@@ -72,6 +72,10 @@ export type LoginRequest = {
   };
 };
 
+export type MessageResponse = {
+  message: string;
+};
+
 export type NewArticleRequest = {
   article: {
     title: string;
@@ -109,8 +113,44 @@ export type ProfileResponse = {
   profile: Profile;
 };
 
+export type RefreshRequest = {
+  refresh_token: string;
+};
+
+export type Session = {
+  id: string;
+  /** Made from the user agent that signed in */
+  device: string;
+  ip: string | null;
+  created_at: string;
+  /** When it was last refreshed */
+  last_used_at: string;
+  /** Whether it is the one that asks */
+  current: boolean;
+};
+
+export type SessionsResponse = {
+  sessions: Session[];
+};
+
+/** `user.token` is the `access_token`. */
+export type SignedInResponse = {
+  user: User;
+  /** For the `Authorization` header */
+  access_token: string;
+  /** For `POST /api/auth/refresh`, once */
+  refresh_token: string;
+};
+
 export type TagsResponse = {
   tags: string[];
+};
+
+export type TokenPair = {
+  /** For the `Authorization` header */
+  access_token: string;
+  /** For `POST /api/auth/refresh`, once */
+  refresh_token: string;
 };
 
 /** What is absent stays as it is. */
@@ -202,19 +242,36 @@ function operationsBy(call: ReturnType<typeof caller>) {
     getWelcome: (): Promise<WelcomeResponse> => call<WelcomeResponse>("GET", "/"),
 
     /** Register. */
-    createUser: (args: { body: NewUserRequest }): Promise<UserResponse> =>
-      call<UserResponse>("POST", "/api/users", args),
+    createUser: (args: { body: NewUserRequest }): Promise<SignedInResponse> =>
+      call<SignedInResponse>("POST", "/api/users", args),
 
     /** Log in. */
-    login: (args: { body: LoginRequest }): Promise<UserResponse> =>
-      call<UserResponse>("POST", "/api/users/login", args),
+    login: (args: { body: LoginRequest }): Promise<SignedInResponse> =>
+      call<SignedInResponse>("POST", "/api/users/login", args),
 
     /** The own account. */
     getCurrentUser: (): Promise<UserResponse> => call<UserResponse>("GET", "/api/user"),
 
-    /** Change the own account. */
+    /** Change the own account. A new password ends all other sessions. */
     updateCurrentUser: (args: { body: UpdateUserRequest }): Promise<UserResponse> =>
       call<UserResponse>("PUT", "/api/user", args),
+
+    /** New tokens. A refresh token is good once. Within 20 s it may come again, by a client that lost the answer; the pair of the answer before is worth nothing then. Later, it ends the session. */
+    refreshSession: (args: { body: RefreshRequest }): Promise<TokenPair> =>
+      call<TokenPair>("POST", "/api/auth/refresh", args),
+
+    /** End the session of a refresh token. Its access tokens end with it. A token that is unknown or ended already is no error. */
+    logOut: (args: { body: RefreshRequest }): Promise<MessageResponse> =>
+      call<MessageResponse>("POST", "/api/auth/logout", args),
+
+    /** Where one is signed in. */
+    getSessions: (): Promise<SessionsResponse> => call<SessionsResponse>("GET", "/api/auth/sessions"),
+
+    /** End all other sessions. */
+    endOtherSessions: (): Promise<void> => call<void>("DELETE", "/api/auth/sessions"),
+
+    /** End a session. */
+    endSession: (args: { id: string }): Promise<void> => call<void>("DELETE", "/api/auth/sessions/{id}", args),
 
     /** A profile. */
     getProfileByUsername: (args: { username: string }): Promise<ProfileResponse> =>

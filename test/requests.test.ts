@@ -305,7 +305,6 @@ describe("a path", () => {
 
   test("that is not there is 404 to every method", async () => {
     for (const path of [
-      "/",
       "/api",
       "/api/",
       "/nope",
