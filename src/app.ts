@@ -1,5 +1,4 @@
 import { type Context, Hono } from "hono";
-import { cors } from "hono/cors";
 import { routePath } from "hono/route";
 import { articleRoutes } from "./articles/routes.ts";
 import { createGuards } from "./auth/guards.ts";
@@ -10,6 +9,7 @@ import { healthRoutes } from "./health/routes.ts";
 import { clientAddress } from "./platform/client-address.ts";
 import type { Database } from "./platform/database.ts";
 import { ApiError } from "./platform/errors.ts";
+import { answerHeaders } from "./platform/headers.ts";
 import { storablePath } from "./platform/http.ts";
 import type { Log } from "./platform/log.ts";
 import { profileRoutes } from "./profiles/routes.ts";
@@ -38,8 +38,7 @@ export function createApp(options: AppOptions) {
 
   const app: Hono = new Hono({ strict: false })
     .use(logRequests(log))
-    .use(forbidSniffing)
-    .use(cors({ origin: corsOrigins, exposeHeaders: ["WWW-Authenticate", "Retry-After"], maxAge: 86_400 }))
+    .use(answerHeaders(corsOrigins))
     .use(storablePath)
     .route("/", healthRoutes(db))
     .route(
@@ -89,12 +88,6 @@ function logRequests(log: Log) {
       "request",
     );
   };
-}
-
-/** No browser takes an answer for another type than it says, least of all text of users for a script. */
-async function forbidSniffing(c: Context, next: () => Promise<void>): Promise<void> {
-  await next();
-  c.res.headers.set("X-Content-Type-Options", "nosniff");
 }
 
 function errorResponse(c: Context, error: ApiError): Response {
