@@ -8,6 +8,7 @@ import { migrations } from "../migrations/index.ts";
 import { connectionOptions, statements } from "../src/platform/database.ts";
 import { startEmbeddedPostgres } from "../src/platform/embedded-postgres.ts";
 import { migrate } from "../src/platform/migrations.ts";
+import { clientDrift } from "./client.ts";
 
 const root = dirname(import.meta.dir);
 
@@ -16,6 +17,7 @@ const checks: [name: string, check: () => Promise<string[]>][] = [
   ["types", () => command("tsc", "--noEmit")],
   ["import directions", checkImports],
   ["SQL", checkStatements],
+  ["client and OpenAPI document", clientDrift],
 ];
 let failed = 0;
 for (const [name, check] of checks) {

@@ -54,7 +54,7 @@ export function answerCheck(app: { routes: readonly Route[] }): AnswerCheck {
         key,
         documented
           ? validatorOf(template, operation, status, type)
-          : ajv.compile({ $ref: "document#/components/schemas/Error" }),
+          : ajv.compile({ $ref: "document#/components/schemas/ErrorResponse" }),
       );
     }
     const validator = validators.get(key);
