@@ -51,9 +51,15 @@ export async function insertArticle(
 ): Promise<string> {
   const base = slugBase(title);
   const parameters = [authorId, base, slugWithSuffix(base), title, description, body, textArray(tagList)];
-  const article = await db.row(INSERT_ARTICLE, parameters);
-  if (article === undefined) throw userGone();
-  return articleWithBodyJson({ ...article, favorited: false, following: false });
+  try {
+    const article = await db.row(INSERT_ARTICLE, parameters);
+    if (article === undefined) throw userGone();
+    return articleWithBodyJson({ ...article, favorited: false, following: false });
+  } catch (error) {
+    // Deleted between the statement's look and its insert.
+    if (violatedConstraint(error) === "articles_author_id_fkey") throw userGone();
+    throw error;
+  }
 }
 
 // The second insert only runs where the first ran into another article of the same path, also one that was published
