@@ -5,9 +5,11 @@ import { articleRoutes } from "./articles/routes.ts";
 import { createGuards } from "./auth/guards.ts";
 import { createTokens } from "./auth/tokens.ts";
 import { commentRoutes } from "./comments/routes.ts";
+import { docsRoutes } from "./docs/routes.ts";
 import { healthRoutes } from "./health/routes.ts";
 import type { Database } from "./platform/database.ts";
 import { ApiError } from "./platform/errors.ts";
+import { storablePath } from "./platform/http.ts";
 import type { Log } from "./platform/log.ts";
 import { profileRoutes } from "./profiles/routes.ts";
 import { tagRoutes } from "./tags/routes.ts";
@@ -26,10 +28,16 @@ export function createApp({ db, log, jwtSecret, accessTokenTtlS, corsOrigins }: 
   const tokens = createTokens(jwtSecret, accessTokenTtlS);
   const guards = createGuards(tokens);
 
-  const app = new Hono({ strict: false })
+  const app: Hono = new Hono({ strict: false })
     .use(logRequests(log))
+    .use(forbidSniffing)
     .use(cors({ origin: corsOrigins, exposeHeaders: ["WWW-Authenticate", "Retry-After"], maxAge: 86_400 }))
+    .use(storablePath)
     .route("/", healthRoutes(db))
+    .route(
+      "/",
+      docsRoutes(() => app.routes),
+    )
     .route("/api", userRoutes(db, tokens, guards))
     .route("/api", profileRoutes(db, guards))
     .route("/api", articleRoutes(db, guards))
@@ -72,6 +80,12 @@ function logRequests(log: Log) {
       "request",
     );
   };
+}
+
+/** No browser takes an answer for another type than it says, least of all text of users for a script. */
+async function forbidSniffing(c: Context, next: () => Promise<void>): Promise<void> {
+  await next();
+  c.res.headers.set("X-Content-Type-Options", "nosniff");
 }
 
 function errorResponse(c: Context, error: ApiError): Response {

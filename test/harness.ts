@@ -10,6 +10,7 @@ import type { DatabaseAddress } from "../src/platform/database-address.ts";
 import type { PoolLimits } from "../src/platform/database-lane.ts";
 import type { EmbeddedPostgres } from "../src/platform/embedded-postgres.ts";
 import { migrate } from "../src/platform/migrations.ts";
+import { type AnswerCheck, answerCheck } from "./document.ts";
 
 /** Signs the tokens of every test server, so that tests can make tokens of their own. */
 export const JWT_SECRET = "the secret of the test servers, 32 bytes or more";
@@ -19,7 +20,20 @@ export type TestPostgres = { address: DatabaseAddress; admin: DatabaseAddress; s
 
 let postgres: Promise<TestPostgres> | undefined;
 let databases = 0;
-const open: (() => Promise<void>)[] = [];
+let open: { file: string; close: () => Promise<void> }[] = [];
+
+/** Closes something at the end: with the run, or when the next test file opens something, as connections are few. */
+function closeAtEnd(close: () => Promise<void>): void {
+  // Last opened, first closed: a database is removed after what is connected to it. In `bun test`, Bun.main is the
+  // test file.
+  open.unshift({ file: Bun.main, close });
+}
+
+async function closeWhere(toClose: (file: string) => boolean): Promise<void> {
+  const closing = open.filter(({ file }) => toClose(file));
+  open = open.filter(({ file }) => !toClose(file));
+  for (const { close } of closing) await close();
+}
 
 /** The PostgreSQL of this run, with a migrated template database. Started by the first who asks. */
 export function testPostgres(): Promise<TestPostgres> {
@@ -64,28 +78,29 @@ async function embedded(): Promise<TestPostgres> {
 
 /** Stops every server and the PostgreSQL of this run. */
 export async function stopHarness(): Promise<void> {
-  for (const close of open.splice(0)) await close();
+  await closeWhere(() => true);
   // One that did not start has stopped itself.
   await (await postgres?.catch(() => undefined))?.stop();
   postgres = undefined;
 }
 
-/** A new database, migrated unless asked otherwise. Removed with the run. */
+/** A new database, migrated unless asked otherwise. Removed with its test file's end. */
 export async function testDatabase(options: { migrated: boolean } = { migrated: true }): Promise<DatabaseAddress> {
   const { address, admin } = await testPostgres();
+  await closeWhere((file) => file !== Bun.main);
   const database = `conduit_test_${process.pid}_${++databases}`;
   await run(
     admin,
     `create database ${database} owner ${address.username}${options.migrated ? ` template ${TEMPLATE}` : ""}`,
   );
-  open.push(() => run(admin, `drop database if exists ${database} with (force)`));
+  closeAtEnd(() => run(admin, `drop database if exists ${database} with (force)`));
   return { ...address, database };
 }
 
 /** A connection for a test to look at the tables, or to break them. Closed with the run. */
 export function connect(address: DatabaseAddress, max = 2): SQL {
   const sql = new SQL(connectionOptions(address, max, {}));
-  open.unshift(() => sql.close({ timeout: 0 }));
+  closeAtEnd(() => sql.close({ timeout: 0 }));
   return sql;
 }
 
@@ -158,6 +173,19 @@ export type TestServer = {
 
 export type TestUser = { username: string; email: string; password: string; token: string };
 
+/** The application, as the test servers serve it. */
+export function testApp(db: Database, options: Partial<AppOptions> = {}): ReturnType<typeof createApp> {
+  const config = loadConfig({});
+  return createApp({
+    db,
+    log: SILENT,
+    jwtSecret: JWT_SECRET,
+    accessTokenTtlS: config.accessTokenTtlS,
+    corsOrigins: config.corsOrigins,
+    ...options,
+  });
+}
+
 /** @param options what differs from the defaults; `address` for a second server on the same database */
 export async function testServer(
   options: Partial<AppOptions> & { address?: DatabaseAddress; limits?: Partial<PoolLimits> } = {},
@@ -171,24 +199,20 @@ export async function testServer(
     statementTimeoutMs: config.databaseStatementTimeoutMs,
     ...options.limits,
   });
-  const app = createApp({
-    db,
-    log: SILENT,
-    jwtSecret: JWT_SECRET,
-    accessTokenTtlS: config.accessTokenTtlS,
-    corsOrigins: config.corsOrigins,
-    ...options,
-  });
+  const app = testApp(db, options);
+  checkAnswer ??= answerCheck(app);
+  const check = checkAnswer;
   const http = Bun.serve({ hostname: "127.0.0.1", port: 0, fetch: app.fetch });
   const url = http.url.origin;
+  const sql = connect(address);
   let stopped = false;
   const stop = async () => {
     if (stopped) return;
     stopped = true;
     await http.stop(true);
-    await db.close(1_000);
+    await Promise.all([db.close(1_000), sql.close({ timeout: 0 })]);
   };
-  open.unshift(stop);
+  closeAtEnd(stop);
 
   const request: TestServer["request"] = async (method, path, { token, body, headers } = {}) => {
     const response = await fetch(url + path, {
@@ -202,7 +226,9 @@ export async function testServer(
       redirect: "manual",
     });
     const text = await response.text();
-    const isJson = response.headers.get("content-type")?.startsWith("application/json") === true;
+    check(method, path, { status: response.status, headers: response.headers, text });
+    // HEAD has the type and no body.
+    const isJson = text !== "" && response.headers.get("content-type")?.startsWith("application/json") === true;
     return {
       status: response.status,
       headers: response.headers,
@@ -215,7 +241,7 @@ export async function testServer(
     url,
     address,
     db,
-    sql: connect(address),
+    sql,
     request,
     async register(username) {
       const user = { username, email: `${username.toLowerCase()}@example.com`, password: "correct horse" };
@@ -234,6 +260,9 @@ export async function testServer(
     stop,
   };
 }
+
+/** Every answer of every test is held against the document of the API. Compiled once a run. */
+let checkAnswer: AnswerCheck | undefined;
 
 const nothing = (): void => {};
 const SILENT = { debug: nothing, info: nothing, warn: nothing, error: nothing };

@@ -1,4 +1,4 @@
-import { beforeAll, describe, expect, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { type TestServer, testServer } from "./harness.ts";
 
 describe("GET /health", () => {
@@ -6,6 +6,7 @@ describe("GET /health", () => {
   beforeAll(async () => {
     server = await testServer();
   });
+  afterAll(() => server.stop());
 
   test("says that the server runs and the database is connected", async () => {
     const { status, json } = await server.request("GET", "/health");

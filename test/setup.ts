@@ -3,7 +3,8 @@
 import { afterAll } from "bun:test";
 import { stopHarness } from "./harness.ts";
 
-afterAll(stopHarness);
+// Many databases are dropped; on a busy machine that takes its time.
+afterAll(stopHarness, 60_000);
 for (const signal of ["SIGINT", "SIGTERM"] as const) {
   process.once(signal, async () => {
     await stopHarness();

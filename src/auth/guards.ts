@@ -1,5 +1,6 @@
 import type { MiddlewareHandler } from "hono";
 import { unauthorized } from "../platform/errors.ts";
+import { describeGuard } from "../platform/openapi.ts";
 import { TokenFault, type Tokens } from "./tokens.ts";
 
 /** A route behind `requireUser` knows who asks. */
@@ -13,7 +14,7 @@ export type Guards = {
 };
 
 export function createGuards(tokens: Tokens): Guards {
-  return {
+  const guards: Guards = {
     async requireUser(c, next) {
       const token = tokenOf(c.req.header("Authorization"));
       if (token === undefined) throw unauthorized("is missing");
@@ -41,6 +42,9 @@ export function createGuards(tokens: Tokens): Guards {
       await next();
     },
   };
+  describeGuard(guards.requireUser, { auth: "required", errors: ["unauthorized"] });
+  describeGuard(guards.optionalUser, { auth: "optional" });
+  return guards;
 }
 
 /**

@@ -17,7 +17,7 @@ export function characters(text: string): number {
 /** Whether PostgreSQL can store it: no U+0000, and UTF-8 has no form for half a surrogate pair. */
 export const isStorable = (text: string): boolean => !text.includes("\0") && text.isWellFormed();
 
-const NOT_STORABLE = "contains a character that is not allowed";
+export const NOT_STORABLE = "contains a character that is not allowed";
 
 /** Any text that can be stored, the empty one included, of at most `max` characters. */
 export function text(max: number) {
@@ -26,12 +26,15 @@ export function text(max: number) {
     .refine(isStorable, { error: NOT_STORABLE, abort: true })
     .refine((value) => value.length <= max || characters(value) <= max, {
       error: `is too long (maximum is ${max} characters)`,
-    });
+    })
+    .meta(max === Number.POSITIVE_INFINITY ? {} : { maxLength: max });
 }
 
 /** Text of 1 to `max` characters, not white space alone. */
 export function requiredText(max: number) {
-  return text(max).refine((value) => value.trim() !== "", "can't be blank");
+  return text(max)
+    .refine((value) => value.trim() !== "", "can't be blank")
+    .meta({ minLength: 1 });
 }
 
 /** Text of at most `max` characters or null; the empty string means null. Absent stays undefined. */
@@ -56,7 +59,8 @@ export function wholeNumber(min: number, max: number, fallback: number) {
     .regex(/^[0-9]+$/, { error: `must be a whole number from ${min}`, abort: true })
     .transform((value) => Math.min(Number(value), max))
     .refine((value) => value >= min, `must be a whole number from ${min}`)
-    .default(fallback);
+    .default(fallback)
+    .meta({ wire: { type: "integer", minimum: min, default: fallback } });
 }
 
 /** An object under `key`, as in `{"user": {…}}`, the envelope of every request body. Unknown fields are ignored. */
@@ -67,3 +71,6 @@ export function envelope<Key extends string, Shape extends z.ZodRawShape>(key: K
 }
 
 const missingOrWrong = (issue: { input?: unknown }) => (issue.input == null ? "is missing" : "must be an object");
+
+/** In an answer: a point in time in UTC, with milliseconds (RFC 3339). */
+export const timestamp = z.string().meta({ format: "date-time", examples: ["2026-01-31T12:34:56.789Z"] });

@@ -1,6 +1,8 @@
 import type { Context, MiddlewareHandler } from "hono";
 import type { z } from "zod";
 import { ApiError, type FieldErrors, invalid } from "./errors.ts";
+import { isStorable, NOT_STORABLE } from "./fields.ts";
+import { describeGuard } from "./openapi.ts";
 
 /** The largest request body, in bytes: an article's body of 1 MiB fits also when JSON escapes double it. */
 export const BODY_SIZE_MAX = 2 * 1024 * 1024;
@@ -12,24 +14,35 @@ export function json(c: Context, body: string | Uint8Array<ArrayBuffer>, status:
   return c.body(body, status, JSON_HEADERS);
 }
 
+/** Guard for every path: one that holds U+0000 (`%00`) names nothing, and no statement would take it. */
+export const storablePath: MiddlewareHandler = async function checkPath(c, next) {
+  if (!isStorable(c.req.path)) throw invalid({ path: [NOT_STORABLE] });
+  await next();
+};
+
 /** Guard: reads the body as JSON and checks its shape; the handler finds it in `c.var.body`. */
 export function body<Schema extends z.ZodType>(
   schema: Schema,
 ): MiddlewareHandler<{ Variables: { body: z.output<Schema> } }> {
-  return async function validateBody(c, next) {
+  const guard: MiddlewareHandler = async function validateBody(c, next) {
     c.set("body", parse(schema, await readJson(c.req.raw), "body"));
     await next();
   };
+  return describeGuard(guard, {
+    body: schema,
+    errors: ["bad_request", "too_large", "unsupported_media_type", "invalid"],
+  });
 }
 
 /** Guard: checks the query string; the handler finds it in `c.var.query`. Of a parameter given twice, the first counts. */
-export function query<Schema extends z.ZodType>(
+export function query<Schema extends z.ZodObject>(
   schema: Schema,
 ): MiddlewareHandler<{ Variables: { query: z.output<Schema> } }> {
-  return async function validateQuery(c, next) {
+  const guard: MiddlewareHandler = async function validateQuery(c, next) {
     c.set("query", parse(schema, c.req.query(), "query"));
     await next();
   };
+  return describeGuard(guard, { query: schema, errors: ["invalid"] });
 }
 
 async function readJson(request: Request): Promise<unknown> {

@@ -2,23 +2,59 @@ import { Hono } from "hono";
 import { type Guards, markBadToken } from "../auth/guards.ts";
 import type { Database } from "../platform/database.ts";
 import { json } from "../platform/http.ts";
+import { describeRoute } from "../platform/openapi.ts";
 import { findProfile, follow, unfollow } from "./queries.ts";
+import { ProfileResponse } from "./schema.ts";
 
 export function profileRoutes(db: Database, { requireUser, optionalUser }: Guards) {
   return new Hono()
-    .get("/profiles/:username", optionalUser, async (c) => {
-      const profile = await findProfile(db, c.var.viewerId, c.req.param("username"));
-      if (profile.viewerGone) markBadToken(c);
-      return json(c, profileResponse(profile.json));
-    })
+    .get(
+      "/profiles/:username",
+      optionalUser,
+      async (c) => {
+        const profile = await findProfile(db, c.var.viewerId, c.req.param("username"));
+        if (profile.viewerGone) markBadToken(c);
+        return json(c, profileResponse(profile.json));
+      },
+      describeRoute({
+        operationId: "GetProfileByUsername",
+        tag: "Profile",
+        summary: "A profile",
+        answers: { 200: ProfileResponse },
+        errors: ["not_found"],
+      }),
+    )
 
-    .post("/profiles/:username/follow", requireUser, async (c) => {
-      return json(c, profileResponse(await follow(db, c.var.userId, c.req.param("username"))));
-    })
+    .post(
+      "/profiles/:username/follow",
+      requireUser,
+      async (c) => {
+        return json(c, profileResponse(await follow(db, c.var.userId, c.req.param("username"))));
+      },
+      describeRoute({
+        operationId: "FollowUserByUsername",
+        tag: "Profile",
+        summary: "Follow a user",
+        description: "Following twice is following once. Oneself cannot be followed.",
+        answers: { 200: ProfileResponse },
+        errors: ["not_found", "invalid"],
+      }),
+    )
 
-    .delete("/profiles/:username/follow", requireUser, async (c) => {
-      return json(c, profileResponse(await unfollow(db, c.var.userId, c.req.param("username"))));
-    });
+    .delete(
+      "/profiles/:username/follow",
+      requireUser,
+      async (c) => {
+        return json(c, profileResponse(await unfollow(db, c.var.userId, c.req.param("username"))));
+      },
+      describeRoute({
+        operationId: "UnfollowUserByUsername",
+        tag: "Profile",
+        summary: "Follow a user no longer",
+        answers: { 200: ProfileResponse },
+        errors: ["not_found"],
+      }),
+    );
 }
 
 const profileResponse = (profile: string): string => `{"profile":${profile}}`;

@@ -1,14 +1,25 @@
 import { Hono } from "hono";
 import type { Database } from "../platform/database.ts";
 import { json } from "../platform/http.ts";
+import { describeRoute } from "../platform/openapi.ts";
 import { listTags, type TagList } from "./queries.ts";
+import { TagsResponse } from "./schema.ts";
 
 export function tagRoutes(db: Database) {
   let known: TagList | undefined;
-  return new Hono().get("/tags", async (c) => {
-    known = await listTags(db, known);
-    return json(c, Buffer.concat([OPEN, known.json, CLOSE]));
-  });
+  return new Hono().get(
+    "/tags",
+    async (c) => {
+      known = await listTags(db, known);
+      return json(c, Buffer.concat([OPEN, known.json, CLOSE]));
+    },
+    describeRoute({
+      operationId: "GetTags",
+      tag: "Tags",
+      summary: "The tags in use, most used first",
+      answers: { 200: TagsResponse },
+    }),
+  );
 }
 
 const OPEN = Buffer.from('{"tags":');

@@ -8,7 +8,8 @@ const username = text(Number.POSITIVE_INFINITY)
   // They would break the paths and headers that a username becomes part of.
   .refine((value) => !/[\p{Cc}/?#%]/u.test(value), "must not contain control characters or any of / ? # %")
   // A path segment of dots means another path to every client (RFC 3986, 5.2.4).
-  .refine((value) => !/^\.+$/.test(value), "must not be dots alone");
+  .refine((value) => !/^\.+$/.test(value), "must not be dots alone")
+  .meta({ description: "3 to 50 characters, none of them a control character or any of / ? # %" });
 
 const email = text(254)
   .transform((value) => value.trim())
@@ -20,17 +21,18 @@ const password = text(Number.POSITIVE_INFINITY)
   .refine((value) => value !== "", { error: "can't be blank", abort: true })
   .refine((value) => characters(value) >= 8, "is too short (minimum is 8 characters)")
   // Hashing takes time in proportion: not for ever.
-  .refine((value) => Buffer.byteLength(value) <= 1024, "is too long (maximum is 1024 bytes)");
+  .refine((value) => Buffer.byteLength(value) <= 1024, "is too long (maximum is 1024 bytes)")
+  .meta({ format: "password", minLength: 8, maxLength: 1024 });
 
 const bio = optionalText(10_000);
-const image = optionalText(2_048);
+const image = optionalText(2_048).meta({ description: "Address of a picture" });
 
-export const NewUserBody = envelope("user", { username, email, password });
+export const NewUserBody = envelope("user", { username, email, password }).meta({ id: "NewUserRequest" });
 
 export const LoginBody = envelope("user", {
   email: requiredText(Number.POSITIVE_INFINITY),
   password: text(Number.POSITIVE_INFINITY).refine((value) => value !== "", "can't be blank"),
-});
+}).meta({ id: "LoginRequest" });
 
 export const UpdateUserBody = envelope("user", {
   username: username.optional(),
@@ -38,10 +40,25 @@ export const UpdateUserBody = envelope("user", {
   password: password.optional(),
   bio,
   image,
-}).refine(({ user }) => Object.values(user).some((value) => value !== undefined), {
-  path: ["user"],
-  // RealWorld openapi.yml, UpdateUserRequest.
-  error: "must have at least one of username, email, password, bio, image",
-});
+})
+  .refine(({ user }) => Object.values(user).some((value) => value !== undefined), {
+    path: ["user"],
+    // RealWorld openapi.yml, UpdateUserRequest.
+    error: "must have at least one of username, email, password, bio, image",
+  })
+  .meta({ id: "UpdateUserRequest", description: "What is absent stays as it is; at least one must be there." });
 
 export type UserUpdate = z.output<typeof UpdateUserBody>["user"];
+
+/** The own account, as only its user sees it. */
+const User = z
+  .object({
+    email: z.string(),
+    token: z.string().meta({ description: "For the `Authorization` header" }),
+    username: z.string(),
+    bio: z.string().nullable(),
+    image: z.string().nullable(),
+  })
+  .meta({ id: "User" });
+
+export const UserResponse = z.object({ user: User }).meta({ id: "UserResponse" });
