@@ -1,5 +1,4 @@
 import { type Context, Hono } from "hono";
-import { cors } from "hono/cors";
 import { routePath } from "hono/route";
 import { articleRoutes } from "./articles/routes.ts";
 import { createGuards } from "./auth/guards.ts";
@@ -7,11 +6,16 @@ import { createTokens } from "./auth/tokens.ts";
 import { commentRoutes } from "./comments/routes.ts";
 import { docsRoutes } from "./docs/routes.ts";
 import { healthRoutes } from "./health/routes.ts";
+import { clientAddress } from "./platform/client-address.ts";
 import type { Database } from "./platform/database.ts";
 import { ApiError } from "./platform/errors.ts";
+import { answerHeaders } from "./platform/headers.ts";
 import { storablePath } from "./platform/http.ts";
 import type { Log } from "./platform/log.ts";
 import { profileRoutes } from "./profiles/routes.ts";
+import type { SessionLimits } from "./sessions/queries.ts";
+import type { Revocations } from "./sessions/revocations.ts";
+import { type SessionContext, sessionRoutes } from "./sessions/routes.ts";
 import { tagRoutes } from "./tags/routes.ts";
 import { userRoutes } from "./users/routes.ts";
 
@@ -19,26 +23,30 @@ export type AppOptions = {
   db: Database;
   log: Log;
   jwtSecret: string;
-  accessTokenTtlS: number;
+  sessionLimits: SessionLimits;
+  revocations: Revocations;
+  trustedProxies: string[];
   corsOrigins: "*" | string[];
 };
 
 /** The whole HTTP application, without side effects: nothing is opened, nothing listens. */
-export function createApp({ db, log, jwtSecret, accessTokenTtlS, corsOrigins }: AppOptions) {
-  const tokens = createTokens(jwtSecret, accessTokenTtlS);
-  const guards = createGuards(tokens);
+export function createApp(options: AppOptions) {
+  const { db, log, jwtSecret, sessionLimits, revocations, trustedProxies, corsOrigins } = options;
+  const tokens = createTokens(jwtSecret, sessionLimits.accessTokenTtlS);
+  const guards = createGuards(tokens, revocations.has);
+  const sessions: SessionContext = { tokens, revocations, sessionLimits, addressOf: clientAddress(trustedProxies) };
 
   const app: Hono = new Hono({ strict: false })
     .use(logRequests(log))
-    .use(forbidSniffing)
-    .use(cors({ origin: corsOrigins, exposeHeaders: ["WWW-Authenticate", "Retry-After"], maxAge: 86_400 }))
+    .use(answerHeaders(corsOrigins))
     .use(storablePath)
     .route("/", healthRoutes(db))
     .route(
       "/",
       docsRoutes(() => app.routes),
     )
-    .route("/api", userRoutes(db, tokens, guards))
+    .route("/api", userRoutes(db, sessions, guards))
+    .route("/api", sessionRoutes(db, sessions, guards))
     .route("/api", profileRoutes(db, guards))
     .route("/api", articleRoutes(db, guards))
     .route("/api", commentRoutes(db, guards))
@@ -80,12 +88,6 @@ function logRequests(log: Log) {
       "request",
     );
   };
-}
-
-/** No browser takes an answer for another type than it says, least of all text of users for a script. */
-async function forbidSniffing(c: Context, next: () => Promise<void>): Promise<void> {
-  await next();
-  c.res.headers.set("X-Content-Type-Options", "nosniff");
 }
 
 function errorResponse(c: Context, error: ApiError): Response {

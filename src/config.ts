@@ -1,5 +1,6 @@
 import { readFileSync } from "node:fs";
 import { isAbsolute, resolve } from "node:path";
+import { networkList } from "./platform/client-address.ts";
 import type { DatabaseAddress } from "./platform/database-address.ts";
 import { StartupError } from "./platform/startup-error.ts";
 
@@ -108,6 +109,27 @@ export const SETTINGS = {
     fallback: "24h",
     what: "Lifetime of an access token.",
     parse: (written) => Math.ceil(duration(1_000, 365 * DAY_MS)(written) / 1000),
+  }),
+  refreshTokenTtlS: setting({
+    name: "REFRESH_TOKEN_TTL",
+    flag: "refresh-token-ttl",
+    fallback: "30d",
+    what: "Lifetime of a refresh token, and so of a session that is not used.",
+    parse: (written) => Math.ceil(duration(1_000, 365 * DAY_MS)(written) / 1000),
+  }),
+  sessionsMax: setting({
+    name: "SESSIONS_MAX",
+    flag: "sessions-max",
+    fallback: "10",
+    what: "Sessions an account may have; a further one ends that which was idle longest.",
+    parse: wholeNumber(1, 1_000),
+  }),
+  trustedProxies: setting({
+    name: "TRUSTED_PROXIES",
+    flag: "trusted-proxies",
+    fallback: "none",
+    what: "Networks of the proxies whose `X-Forwarded-For` is believed, such as `10.0.0.0/8,fd00::/8`, or `none`.",
+    parse: networks,
   }),
   corsOrigins: setting({
     name: "CORS_ORIGINS",
@@ -228,6 +250,13 @@ function origins(written: string): "*" | string[] {
     }
     return new URL(origin).origin;
   });
+}
+
+function networks(written: string): string[] {
+  if (written.trim() === "none") return [];
+  const list = written.split(",").map((part) => part.trim());
+  networkList(list);
+  return list;
 }
 
 const TLS_MODES = ["disable", "allow", "prefer", "require", "verify-ca", "verify-full"] as const;

@@ -9,6 +9,7 @@ import { createLog, type Log } from "./platform/log.ts";
 import { migrate } from "./platform/migrations.ts";
 import { secretFromFile } from "./platform/secret-file.ts";
 import { StartupError } from "./platform/startup-error.ts";
+import { createRevocations, followRevocations } from "./sessions/revocations.ts";
 
 export type RunningServer = {
   /** Where it listens, as `http://host:port`. */
@@ -34,11 +35,17 @@ export async function startServer(config: Config, onProgress: (message: string) 
     const db = openDatabase(database.address, poolLimits(config));
     closers.push(() => db.close(config.databaseStatementTimeoutMs));
 
+    const revocations = createRevocations();
+    const follower = await followRevocations(database.address, db, log, revocations);
+    closers.push(follower.stop);
+
     const app = createApp({
       db,
       log,
       jwtSecret: jwtSecret(config, onProgress),
-      accessTokenTtlS: config.accessTokenTtlS,
+      sessionLimits: config,
+      revocations,
+      trustedProxies: config.trustedProxies,
       corsOrigins: config.corsOrigins,
     });
     const http = listen(config, app.fetch);

@@ -3,6 +3,7 @@ import { type OpenApiDocument, openApiDocument } from "../platform/openapi.ts";
 
 const TAGS = [
   "User and Authentication",
+  "Sessions",
   "Profile",
   "Articles",
   "Favorites",
