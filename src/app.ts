@@ -12,7 +12,8 @@ import { ApiError } from "./platform/errors.ts";
 import { answerHeaders } from "./platform/headers.ts";
 import { storablePath } from "./platform/http.ts";
 import type { Log } from "./platform/log.ts";
-import { observeRequests, type RequestObserver, routeOf } from "./platform/requests.ts";
+import type { Route } from "./platform/openapi.ts";
+import { observeRequests, type RequestObserver, type RequestVariables, routeOf } from "./platform/requests.ts";
 import { profileRoutes } from "./profiles/routes.ts";
 import type { SessionLimits } from "./sessions/queries.ts";
 import type { Revocations } from "./sessions/revocations.ts";
@@ -43,7 +44,7 @@ export function createApp(options: AppOptions) {
   const guards = createGuards(tokens, revocations.has);
   const sessions: SessionContext = { tokens, revocations, sessionLimits, addressOf: clientAddress(trustedProxies) };
 
-  const app: Hono = new Hono({ strict: false });
+  const app = new Hono<{ Variables: RequestVariables }>({ strict: false });
   if (trace !== undefined) app.use(trace);
   app
     .use(observeRequests({ log, observer, isDraining }))
@@ -52,7 +53,7 @@ export function createApp(options: AppOptions) {
     .route("/", healthRoutes(db, { migrations, isDraining }))
     .route(
       "/",
-      docsRoutes(() => app.routes),
+      docsRoutes((): readonly Route[] => app.routes),
     )
     .route("/api", userRoutes(db, sessions, guards))
     .route("/api", sessionRoutes(db, sessions, guards))

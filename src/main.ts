@@ -6,13 +6,29 @@ import { type Config, loadConfig, SETTINGS } from "./config.ts";
 import type { Log } from "./platform/log.ts";
 import { migrate } from "./platform/migrations.ts";
 import { StartupError } from "./platform/startup-error.ts";
+import { loadSize, seed } from "./seed/seed.ts";
 import { logFormat, reachDatabase, serverLog, startServer } from "./server.ts";
 import { startWorkers } from "./supervisor.ts";
 import { runWorker, WORKER_VARIABLE } from "./worker.ts";
 
-const COMMANDS: Record<string, { what: string; run(config: Config): Promise<void> }> = {
+/** `flags` are those that this command alone has, each with what it does. */
+type Command = {
+  what: string;
+  flags?: Record<string, string>;
+  run(config: Config, flags: Record<string, string>): Promise<void>;
+};
+
+const COMMANDS: Record<string, Command> = {
   serve: { what: "Start the API (npm start)", run: serve },
   migrate: { what: "Bring the database schema up to date, and exit", run: migrateOnly },
+  seed: {
+    what: "Fill an empty database with demonstration content, or with a load-test data set, and exit",
+    flags: {
+      articles: "seed: make a load-test data set of so many articles (1000000), instead of demonstration content",
+      users: "seed: with so many users; a tenth of the articles unless given",
+    },
+    run: seedOnly,
+  },
 };
 
 try {
@@ -24,8 +40,9 @@ try {
 }
 
 async function run(args: string[]): Promise<void> {
+  const ownFlags = Object.values(COMMANDS).flatMap((command) => Object.keys(command.flags ?? {}));
   const flags = Object.values(SETTINGS).flatMap((setting) => ("flag" in setting ? [setting.flag] : []));
-  const { values, positionals } = parse(args, flags);
+  const { values, positionals } = parse(args, [...flags, ...ownFlags]);
   if (values.help) return console.log(help());
   if (values.version) return console.log(packageJson.version);
   const [name = "serve", ...rest] = positionals;
@@ -35,7 +52,11 @@ async function run(args: string[]): Promise<void> {
   }
   const given: Record<string, string> = {};
   for (const [flag, value] of Object.entries(values)) if (typeof value === "string") given[flag] = value;
-  await command.run(loadConfig(process.env, given));
+  for (const flag of ownFlags) {
+    if (flag in given && !(flag in (command.flags ?? {})))
+      throw new StartupError(`${name} takes no --${flag}. See: conduit --help`);
+  }
+  await command.run(loadConfig(process.env, given), given);
 }
 
 function parse(
@@ -116,8 +137,25 @@ async function migrateOnly(config: Config): Promise<void> {
   }
 }
 
+async function seedOnly(config: Config, flags: Record<string, string>): Promise<void> {
+  const size = loadSize(flags);
+  // It may take minutes. An exit, unlike being killed by the signal, takes the embedded PostgreSQL along.
+  for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => process.exit(1));
+  const database = await reachDatabase(config, console.log, serverLog(config));
+  try {
+    await migrate(database.address, migrations, config.databaseConnectTimeoutMs);
+    const login = await seed(database.address, size, console.log);
+    console.log(`Done. Sign in with email ${login.email} and password ${JSON.stringify(login.password)}.`);
+  } finally {
+    await database.release();
+  }
+}
+
 function help(): string {
   const commands = Object.entries(COMMANDS).map(([name, { what }]) => `  ${name.padEnd(10)} ${what}`);
+  const own = Object.values(COMMANDS).flatMap(({ flags = {} }) =>
+    Object.entries(flags).map(([flag, what]) => `  ${`--${flag}`.padEnd(28)} ${what}`),
+  );
   const settings = Object.values(SETTINGS).map(
     (setting) =>
       `  ${("flag" in setting ? `--${setting.flag}` : "").padEnd(28)} ${setting.name.padEnd(28)} ${setting.what}${"fallback" in setting ? ` [${setting.fallback}]` : ""}`,
@@ -126,6 +164,9 @@ function help(): string {
 
 Commands:
 ${commands.join("\n")}
+
+Flags of one command:
+${own.join("\n")}
 
 Settings, by flag or environment variable:
 ${settings.join("\n")}

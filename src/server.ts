@@ -161,6 +161,9 @@ export async function prepareDatabase(
 
 type ReachedDatabase = { address: DatabaseAddress; release(): Promise<void> };
 
+/** Set by scripts/build.ts in the compiled executable, and nowhere else. */
+declare const STANDALONE: true | undefined;
+
 /** The PostgreSQL of `DATABASE_URL`, or the embedded one, started. */
 export async function reachDatabase(
   config: Config,
@@ -168,6 +171,11 @@ export async function reachDatabase(
   log: Log,
 ): Promise<ReachedDatabase> {
   if (config.databaseUrl !== undefined) return { address: config.databaseUrl, release: async () => {} };
+  if (typeof STANDALONE !== "undefined") {
+    throw new StartupError(
+      "DATABASE_URL is not set. This executable brings no PostgreSQL of its own: set it to postgres://user:password@host:5432/database (PostgreSQL 15 or newer).",
+    );
+  }
   const { startEmbeddedPostgres } = await import("./platform/embedded-postgres.ts");
   const postgres = await startEmbeddedPostgres({
     dataDir: config.dataDir,

@@ -44,7 +44,12 @@ const attributesOf = ({ attributes }: { attributes: { key: string; value: Value 
   Object.fromEntries(attributes.map(({ key, value }) => [key, value.stringValue ?? Number(value.intValue)]));
 
 const warnings: string[] = [];
-const log = { info: () => {}, warn: (_: object, message: string) => void warnings.push(message), error: () => {} };
+const log = {
+  debug: () => {},
+  info: () => {},
+  warn: (_: object, message: string) => void warnings.push(message),
+  error: () => {},
+};
 const PARENT = "4bf92f3577b34da6a3ce929d0e0e4736";
 
 async function tracedServer(

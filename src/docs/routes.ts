@@ -1,4 +1,4 @@
-import { Hono } from "hono";
+import { type Context, Hono } from "hono";
 import { accepts } from "hono/accepts";
 import packageJson from "../../package.json" with { type: "json" };
 import { json } from "../platform/http.ts";
@@ -22,7 +22,7 @@ export function docsRoutes(routes: () => Parameters<typeof openApiDocument>[1]) 
   const document = once(() => JSON.stringify(conduitDocument(routes())));
   const docs = once(docsPage);
   const welcome = once(() => welcomePage(version));
-  const respond = ({ html, headers }: Page): Response => new Response(html, { headers });
+  const respond = (c: Context, { html, headers }: Page): Response => c.body(html, 200, headers);
 
   return new Hono()
     .get(
@@ -31,7 +31,7 @@ export function docsRoutes(routes: () => Parameters<typeof openApiDocument>[1]) 
         c.header("Vary", "Accept", { append: true });
         const supports = ["application/json", "text/html"];
         if (accepts(c, { header: "Accept", supports, default: "application/json" }) === "text/html") {
-          return respond(welcome());
+          return respond(c, welcome());
         }
         const links = { documentation: "/docs", openapi: "/openapi.json", health: "/health" };
         return c.json({ name: "conduit", version, ...links } as const);
@@ -46,7 +46,7 @@ export function docsRoutes(routes: () => Parameters<typeof openApiDocument>[1]) 
 
     .get(
       "/docs",
-      () => respond(docs()),
+      (c) => respond(c, docs()),
       describeRoute({
         operationId: "GetDocs",
         tag,

@@ -40,7 +40,7 @@ export function healthRoutes(db: Database, { migrations, isDraining }: HealthOpt
       "/health/live",
       (c) => c.json({ status: "ok" }),
       describeRoute({
-        operationId: "GetLive",
+        operationId: "GetHealthLive",
         tag: "Operations",
         summary: "Whether the process answers",
         description:
@@ -68,7 +68,7 @@ export function healthRoutes(db: Database, { migrations, isDraining }: HealthOpt
         return c.json({ status: isReady ? "ok" : "error", checks }, isReady ? 200 : 503);
       },
       describeRoute({
-        operationId: "GetReady",
+        operationId: "GetHealthReady",
         tag: "Operations",
         summary: "Whether to send requests here",
         description:

@@ -2,6 +2,7 @@ import { writeSync } from "node:fs";
 
 /** Field names are dotted, with units at their end. An error goes under `err`. */
 export type Log = {
+  debug(fields: object, message: string): void;
   info(fields: object, message: string): void;
   warn(fields: object, message: string): void;
   error(fields: object, message: string): void;
@@ -32,10 +33,7 @@ const FLUSH_AFTER_MS = 100;
  * whatever a terminal shows are written at once, and the rest when the process ends, by itself, a signal that is handled
  * or an uncaught error. Why it is our own: docs/decisions/log.md.
  */
-export function createLog(
-  level: LogLevel,
-  options: Partial<LogOptions> = {},
-): Log & { debug: Log["info"]; flush(): void } {
+export function createLog(level: LogLevel, options: Partial<LogOptions> = {}): Log & { flush(): void } {
   const { format = "json", write = writeToStdout, base = {} } = options;
   const render = format === "json" ? jsonLine : prettyLine;
   const prefix = Object.keys(base).length === 0 ? "" : `${JSON.stringify(base).slice(1, -1)},`;

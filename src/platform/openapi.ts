@@ -60,7 +60,7 @@ export type OpenApiDocument = JsonObject & {
   components: JsonObject & { schemas: Record<string, JsonObject> };
 };
 
-type Route = { readonly method: string; readonly path: string; readonly handler: object };
+export type Route = { readonly method: string; readonly path: string; readonly handler: object };
 
 /** Every method and path that is served, as `GET /articles/:slug`: what the document has to have. */
 export function servedRoutes(routes: readonly Route[]): string[] {
@@ -121,7 +121,7 @@ const ErrorResponse = z
       .record(z.string(), z.array(z.string()).min(1))
       .meta({ description: "What is wrong, by the name of the field, parameter or resource." }),
   })
-  .meta({ id: "Error", examples: [{ errors: { title: ["can't be blank"] } }] });
+  .meta({ id: "ErrorResponse", examples: [{ errors: { title: ["can't be blank"] } }] });
 
 function operation(
   template: string,
@@ -136,6 +136,8 @@ function operation(
   const errors = new Set<ErrorCode>([
     ...guards.flatMap((guard) => guard.errors ?? []),
     ...(description.errors ?? []),
+    // A path is text that a statement takes (platform/http.ts, storablePath).
+    ...(template.includes("{") ? (["invalid"] as const) : []),
     ...(answers.some((answer) => typeof answer !== "string") ? anyRequest : []),
     // A part of the path may hold what cannot be stored (http.ts, storablePath).
     ...(template.includes("{") ? (["invalid"] as const) : []),
@@ -162,13 +164,16 @@ function operation(
     responses[STATUS_OF[code]] ??= {
       description: reason,
       ...(headers === undefined ? {} : { headers }),
-      ...jsonContent({ $ref: "#/components/schemas/Error" }),
+      ...jsonContent({ $ref: "#/components/schemas/ErrorResponse" }),
     };
   }
 
   // A proxy, a limit or a later version may have others.
   if (errors.size > 0) {
-    responses["4XX"] = { description: "Any other refusal", ...jsonContent({ $ref: "#/components/schemas/Error" }) };
+    responses["4XX"] = {
+      description: "Any other refusal",
+      ...jsonContent({ $ref: "#/components/schemas/ErrorResponse" }),
+    };
   }
 
   return {

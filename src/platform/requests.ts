@@ -14,6 +14,17 @@ export type RequestOptions = {
   isDraining: () => boolean;
 };
 
+/** What a request carries along for the log. The guards set who asks. */
+export type RequestVariables = {
+  requestId: string;
+  /** Of the answer's body, where known. */
+  bytes?: number;
+  traceId?: string;
+  userId?: string;
+  viewerId?: string | null;
+  tokenFault?: string;
+};
+
 const METHODS = new Set(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]);
 
 /** A request id of somebody else's that may go into our log and answer: bounded, and nothing that a viewer could take for more. */
