@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { migrations } from "../migrations/index.ts";
 import { createApp } from "./app.ts";
 import type { Config } from "./config.ts";
+import { openMail, startMail } from "./mail.ts";
 import { openDatabase } from "./platform/database.ts";
 import type { DatabaseAddress } from "./platform/database-address.ts";
 import { createLog, type Log } from "./platform/log.ts";
@@ -39,17 +40,25 @@ export async function startServer(config: Config, onProgress: (message: string) 
     const follower = await followRevocations(database.address, db, log, revocations);
     closers.push(follower.stop);
 
+    const secret = jwtSecret(config, onProgress);
+    const mail = openMail(config, secret);
+
     const app = createApp({
       db,
       log,
-      jwtSecret: jwtSecret(config, onProgress),
+      jwtSecret: secret,
       sessionLimits: config,
       revocations,
       trustedProxies: config.trustedProxies,
+      outbox: mail.outbox,
+      mailbox: mail.mailbox,
+      requireEmailConfirmation: config.requireEmailConfirmation,
       corsOrigins: config.corsOrigins,
     });
     const http = listen(config, app.fetch);
     closers.push(() => stopListening(http, config.shutdownTimeoutMs));
+    const sending = startMail(mail, config, db, log, http.url.origin);
+    closers.push(sending.stop);
 
     let stopped: Promise<void> | undefined;
     return {

@@ -102,13 +102,14 @@ const GOOD = `(s.current_hash = p.hash or (s.predecessor_hash = p.hash and s.rot
 /**
  * A new refresh token for a good one, in one statement: of many at once, each waits for the row and judges what it
  * finds there then. Throws 401 for a token that is unknown, expired, or of a revoked session; and for one that was
- * used before, after which its session is `reused`, revoked, and its owner told by mail.
+ * used before, after which its session is `reused`, revoked, and its owner told by mail where that can be sent.
  */
 export async function refreshSession(
   db: Database,
   sent: string,
   ip: string | null,
   limits: SessionLimits,
+  tellOwner: boolean,
 ): Promise<{ session: OpenedSession } | { reused: Revocation }> {
   const token = readRefreshToken(sent);
   if (token === undefined) throw refreshFault("is invalid");
@@ -120,6 +121,7 @@ export async function refreshSession(
     ip,
     limits.accessTokenTtlS,
     limits.refreshTokenTtlS,
+    tellOwner,
   ]);
   if (row === undefined) throw refreshFault("is invalid or has expired");
   if (!row.rotated) return { reused: row };
@@ -131,7 +133,8 @@ export const refreshFault = (fault: string): ApiError => new ApiError("unauthori
 // Every `case` sees the row as it was before. Afterwards, the current hash tells which way it went.
 const SESSION_REFRESH = write<Revocation & { user_id: string; rotated: boolean }>(
   "session_refresh",
-  `update sessions s
+  `with touched as (
+   update sessions s
       set current_hash      = case when ${GOOD} then p.successor else s.current_hash end,
           predecessor_hash  = case when s.current_hash = p.hash then p.hash else s.predecessor_hash end,
           rotated_at        = case when s.current_hash = p.hash then now() else s.rotated_at end,
@@ -144,8 +147,13 @@ const SESSION_REFRESH = write<Revocation & { user_id: string; rotated: boolean }
           revoked_for       = case when not ${GOOD} then 'reuse' end
      from (select decode($1, 'hex') as family, decode($2, 'hex') as hash, decode($3, 'hex') as successor) p
     where s.family_hash = p.family and s.revoked_at is null and s.expires_at > now()
-   returning s.id, s.user_id, s.current_hash = p.successor as rotated,
-             ceil(extract(epoch from s.access_expires_at))::float8 as until_s`,
+   returning s.id, s.user_id, s.device, s.access_expires_at, s.current_hash = p.successor as rotated),
+   told as (
+     insert into outbox (kind, user_id, to_address, username, detail)
+     select 'session_ended', u.id, u.email, u.username, t.device
+       from touched t join users u on u.id = t.user_id
+      where not t.rotated and $7::boolean)
+   select user_id, rotated, ${REVOCATION} from touched`,
 );
 
 /** Revokes the session of a refresh token, used or not. Nothing where there is none: who is out stays out. */
