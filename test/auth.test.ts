@@ -1,4 +1,4 @@
-import { beforeAll, beforeEach, describe, expect, setSystemTime, test } from "bun:test";
+import { afterAll, beforeAll, beforeEach, describe, expect, setSystemTime, test } from "bun:test";
 import { createHmac } from "node:crypto";
 import { createTokens } from "../src/auth/tokens.ts";
 import { type ArticleJson, JWT_SECRET, type TestServer, type TestUser, testServer } from "./harness.ts";
@@ -18,6 +18,7 @@ beforeAll(async () => {
   article = await server.publish(anna, { tagList: ["one"] });
   annaId = claimsOf(anna.token).sub;
 });
+afterAll(() => server.stop());
 beforeEach(() => void lines.splice(0));
 
 type Claims = { sub: string; sid: string; iat: number; exp: number; jti: string };

@@ -231,12 +231,13 @@ export async function testServer(
   const check = checkAnswer;
   const http = Bun.serve({ hostname: "127.0.0.1", port: 0, fetch: app.fetch });
   const url = http.url.origin;
+  const sql = connect(address);
   let stopped = false;
   const stop = async () => {
     if (stopped) return;
     stopped = true;
     await http.stop(true);
-    await db.close(1_000);
+    await Promise.all([db.close(1_000), sql.close({ timeout: 0 })]);
   };
   closeAtEnd(stop);
 
@@ -253,7 +254,8 @@ export async function testServer(
     });
     const text = await response.text();
     check(method, path, { status: response.status, headers: response.headers, text });
-    const isJson = response.headers.get("content-type")?.startsWith("application/json") === true;
+    // HEAD has the type and no body.
+    const isJson = text !== "" && response.headers.get("content-type")?.startsWith("application/json") === true;
     return {
       status: response.status,
       headers: response.headers,
@@ -266,7 +268,7 @@ export async function testServer(
     url,
     address,
     db,
-    sql: connect(address),
+    sql,
     request,
     async register(username) {
       const user = { username, email: `${username.toLowerCase()}@example.com`, password: "correct horse" };

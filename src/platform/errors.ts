@@ -11,6 +11,7 @@ export const STATUS_OF = {
   conflict: 409,
   gone: 410,
   too_large: 413,
+  url_too_long: 414,
   unsupported_media_type: 415,
   invalid: 422,
   too_many_requests: 429,

@@ -17,7 +17,7 @@ export function characters(text: string): number {
 /** Whether PostgreSQL can store it: no U+0000, and UTF-8 has no form for half a surrogate pair. */
 export const isStorable = (text: string): boolean => !text.includes("\0") && text.isWellFormed();
 
-const NOT_STORABLE = "contains a character that is not allowed";
+export const NOT_STORABLE = "contains a character that is not allowed";
 
 /** Any text that can be stored, the empty one included, of at most `max` characters. */
 export function text(max: number) {

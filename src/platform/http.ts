@@ -1,6 +1,7 @@
 import type { Context, MiddlewareHandler } from "hono";
 import type { z } from "zod";
 import { ApiError, type FieldErrors, invalid } from "./errors.ts";
+import { isStorable, NOT_STORABLE } from "./fields.ts";
 import { describeGuard } from "./openapi.ts";
 
 /** The largest request body, in bytes: an article's body of 1 MiB fits also when JSON escapes double it. */
@@ -10,8 +11,16 @@ const JSON_HEADERS = { "Content-Type": "application/json" };
 
 /** An answer whose JSON text is at hand. */
 export function json(c: Context, body: string | Uint8Array<ArrayBuffer>, status: 200 | 201 = 200): Response {
+  // For the log: an answer does not know its size.
+  c.set("bytes", Buffer.byteLength(body));
   return c.body(body, status, JSON_HEADERS);
 }
+
+/** Guard for every path: one that holds U+0000 (`%00`) names nothing, and no statement would take it. */
+export const storablePath: MiddlewareHandler = async function checkPath(c, next) {
+  if (!isStorable(c.req.path)) throw invalid({ path: [NOT_STORABLE] });
+  await next();
+};
 
 /** Guard: reads the body as JSON and checks its shape; the handler finds it in `c.var.body`. */
 export function body<Schema extends z.ZodType>(
