@@ -4,6 +4,7 @@ import { accountPageRoutes } from "./accounts/page-routes.ts";
 import { accountRoutes } from "./accounts/routes.ts";
 import { articleRoutes } from "./articles/routes.ts";
 import { createGuards } from "./auth/guards.ts";
+import { createLimits } from "./auth/limits.ts";
 import { createTokens } from "./auth/tokens.ts";
 import { commentRoutes } from "./comments/routes.ts";
 import { docsRoutes } from "./docs/routes.ts";
@@ -37,6 +38,8 @@ export type AppOptions = {
   /** Where mail lands that is not sent; null where it is, or where nobody may read it. */
   mailbox: Mailbox | null;
   requireEmailConfirmation: boolean;
+  /** Other than the usual ones; null for none. */
+  rateLimits?: Parameters<typeof createLimits>[2];
   corsOrigins: "*" | string[];
   /** Whether the server has been told to stop, and finishes what it has. */
   isDraining?: () => boolean;
@@ -50,7 +53,8 @@ export function createApp(options: AppOptions) {
   const tokens = createTokens(jwtSecret, sessionLimits.accessTokenTtlS);
   const guards = createGuards(tokens, revocations.has);
   const addressOf = clientAddress(options.trustedProxies);
-  const sessions: SessionContext = { tokens, revocations, sessionLimits, addressOf, outbox };
+  const limits = createLimits(db, addressOf, options.rateLimits);
+  const sessions: SessionContext = { tokens, revocations, sessionLimits, addressOf, outbox, limits };
   const users: UserContext = { sessions, confirmFirst: options.requireEmailConfirmation };
 
   const app = new Hono<{ Variables: RequestVariables }>({ strict: false })

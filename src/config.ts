@@ -132,6 +132,13 @@ export const SETTINGS = {
     what: "Networks of the proxies whose `X-Forwarded-For` is believed, such as `10.0.0.0/8,fd00::/8`, or `none`.",
     parse: networks,
   }),
+  rateLimits: setting({
+    name: "RATE_LIMITS",
+    flag: "rate-limits",
+    fallback: "on",
+    what: "`off` counts no attempts to register, sign in and so on: for load tests, not for a network.",
+    parse: (written) => oneOf("on", "off")(written) === "on",
+  }),
   baseUrl: optional({
     name: "BASE_URL",
     flag: "base-url",

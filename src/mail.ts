@@ -1,5 +1,6 @@
 import { join } from "node:path";
 import { completeReset } from "./accounts/queries.ts";
+import { purgeLimits } from "./auth/limits.ts";
 import type { Config } from "./config.ts";
 import { type Mailbox, openMailbox } from "./mail/mailbox.ts";
 import { createOutbox, type Outbox, type OutboxKeys } from "./mail/outbox.ts";
@@ -87,7 +88,9 @@ export function startMail(
         });
   if (transport === null) log.warn({}, "no mail server is set (SMTP_URL): what needs mail answers 503");
   const tidyUp = () =>
-    Promise.all([purgeMail(db), purgeSessions(db)]).catch((error) => log.warn({ err: error }, "could not tidy up"));
+    Promise.all([purgeMail(db), purgeSessions(db), purgeLimits(db)]).catch((error) =>
+      log.warn({ err: error }, "could not tidy up"),
+    );
   const timer = setInterval(tidyUp, TIDY_EVERY_MS);
   timer.unref();
   return {

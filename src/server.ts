@@ -78,6 +78,7 @@ export async function startServer(
       outbox: mail.outbox,
       mailbox: mail.mailbox,
       requireEmailConfirmation: config.requireEmailConfirmation,
+      ...(config.rateLimits ? {} : { rateLimits: null }),
       corsOrigins: config.corsOrigins,
       isDraining: () => isDraining,
       observer: metrics,

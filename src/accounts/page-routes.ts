@@ -10,13 +10,14 @@ import { resetByLink } from "./routes.ts";
 import { ResetBody, VerifyBody } from "./schema.ts";
 
 /** Where the links of mails lead, unless one's own front end has taken over (`VERIFY_URL`, `RESET_URL`). */
-export function accountPageRoutes(db: Database, { revocations, outbox }: SessionContext) {
+export function accountPageRoutes(db: Database, { revocations, outbox, limits }: SessionContext) {
   return new Hono()
     .get(
       "/verify-email",
       (c) =>
         answer(c, async () => {
           const { token } = fields(VerifyBody, c.req.query());
+          await limits.count(c, "verify");
           await checkLink(db, token, "verify");
           return verifyPage(c, token);
         }),
@@ -28,6 +29,7 @@ export function accountPageRoutes(db: Database, { revocations, outbox }: Session
       (c) =>
         answer(c, async () => {
           const { token } = fields(VerifyBody, await readForm(c.req.raw));
+          await limits.count(c, "verify");
           await verifyEmail(db, token);
           return donePage(c, "Thank you", "Your address is confirmed. You can close this page.");
         }),
@@ -39,6 +41,7 @@ export function accountPageRoutes(db: Database, { revocations, outbox }: Session
       (c) =>
         answer(c, async () => {
           const { token } = fields(VerifyBody, c.req.query());
+          await limits.count(c, "reset");
           await checkLink(db, token, "reset");
           return resetPage(c, token);
         }),
@@ -53,6 +56,7 @@ export function accountPageRoutes(db: Database, { revocations, outbox }: Session
           const { token } = fields(VerifyBody, form);
           const checked = ResetBody.safeParse(form);
           if (!checked.success) return resetPage(c, token, checked.error.issues[0]?.message ?? "is missing");
+          await limits.count(c, "reset");
           revocations.add(await resetByLink(db, token, checked.data.new_password));
           outbox.wake();
           return donePage(c, "Password changed", "Sign in with the new one. You were signed out everywhere.");

@@ -4,8 +4,7 @@ import { type Database, read, violatedConstraint, write } from "../platform/data
 import { ApiError, notFound, taken } from "../platform/errors.ts";
 import { REVOCATION } from "../sessions/queries.ts";
 import type { Revocation } from "../sessions/revocations.ts";
-import { userGone } from "../users/queries.ts";
-import { sameKey } from "../users/rules.ts";
+import { emailKeyOf, userGone } from "../users/queries.ts";
 
 const linkIsOver = () => new ApiError("gone", { token: ["was used already, or is too old"] });
 
@@ -101,7 +100,7 @@ const RESET_ASK = write("reset_ask", "insert into outbox (kind, to_address) valu
  */
 export async function completeReset(db: Database, mail: ClaimedMail, link: NewLink): Promise<ClaimedMail | null> {
   if (mail.kind !== "reset_password" || mail.user_id !== null) return mail;
-  const key = sameKey(mail.to_address.trim());
+  const key = emailKeyOf(mail.to_address);
   const row = await db.row(RESET_COMPLETE, [mail.id, key, link.hash, link.sealed]);
   if (row === undefined) return null;
   const { user_id, username, to_address, sealed } = row;

@@ -8,16 +8,18 @@ import { describeRoute } from "../platform/openapi.ts";
 import { PRIVATE_HEADERS } from "../platform/page.ts";
 import type { SessionContext } from "../sessions/routes.ts";
 import { MessageResponse } from "../sessions/schema.ts";
+import { emailKeyOf } from "../users/queries.ts";
 import { verifyPage, wantsPage } from "./pages.ts";
 import { askForReset, checkLink, resendVerification, resetPassword, verifyEmail } from "./queries.ts";
 import { ForgotBody, ResetBody, VerifyBody, VerifyQuery } from "./schema.ts";
 
 /** Confirming an address and choosing a new password, for programs. For people see page-routes.ts. */
-export function accountRoutes(db: Database, { revocations, outbox }: SessionContext, { requireUser }: Guards) {
+export function accountRoutes(db: Database, { revocations, outbox, limits }: SessionContext, { requireUser }: Guards) {
   return new Hono()
     .get(
       "/auth/verify-email",
       query(VerifyQuery),
+      limits.limit("verify"),
       async (c) => {
         const { token } = c.var.query;
         // A browser has a person before it, or a program that opens every link of a mail to look for evil ones: the
@@ -39,6 +41,7 @@ export function accountRoutes(db: Database, { revocations, outbox }: SessionCont
     .post(
       "/auth/verify-email",
       body(VerifyBody),
+      limits.limit("verify"),
       async (c) => {
         await verifyEmail(db, c.var.body.token);
         return c.json(VERIFIED);
@@ -55,6 +58,7 @@ export function accountRoutes(db: Database, { revocations, outbox }: SessionCont
     .post(
       "/auth/resend-verification",
       requireUser,
+      limits.limit<{ userId: string }>("resend", (c) => c.var.userId),
       async (c) => {
         if (!outbox.isOpen) throw noMail();
         await resendVerification(db, c.var.userId, outbox.newLink());
@@ -74,6 +78,7 @@ export function accountRoutes(db: Database, { revocations, outbox }: SessionCont
     .post(
       "/auth/forgot-password",
       body(ForgotBody),
+      limits.limit<{ body: { email: string } }>("forgot", (c) => emailKeyOf(c.var.body.email)),
       async (c) => {
         if (!outbox.isOpen) throw noMail();
         await askForReset(db, c.var.body.email);
@@ -92,6 +97,7 @@ export function accountRoutes(db: Database, { revocations, outbox }: SessionCont
     .post(
       "/auth/reset-password",
       body(ResetBody),
+      limits.limit("reset"),
       async (c) => {
         const { token, new_password } = c.var.body;
         revocations.add(await resetByLink(db, token, new_password));

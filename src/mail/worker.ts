@@ -88,13 +88,19 @@ export function startMailWorker(options: MailWorkerOptions): { stop(): Promise<v
       await transport.send(messageOf(mail, tokenOf(mail), options.urls, options.domain));
     } catch (error) {
       const fault = (error instanceof Error ? error.message : String(error)).slice(0, 500);
+      // For the log the codes alone: what a mail server says may name the address.
+      const { code, responseCode } = error as { code?: unknown; responseCode?: unknown };
+      const logged = {
+        ...fields,
+        "mail.fault": [code ?? (error as Error).name, responseCode].filter(Boolean).join(" "),
+      };
       const ageS = (Date.now() - claimed.created_at.getTime()) / 1000;
       if (error instanceof RefusedForGood || error instanceof CannotUnseal || ageS > GIVE_UP_AFTER_S) {
-        log.error({ ...fields, "mail.fault": fault }, "gave a mail up");
+        log.error(logged, "gave a mail up");
         return markDead(db, claimed, fault);
       }
       const retryInS = backoffS(claimed.attempts);
-      log.warn({ ...fields, "mail.fault": fault, retry_in_s: Math.round(retryInS) }, "could not send a mail");
+      log.warn({ ...logged, retry_in_s: Math.round(retryInS) }, "could not send a mail");
       return markFailed(db, claimed, fault, retryInS);
     }
     await markSent(db, claimed);

@@ -1,3 +1,4 @@
+import { limitKey } from "../auth/limits.ts";
 import { type Database, read, write } from "../platform/database.ts";
 import { ApiError, notFound } from "../platform/errors.ts";
 import type { Revocation } from "./revocations.ts";
@@ -49,12 +50,18 @@ export type OpenedSession = { userId: string; sessionId: string; refreshToken: s
  */
 export async function openSession(
   db: Database,
-  account: { id: string; passwordHash: string },
+  account: { id: string; passwordHash: string; emailKey: string },
   client: Client,
   limits: SessionLimits,
 ): Promise<(OpenedSession & { revoked: Revocation[] }) | undefined> {
   const { refreshToken, parameters } = sessionParameters(client, limits);
-  const rows = await db.rows(SESSION_OPEN, [account.id, account.passwordHash, limits.sessionsMax - 1, ...parameters]);
+  const rows = await db.rows(SESSION_OPEN, [
+    account.id,
+    account.passwordHash,
+    limits.sessionsMax - 1,
+    limitKey("login", "account", account.emailKey),
+    ...parameters,
+  ]);
   const opened = rows[0];
   if (opened === undefined) return undefined;
   return {
@@ -76,8 +83,10 @@ const SESSION_OPEN = write<{ session_id: string; id: string | null; until_s: num
         opened as (
           -- After the eviction: it must not be among those that are counted.
           insert into sessions (${SESSION_COLUMNS})
-          select a.id, ${sessionValues(4)} from account a, (select count(*) from evicted) as done
-          returning id)
+          select a.id, ${sessionValues(5)} from account a, (select count(*) from evicted) as done
+          returning id),
+        -- A right password clears the count of wrong ones.
+        cleared as (delete from rate_limits where key = $4 and exists (select from account))
    select o.id as session_id, e.id, e.until_s
      from opened o left join (select ${REVOCATION} from evicted) e on true`,
 );

@@ -1,5 +1,6 @@
 import { type Context, Hono } from "hono";
 import type { Guards } from "../auth/guards.ts";
+import type { Limits } from "../auth/limits.ts";
 import type { Tokens } from "../auth/tokens.ts";
 import type { Outbox } from "../mail/outbox.ts";
 import type { ClientAddress } from "../platform/client-address.ts";
@@ -28,14 +29,16 @@ export type SessionContext = {
   readonly sessionLimits: SessionLimits;
   readonly addressOf: ClientAddress;
   readonly outbox: Outbox;
+  readonly limits: Limits;
 };
 
 export function sessionRoutes(db: Database, context: SessionContext, { requireUser }: Guards) {
-  const { revocations, sessionLimits, addressOf, outbox } = context;
+  const { revocations, sessionLimits, addressOf, outbox, limits } = context;
   return new Hono()
     .post(
       "/auth/refresh",
       body(RefreshBody),
+      limits.limit("refresh"),
       async (c) => {
         const outcome = await refreshSession(db, c.var.body.refresh_token, addressOf(c), sessionLimits, outbox.isOpen);
         if ("reused" in outcome) {

@@ -78,13 +78,16 @@ const INSERT_USER = write<Account & { session_id: string }>(
    select id, username, email, email_verified, bio, image, session_id from account, session`,
 );
 
+/** What an email is found by, as somebody typed it. */
+export const emailKeyOf = (typed: string): string => sameKey(typed.trim());
+
 /** The account of an email with its password hash; undefined where there is none. */
 export function findForLogin(
   db: Database,
   email: string,
 ): Promise<{ account: Account; passwordHash: string } | undefined> {
   return db
-    .row(USER_FOR_LOGIN, [sameKey(email.trim())])
+    .row(USER_FOR_LOGIN, [emailKeyOf(email)])
     .then((row) => row && { account: row, passwordHash: row.password_hash });
 }
 

@@ -1,4 +1,5 @@
 import { Hono } from "hono";
+import type { z } from "zod";
 import type { Guards } from "../auth/guards.ts";
 import { hashPassword, verifyPassword } from "../auth/passwords.ts";
 import type { Database } from "../platform/database.ts";
@@ -7,7 +8,7 @@ import { body } from "../platform/http.ts";
 import { describeRoute } from "../platform/openapi.ts";
 import { openSession } from "../sessions/queries.ts";
 import { clientOf, type SessionContext, tokenPair } from "../sessions/routes.ts";
-import { type Account, findForLogin, findUser, insertUser, updateUser } from "./queries.ts";
+import { type Account, emailKeyOf, findForLogin, findUser, insertUser, updateUser } from "./queries.ts";
 import { LoginBody, NewUserBody, SignedInResponse, UpdateUserBody, UserResponse } from "./schema.ts";
 
 /** What belongs to an account besides its row. */
@@ -18,11 +19,12 @@ export type UserContext = {
 };
 
 export function userRoutes(db: Database, { sessions, confirmFirst }: UserContext, { requireUser }: Guards) {
-  const { outbox } = sessions;
+  const { outbox, limits } = sessions;
   return new Hono()
     .post(
       "/users",
       body(NewUserBody),
+      limits.limit("register"),
       async (c) => {
         const { user } = c.var.body;
         const passwordHash = await hashPassword(user.password);
@@ -44,6 +46,7 @@ export function userRoutes(db: Database, { sessions, confirmFirst }: UserContext
     .post(
       "/users/login",
       body(LoginBody),
+      limits.limit<LoginRequest>("login", (c) => emailKeyOf(c.var.body.user.email)),
       async (c) => {
         const { email, password } = c.var.body.user;
         // Two steps where the rule is one statement: the password is checked between them, not in the database.
@@ -52,7 +55,7 @@ export function userRoutes(db: Database, { sessions, confirmFirst }: UserContext
         if (!right || found === undefined) throw wrongCredentials();
         const session = await openSession(
           db,
-          { id: found.account.id, passwordHash: found.passwordHash },
+          { id: found.account.id, passwordHash: found.passwordHash, emailKey: emailKeyOf(email) },
           clientOf(sessions, c),
           sessions.sessionLimits,
         );
@@ -111,6 +114,8 @@ export function userRoutes(db: Database, { sessions, confirmFirst }: UserContext
       }),
     );
 }
+
+type LoginRequest = { body: z.output<typeof LoginBody> };
 
 const wrongCredentials = () => new ApiError("unauthorized", { credentials: ["invalid"] });
 
