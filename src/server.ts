@@ -4,6 +4,7 @@ import { migrations } from "../migrations/index.ts";
 import packageJson from "../package.json" with { type: "json" };
 import { createApp } from "./app.ts";
 import type { Config } from "./config.ts";
+import { openMail, startMail } from "./mail.ts";
 import { openDatabase } from "./platform/database.ts";
 import type { DatabaseAddress } from "./platform/database-address.ts";
 import type { PoolLimits } from "./platform/database-lane.ts";
@@ -63,20 +64,29 @@ export async function startServer(
     const follower = await followRevocations(address, db, log, revocations);
     closers.push(follower.stop);
 
+    const secret = inherited?.jwtSecret ?? jwtSecret(config, onProgress);
+    const mail = openMail(config, secret);
+
     let isDraining = false;
     const app = createApp({
       db,
       log,
-      jwtSecret: inherited?.jwtSecret ?? jwtSecret(config, onProgress),
+      jwtSecret: secret,
       sessionLimits: config,
       revocations,
       trustedProxies: config.trustedProxies,
+      outbox: mail.outbox,
+      mailbox: mail.mailbox,
+      requireEmailConfirmation: config.requireEmailConfirmation,
+      ...(config.rateLimits ? {} : { rateLimits: null }),
       corsOrigins: config.corsOrigins,
       isDraining: () => isDraining,
       observer: metrics,
     });
     const http = listen(config, inherited, limitRequests(config.requestsMax, app.fetch));
     closers.push(() => stopListening(http, config.shutdownTimeoutMs));
+    const sending = startMail(mail, config, db, log, http.url.origin);
+    closers.push(sending.stop);
     metrics?.gauge({
       name: "http_requests_under_way",
       help: "Requests that have arrived and are not answered yet.",

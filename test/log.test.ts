@@ -209,6 +209,16 @@ test("no token, password, email or body is in the log, whatever is asked and how
     // Not the real one yet: it would end the session that the rest needs.
     await send("POST", "/api/auth/refresh", { refresh_token: `${refreshToken}x` });
     await send("POST", "/api/auth/logout", { refresh_token: `${refreshToken}x` });
+    await send("GET", `/api/auth/verify-email?token=${token}`);
+    await send("POST", "/api/auth/verify-email", { token });
+    await send("POST", "/api/auth/resend-verification");
+    await send("POST", "/api/auth/forgot-password", { email });
+    await send("POST", "/api/auth/reset-password", { token, new_password: password });
+    for (const path of ["/verify-email", "/reset-password"]) {
+      await send("GET", `${path}?token=${token}`);
+      const body = new URLSearchParams({ token, new_password: password }).toString();
+      await server.request("POST", path, { body, headers: { "Content-Type": "application/x-www-form-urlencoded" } });
+    }
     // A token that is not good, alone and with something before it.
     for (const bad of [`${token}x`, `x ${token}`]) await server.request("GET", "/api/user", { token: bad });
   };

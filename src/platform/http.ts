@@ -76,6 +76,15 @@ async function readJson(request: Request): Promise<unknown> {
   }
 }
 
+/** The fields of an HTML form. Of one given twice, the last counts. */
+export async function readForm(request: Request): Promise<Record<string, string>> {
+  const type = request.headers.get("content-type");
+  if (type === null || !/^application\/x-www-form-urlencoded *(;|$)/i.test(type)) {
+    throw new ApiError("unsupported_media_type", { body: ["must be sent as application/x-www-form-urlencoded"] });
+  }
+  return Object.fromEntries(new URLSearchParams(await readText(request)));
+}
+
 async function readText(request: Request): Promise<string> {
   if (Number(request.headers.get("content-length") ?? 0) > BODY_SIZE_MAX) throw tooLarge();
   const chunks: Uint8Array[] = [];
