@@ -8,6 +8,7 @@ import { migrations } from "../migrations/index.ts";
 import { connectionOptions, statements } from "../src/platform/database.ts";
 import { startEmbeddedPostgres } from "../src/platform/embedded-postgres.ts";
 import { migrate } from "../src/platform/migrations.ts";
+import { clientDrift } from "./client.ts";
 
 const root = dirname(import.meta.dir);
 
@@ -16,6 +17,7 @@ const checks: [name: string, check: () => Promise<string[]>][] = [
   ["types", () => command("tsc", "--noEmit")],
   ["import directions", checkImports],
   ["SQL", checkStatements],
+  ["client and OpenAPI document", clientDrift],
 ];
 let failed = 0;
 for (const [name, check] of checks) {
@@ -38,7 +40,7 @@ async function command(...[name, ...args]: [string, ...string[]]): Promise<strin
 
 /** What each folder of src may import: itself, platform, and what stands before it here. Files in src itself may all. */
 async function checkImports(): Promise<string[]> {
-  const order = ["platform", "auth", "users", "profiles", "articles", "comments"];
+  const order = ["platform", "auth", "sessions", "users", "profiles", "articles", "comments", "seed"];
   const apart = ["tags", "health", "docs"];
   const faults: string[] = [];
   for await (const file of new Glob("src/*/**/*.ts").scan(root)) {

@@ -1,4 +1,4 @@
-import { beforeAll, describe, expect, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { type ArticleJson, type TestServer, type TestUser, testServer } from "./harness.ts";
 import { addUsers } from "./people.ts";
 
@@ -10,6 +10,7 @@ beforeAll(async () => {
   anna = await server.register("anna");
   [bert] = (await addUsers(server, anna, ["bert"])) as [TestUser];
 });
+afterAll(() => server.stop());
 
 const WHOLE = { title: "How to train your dragon", description: "Ever wonder how?", body: "You have to believe" };
 const post = (article: unknown, token = anna.token) =>

@@ -1,4 +1,4 @@
-import { beforeAll, beforeEach, describe, expect, setSystemTime, test } from "bun:test";
+import { afterAll, beforeAll, beforeEach, describe, expect, setSystemTime, test } from "bun:test";
 import { createHmac } from "node:crypto";
 import { createTokens } from "../src/auth/tokens.ts";
 import { type ArticleJson, JWT_SECRET, type TestServer, type TestUser, testServer } from "./harness.ts";
@@ -18,9 +18,10 @@ beforeAll(async () => {
   article = await server.publish(anna, { tagList: ["one"] });
   annaId = claimsOf(anna.token).sub;
 });
+afterAll(() => server.stop());
 beforeEach(() => void lines.splice(0));
 
-type Claims = { sub: string; iat: number; exp: number; jti: string };
+type Claims = { sub: string; sid: string; iat: number; exp: number; jti: string };
 const claimsOf = (token: string): Claims => JSON.parse(Buffer.from(token.split(".")[1] ?? "", "base64url").toString());
 
 const part = (value: unknown): string => Buffer.from(JSON.stringify(value)).toString("base64url");
@@ -36,7 +37,13 @@ function tokenOf(
 const DEFAULTS = { header: {} as object, secret: "", hash: "" };
 
 const now = () => Math.floor(Date.now() / 1000);
-const good = (): Claims => ({ sub: annaId, iat: now(), exp: now() + 60, jti: crypto.randomUUID() });
+const good = (): Claims => ({
+  sub: annaId,
+  sid: crypto.randomUUID(),
+  iat: now(),
+  exp: now() + 60,
+  jti: crypto.randomUUID(),
+});
 
 /** Every kind of bad token, with the words that the answer has for it. */
 const BAD: Record<string, [token: () => string, fault: string]> = {
@@ -63,6 +70,9 @@ const BAD: Record<string, [token: () => string, fault: string]> = {
   "without iat": [() => tokenOf({ ...good(), iat: undefined }), "is malformed"],
   "without exp": [() => tokenOf({ ...good(), exp: undefined }), "is malformed"],
   "without jti": [() => tokenOf({ ...good(), jti: undefined }), "is malformed"],
+  "without sid": [() => tokenOf({ ...good(), sid: undefined }), "is malformed"],
+  "whose sid is no UUID": [() => tokenOf({ ...good(), sid: "1 or 1=1" }), "is malformed"],
+  "whose sid is a list": [() => tokenOf({ ...good(), sid: [good().sid] }), "is malformed"],
   "whose sub is no id": [() => tokenOf({ ...good(), sub: "1 or 1=1" }), "is malformed"],
   "whose sub is wider than an id": [() => tokenOf({ ...good(), sub: "9999999999999999999" }), "is malformed"],
   "whose sub is a number": [() => tokenOf({ ...good(), sub: Number(annaId) }), "is malformed"],
@@ -71,16 +81,16 @@ const BAD: Record<string, [token: () => string, fault: string]> = {
 };
 
 describe("an access token", () => {
-  test("is HS256 and says whose it is, when it was made, when it ends and its own number", () => {
+  test("is HS256 and says whose it is, of which session, when it was made, when it ends and its own number", () => {
     expect(JSON.parse(Buffer.from(anna.token.split(".")[0] ?? "", "base64url").toString())).toEqual({
       alg: "HS256",
       typ: "JWT",
     });
     const claims = claimsOf(anna.token);
-    expect(Object.keys(claims).sort()).toEqual(["exp", "iat", "jti", "sub"]);
+    expect(Object.keys(claims).sort()).toEqual(["exp", "iat", "jti", "sid", "sub"]);
     expect(claims.exp - claims.iat).toBe(24 * 3600);
     expect(Math.abs(claims.iat - now())).toBeLessThan(60);
-    const other = claimsOf(createTokens(JWT_SECRET, 60).issue(annaId));
+    const other = claimsOf(createTokens(JWT_SECRET, 60).issue(annaId, claims.sid));
     expect(other.jti).not.toBe(claims.jti);
     expect(other.exp - other.iat).toBe(60);
   });

@@ -1,4 +1,4 @@
-import { beforeAll, describe, expect, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { type ArticleJson, type TestServer, type TestUser, testServer } from "./harness.ts";
 import { addUsers } from "./people.ts";
 
@@ -12,6 +12,7 @@ beforeAll(async () => {
   [bert] = (await addUsers(server, anna, ["bert"])) as [TestUser];
   article = await server.publish(anna, { tagList: ["t"] });
 });
+afterAll(() => server.stop());
 
 const favorite = (slug: string, user: TestUser, body?: unknown) =>
   server.request("POST", `/api/articles/${slug}/favorite`, { token: user.token, body });

@@ -10,6 +10,7 @@ import type { DatabaseAddress } from "../src/platform/database-address.ts";
 import type { PoolLimits } from "../src/platform/database-lane.ts";
 import type { EmbeddedPostgres } from "../src/platform/embedded-postgres.ts";
 import { migrate } from "../src/platform/migrations.ts";
+import { createRevocations } from "../src/sessions/revocations.ts";
 import { type AnswerCheck, answerCheck } from "./document.ts";
 
 /** Signs the tokens of every test server, so that tests can make tokens of their own. */
@@ -136,6 +137,15 @@ export type ArticleJson = {
 };
 export type CommentJson = { id: number; createdAt: string; updatedAt: string; body: string; author: ProfileJson };
 
+export type SessionJson = {
+  id: string;
+  device: string;
+  ip: string | null;
+  created_at: string;
+  last_used_at: string;
+  current: boolean;
+};
+
 /** Every member that a body of the API can have. */
 export type AnyBody = {
   user: UserJson;
@@ -150,6 +160,9 @@ export type AnyBody = {
   status: string;
   message: string;
   database: string;
+  access_token: string;
+  refresh_token: string;
+  sessions: SessionJson[];
 };
 
 /** A server on a free port of the loopback interface, over real HTTP, on a database of its own. */
@@ -171,7 +184,7 @@ export type TestServer = {
   stop(): Promise<void>;
 };
 
-export type TestUser = { username: string; email: string; password: string; token: string };
+export type TestUser = { username: string; email: string; password: string; token: string; refreshToken: string };
 
 /** The application, as the test servers serve it. */
 export function testApp(db: Database, options: Partial<AppOptions> = {}): ReturnType<typeof createApp> {
@@ -180,7 +193,9 @@ export function testApp(db: Database, options: Partial<AppOptions> = {}): Return
     db,
     log: SILENT,
     jwtSecret: JWT_SECRET,
-    accessTokenTtlS: config.accessTokenTtlS,
+    sessionLimits: config,
+    revocations: createRevocations(),
+    trustedProxies: config.trustedProxies,
     corsOrigins: config.corsOrigins,
     ...options,
   });
@@ -204,12 +219,13 @@ export async function testServer(
   const check = checkAnswer;
   const http = Bun.serve({ hostname: "127.0.0.1", port: 0, fetch: app.fetch });
   const url = http.url.origin;
+  const sql = connect(address);
   let stopped = false;
   const stop = async () => {
     if (stopped) return;
     stopped = true;
     await http.stop(true);
-    await db.close(1_000);
+    await Promise.all([db.close(1_000), sql.close({ timeout: 0 })]);
   };
   closeAtEnd(stop);
 
@@ -240,13 +256,13 @@ export async function testServer(
     url,
     address,
     db,
-    sql: connect(address),
+    sql,
     request,
     async register(username) {
       const user = { username, email: `${username.toLowerCase()}@example.com`, password: "correct horse" };
       const answer = await request("POST", "/api/users", { body: { user } });
       if (answer.status !== 201) throw new Error(`could not register ${username}: ${answer.status} ${answer.text}`);
-      return { ...user, token: answer.json.user.token };
+      return { ...user, token: answer.json.user.token, refreshToken: answer.json.refresh_token };
     },
     async publish(user, article = {}) {
       const answer = await request("POST", "/api/articles", {

@@ -1,4 +1,4 @@
-import { beforeAll, describe, expect, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { type ArticleJson, type TestServer, type TestUser, testServer } from "./harness.ts";
 import { addUsers } from "./people.ts";
 
@@ -32,6 +32,7 @@ beforeAll(async () => {
     await server.request("POST", `/api/articles/${title}/favorite`, { token: user.token });
   }
 });
+afterAll(() => server.stop());
 
 const list = async (query: string, viewer?: TestUser) => {
   const { status, json } = await server.request("GET", `/api/articles${query}`, { token: viewer?.token });

@@ -1,4 +1,4 @@
-import { beforeAll, describe, expect, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { Hono } from "hono";
 import { z } from "zod";
 import { conduitDocument } from "../src/docs/document.ts";
@@ -22,6 +22,8 @@ beforeAll(async () => {
   server = await testServer();
   document = (await server.request("GET", "/openapi.json")).json as unknown as OpenApiDocument;
 });
+
+afterAll(() => server.stop());
 
 /** Follows `$ref`s within the document. */
 function resolved(part: unknown): JsonObject {
@@ -52,6 +54,14 @@ describe("GET /openapi.json", () => {
       Object.keys(operations).map((method) => `${method.toUpperCase()} ${path.replace(/\{(\w+)\}/g, ":$1")}`),
     );
     expect(documented.sort()).toEqual(servedRoutes(app.routes).sort());
+  });
+
+  test("has every group of operations in its list", () => {
+    const used = Object.values(document.paths).flatMap((operations) =>
+      Object.values(operations).flatMap((operation) => operation.tags as string[]),
+    );
+    const listed = (document.tags as JsonObject[]).map(({ name }) => name as string);
+    expect([...new Set(used)].sort()).toEqual(listed.sort());
   });
 
   test("has a name of its own for every operation", () => {
@@ -154,6 +164,7 @@ describe("the check that every test's answers go through", () => {
     const db = { ...server.db, row: async <Row>() => ({ version: "1", tags: "[1]" }) as Row };
     const broken = await testServer({ db });
     await expect(broken.request("GET", "/api/tags")).rejects.toThrow("tags/0 must be string");
+    await broken.stop();
   });
 });
 

@@ -17,7 +17,7 @@ export async function addUsers(server: TestServer, registered: TestUser, names: 
         select ${username}, ${sameKey(username)}, ${email}, ${sameKey(email)}, password_hash
           from users where username = ${registered.username}
         returning id`;
-      return { ...registered, username, email, token: tokens.issue(row.id) };
+      return { ...registered, username, email, token: tokens.issue(row.id, crypto.randomUUID()) };
     }),
   );
 }

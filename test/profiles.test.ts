@@ -1,4 +1,4 @@
-import { beforeAll, describe, expect, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { type TestServer, type TestUser, testServer } from "./harness.ts";
 import { addUsers } from "./people.ts";
 
@@ -11,6 +11,7 @@ beforeAll(async () => {
   anna = await server.register("anna");
   [bert, cleo] = (await addUsers(server, anna, ["bert", "Cléo D."])) as [TestUser, TestUser];
 });
+afterAll(() => server.stop());
 
 const path = (user: TestUser | string) =>
   `/api/profiles/${encodeURIComponent(typeof user === "string" ? user : user.username)}`;

@@ -3,9 +3,9 @@
 import { afterAll, setDefaultTimeout } from "bun:test";
 import { stopHarness } from "./harness.ts";
 
-// No test measures time, and the machine may be busy.
+// No test measures time, and the machine may be busy: many databases are dropped at the end.
 setDefaultTimeout(60_000);
-afterAll(stopHarness);
+afterAll(stopHarness, 60_000);
 for (const signal of ["SIGINT", "SIGTERM"] as const) {
   process.once(signal, async () => {
     await stopHarness();

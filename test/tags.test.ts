@@ -1,4 +1,4 @@
-import { beforeAll, expect, test } from "bun:test";
+import { afterAll, beforeAll, expect, test } from "bun:test";
 import { type TestServer, type TestUser, testServer } from "./harness.ts";
 
 let server: TestServer;
@@ -7,6 +7,7 @@ beforeAll(async () => {
   server = await testServer();
   anna = await server.register("anna");
 });
+afterAll(() => server.stop());
 
 const tags = async () => (await server.request("GET", "/api/tags")).json.tags;
 

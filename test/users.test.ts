@@ -1,4 +1,4 @@
-import { beforeAll, describe, expect, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { type TestServer, type TestUser, testServer } from "./harness.ts";
 import { addUsers, goneUser } from "./people.ts";
 
@@ -8,6 +8,7 @@ beforeAll(async () => {
   server = await testServer();
   anna = await server.register("anna");
 });
+afterAll(() => server.stop());
 
 const PASSWORD = "correct horse";
 const register = (user: unknown) => server.request("POST", "/api/users", { body: { user } });

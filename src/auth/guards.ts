@@ -1,10 +1,10 @@
 import type { MiddlewareHandler } from "hono";
 import { unauthorized } from "../platform/errors.ts";
 import { describeGuard } from "../platform/openapi.ts";
-import { TokenFault, type Tokens } from "./tokens.ts";
+import { type TokenClaims, TokenFault, type Tokens } from "./tokens.ts";
 
 /** A route behind `requireUser` knows who asks. */
-export type WithUser = { Variables: { userId: string; token: string } };
+export type WithUser = { Variables: { userId: string; sessionId: string; token: string } };
 /** A route behind `optionalUser` may know who asks; null stands for nobody. */
 export type WithViewer = { Variables: { viewerId: string | null; tokenFault?: string } };
 
@@ -13,13 +13,22 @@ export type Guards = {
   optionalUser: MiddlewareHandler<WithViewer>;
 };
 
-export function createGuards(tokens: Tokens): Guards {
+/** @param isRevoked whether a session was revoked; asked at every request, so it looks into memory alone */
+export function createGuards(tokens: Tokens, isRevoked: (sessionId: string) => boolean): Guards {
+  function verify(token: string): TokenClaims {
+    const claims = tokens.verify(token);
+    if (isRevoked(claims.sid)) throw new TokenFault("has been revoked");
+    return claims;
+  }
+
   const guards: Guards = {
     async requireUser(c, next) {
       const token = tokenOf(c.req.header("Authorization"));
       if (token === undefined) throw unauthorized("is missing");
       try {
-        c.set("userId", tokens.verify(token).sub);
+        const { sub, sid } = verify(token);
+        c.set("userId", sub);
+        c.set("sessionId", sid);
       } catch (error) {
         if (error instanceof TokenFault) throw unauthorized(error.message);
         throw error;
@@ -33,7 +42,7 @@ export function createGuards(tokens: Tokens): Guards {
       c.set("viewerId", null);
       if (token !== undefined) {
         try {
-          c.set("viewerId", tokens.verify(token).sub);
+          c.set("viewerId", verify(token).sub);
         } catch (error) {
           if (!(error instanceof TokenFault)) throw error;
           markBadToken(c, error.message);

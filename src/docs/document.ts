@@ -1,9 +1,22 @@
 import packageJson from "../../package.json" with { type: "json" };
 import { type OpenApiDocument, openApiDocument } from "../platform/openapi.ts";
 
+/** In the order in which a reader meets them; what is not here comes behind. */
+const TAGS = [
+  "User and Authentication",
+  "Sessions",
+  "Profile",
+  "Articles",
+  "Favorites",
+  "Comments",
+  "Tags",
+  "Operations",
+  "Documentation",
+];
+
 /** The document of everything that an application serves. */
 export function conduitDocument(routes: Parameters<typeof openApiDocument>[1]): OpenApiDocument {
-  return openApiDocument(
+  const document = openApiDocument(
     {
       openapi: "3.1.0",
       info: {
@@ -18,4 +31,9 @@ export function conduitDocument(routes: Parameters<typeof openApiDocument>[1]): 
     },
     routes,
   );
+  const used = Object.values(document.paths).flatMap((operations) =>
+    Object.values(operations).map((operation) => (operation.tags as string[])[0] as string),
+  );
+  const tags = [...new Set([...TAGS.filter((tag) => used.includes(tag)), ...used])];
+  return { ...document, tags: tags.map((name) => ({ name })) };
 }

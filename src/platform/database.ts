@@ -58,13 +58,18 @@ export function connectionOptions(
 ): SQL.Options {
   return {
     adapter: "postgres",
+    // Without a URL, Bun would read one from the environment. All else that it could hold is said below, but for the
+    // TLS mode where a certificate is said too.
+    url: `postgres://localhost?sslmode=${address.tls}`,
     hostname: address.hostname,
     port: address.port,
     username: address.username,
     password: address.password,
     database: address.database,
     ...(address.socketPath === undefined
-      ? { tls: address.tlsCaFile === undefined ? address.tls : { ca: Bun.file(address.tlsCaFile) } }
+      ? address.tlsCaFile === undefined
+        ? { tls: address.tls }
+        : { tls: { ca: Bun.file(address.tlsCaFile) } }
       : { path: address.socketPath, tls: false }),
     max,
     connection: { application_name: "conduit", timezone: "UTC", ...connection },

@@ -11,8 +11,11 @@ export type RouteDescription = {
   readonly summary: string;
   /** Markdown. */
   readonly description?: string;
-  /** The answers by status: the shape of the JSON body, null for none, or the media type of a body that is not JSON. */
-  readonly answers: Readonly<Record<number, z.ZodType | null | string>>;
+  /**
+   * The answers by status: the shape of the JSON body, null for none, or the media type of a body without a shape; a
+   * list where the client chooses.
+   */
+  readonly answers: Readonly<Record<number, Answer | null | readonly Answer[]>>;
   /** The errors that the handler throws. Those of the guards, and those that any request can meet, come by themselves. */
   readonly errors?: readonly ErrorCode[];
   /** Shapes of the parts of the path that are not any text. */
@@ -26,6 +29,8 @@ export type GuardDescription = {
   readonly auth?: "required" | "optional";
   readonly errors?: readonly ErrorCode[];
 };
+
+type Answer = z.ZodType | string;
 
 const routeDescriptions = new WeakMap<object, RouteDescription>();
 const guardDescriptions = new WeakMap<object, GuardDescription>();
@@ -55,7 +60,7 @@ export type OpenApiDocument = JsonObject & {
   components: JsonObject & { schemas: Record<string, JsonObject> };
 };
 
-type Route = { readonly method: string; readonly path: string; readonly handler: object };
+export type Route = { readonly method: string; readonly path: string; readonly handler: object };
 
 /** Every method and path that is served, as `GET /articles/:slug`: what the document has to have. */
 export function servedRoutes(routes: readonly Route[]): string[] {
@@ -116,7 +121,7 @@ const ErrorResponse = z
       .record(z.string(), z.array(z.string()).min(1))
       .meta({ description: "What is wrong, by the name of the field, parameter or resource." }),
   })
-  .meta({ id: "Error", examples: [{ errors: { title: ["can't be blank"] } }] });
+  .meta({ id: "ErrorResponse", examples: [{ errors: { title: ["can't be blank"] } }] });
 
 function operation(
   template: string,
@@ -127,10 +132,13 @@ function operation(
   const body = guards.find((guard) => guard.body !== undefined)?.body;
   const query = guards.find((guard) => guard.query !== undefined)?.query;
   const auth = guards.find((guard) => guard.auth !== undefined)?.auth;
+  const answers = Object.values(description.answers).flat();
   const errors = new Set<ErrorCode>([
     ...guards.flatMap((guard) => guard.errors ?? []),
     ...(description.errors ?? []),
-    ...(Object.values(description.answers).some((answer) => typeof answer !== "string") ? anyRequest : []),
+    // A path is text that a statement takes (platform/http.ts, storablePath).
+    ...(template.includes("{") ? (["invalid"] as const) : []),
+    ...(answers.some((answer) => typeof answer !== "string") ? anyRequest : []),
     // A part of the path may hold what cannot be stored (http.ts, storablePath).
     ...(template.includes("{") ? (["invalid"] as const) : []),
   ]);
@@ -147,12 +155,8 @@ function operation(
   const responses: JsonObject = {};
   for (const [status, answer] of Object.entries(description.answers)) {
     responses[status] = {
-      description: reasons[Number(status)] ?? "Done",
-      ...(answer === null
-        ? {}
-        : typeof answer === "string"
-          ? { content: { [answer]: {} } }
-          : jsonContent(schemaOf(answer, "output", schemas))),
+      description: reasons[Number(status)] ?? "",
+      ...(answer === null ? {} : { content: contentOf(answer, schemas) }),
     };
   }
   for (const code of errors) {
@@ -160,13 +164,16 @@ function operation(
     responses[STATUS_OF[code]] ??= {
       description: reason,
       ...(headers === undefined ? {} : { headers }),
-      ...jsonContent({ $ref: "#/components/schemas/Error" }),
+      ...jsonContent({ $ref: "#/components/schemas/ErrorResponse" }),
     };
   }
 
   // A proxy, a limit or a later version may have others.
   if (errors.size > 0) {
-    responses["4XX"] = { description: "Any other refusal", ...jsonContent({ $ref: "#/components/schemas/Error" }) };
+    responses["4XX"] = {
+      description: "Any other refusal",
+      ...jsonContent({ $ref: "#/components/schemas/ErrorResponse" }),
+    };
   }
 
   return {
@@ -183,7 +190,13 @@ function operation(
   };
 }
 
-const reasons: Record<number, string> = { 200: "OK", 201: "Created", 202: "Accepted", 204: "Done, nothing to say" };
+const reasons: Record<number, string> = {
+  200: "OK",
+  201: "Created",
+  202: "Accepted",
+  204: "Done, nothing to say",
+  503: "Not now",
+};
 
 /** What can happen to any request. */
 const anyRequest: readonly ErrorCode[] = ["internal", "unavailable"];
@@ -202,6 +215,7 @@ const errorReasons: Record<ErrorCode, { reason: string; headers?: JsonObject }> 
   method_not_allowed: { reason: "Not a method of this path" },
   conflict: { reason: "Taken by somebody else" },
   too_large: { reason: "The body is too large" },
+  url_too_long: { reason: "The URL is too long" },
   unsupported_media_type: { reason: "The body is not declared as JSON" },
   invalid: { reason: "What was sent breaks a rule, field by field" },
   internal: { reason: "An unexpected error" },
@@ -210,6 +224,15 @@ const errorReasons: Record<ErrorCode, { reason: string; headers?: JsonObject }> 
     headers: { "Retry-After": header("Seconds after which to ask again", "integer") },
   },
 };
+
+function contentOf(answer: Answer | readonly Answer[], schemas: Record<string, JsonObject>): JsonObject {
+  const content: JsonObject = {};
+  for (const one of [answer].flat()) {
+    if (typeof one === "string") content[one] = {};
+    else content["application/json"] = { schema: schemaOf(one, "output", schemas) };
+  }
+  return content;
+}
 
 const jsonContent = (schema: JsonObject): JsonObject => ({ content: { "application/json": { schema } } });
 

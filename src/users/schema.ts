@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { characters, envelope, optionalText, requiredText, text } from "../platform/fields.ts";
+import { TokenPair } from "../sessions/schema.ts";
 
 const username = text(Number.POSITIVE_INFINITY)
   .transform((value) => value.trim())
@@ -62,3 +63,7 @@ const User = z
   .meta({ id: "User" });
 
 export const UserResponse = z.object({ user: User }).meta({ id: "UserResponse" });
+
+export const SignedInResponse = z
+  .object({ user: User, ...TokenPair.shape })
+  .meta({ id: "SignedInResponse", description: "`user.token` is the `access_token`." });

@@ -1,0 +1,52 @@
+import { BlockList, isIP, isIPv4 } from "node:net";
+import type { Context } from "hono";
+
+/** The part of Bun's server that tells who is at the other end of a connection. Hono has it as `c.env`. */
+type WithPeers = { requestIP?(request: Request): { address: string } | null };
+
+/** The address of the client of a request; null where it is unknown, as on a Unix socket. */
+export type ClientAddress = (c: Context) => string | null;
+
+/** Networks as `10.0.0.0/8` or `fd00::/8`; a lone address is a network of one. Throws an `Error` for anything else. */
+export function networkList(networks: readonly string[]): BlockList {
+  const list = new BlockList();
+  for (const network of networks) {
+    const [, address, prefix] = /^([0-9a-f.:]+?)(?:\/([0-9]{1,3}))?$/i.exec(network) ?? [];
+    const family = address === undefined ? 0 : isIP(address);
+    const bits = family === 4 ? 32 : 128;
+    if (address === undefined || family === 0 || Number(prefix ?? bits) > bits) {
+      throw new Error(`must be networks such as 10.0.0.0/8 or fd00::/8, not ${JSON.stringify(network)}`);
+    }
+    list.addSubnet(address, Number(prefix ?? bits), family === 4 ? "ipv4" : "ipv6");
+  }
+  return list;
+}
+
+/**
+ * Tells the client's address. `X-Forwarded-For` counts only where a trusted proxy wrote it: it is read from its end,
+ * the last entry being what our neighbour saw, and the first that is no trusted proxy is the client. Everything before
+ * that one the client may have invented.
+ */
+export function clientAddress(trustedProxies: readonly string[]): ClientAddress {
+  const trusted = networkList(trustedProxies);
+  const isTrusted = (address: string) => trusted.check(address, isIPv4(address) ? "ipv4" : "ipv6");
+  return (c) => {
+    const peer = (c.env as WithPeers | undefined)?.requestIP?.(c.req.raw)?.address;
+    if (peer === undefined) return null;
+    let client = plain(peer);
+    if (trustedProxies.length === 0) return client;
+    const forwarded = (c.req.header("X-Forwarded-For") ?? "").split(",").map((part) => plain(part.trim()));
+    for (let hop = forwarded.pop(); hop !== undefined && isTrusted(client); hop = forwarded.pop()) {
+      // Rubbish in the place of an address: the proxy before it is the last that is known.
+      if (isIP(hop) === 0) break;
+      client = hop;
+    }
+    return client;
+  };
+}
+
+/** IPv4 in its own form where it came as IPv6 (`::ffff:192.0.2.1`, RFC 4291, 2.5.5.2), or with a port, or in brackets. */
+function plain(address: string): string {
+  const bare = address.replace(/^\[(.*)\](?::[0-9]+)?$/, "$1").replace(/^([0-9.]+):[0-9]+$/, "$1");
+  return bare.replace(/^::ffff:(?=[0-9.]+$)/i, "");
+}

@@ -1,0 +1,71 @@
+import { createHash, randomBytes } from "node:crypto";
+
+/** A refresh token and what is stored of it, as hexadecimal text. */
+export type RefreshToken = { readonly token: string; readonly familyHash: string; readonly hash: string };
+
+/** Two parts: the family, the same in every refresh token of a session, and what makes each token new. */
+const FAMILY_BYTES = 16;
+const SECRET_BYTES = 32;
+
+/** The first refresh token of a new session: 256 bits from the system's generator, and 128 that name the session. */
+export function newRefreshToken(): RefreshToken {
+  return refreshToken(randomBytes(FAMILY_BYTES + SECRET_BYTES));
+}
+
+/** A new token for the session of another one. */
+export function successorOf(family: Buffer): RefreshToken {
+  return refreshToken(Buffer.concat([family, randomBytes(SECRET_BYTES)]));
+}
+
+/** A token that somebody sent, with the family of its session; undefined where it cannot be one of ours. */
+export function readRefreshToken(sent: string): (RefreshToken & { family: Buffer }) | undefined {
+  // 48 bytes are 64 characters without padding, so that each token has one spelling.
+  if (!/^[A-Za-z0-9_-]{64}$/.test(sent)) return undefined;
+  const bytes = Buffer.from(sent, "base64url");
+  return { ...refreshToken(bytes), family: bytes.subarray(0, FAMILY_BYTES) };
+}
+
+function refreshToken(bytes: Buffer): RefreshToken {
+  return {
+    token: bytes.toString("base64url"),
+    familyHash: sha256(bytes.subarray(0, FAMILY_BYTES)),
+    hash: sha256(bytes),
+  };
+}
+
+function sha256(bytes: Buffer): string {
+  return createHash("sha256").update(bytes).digest("hex");
+}
+
+/** The first that fits counts: Edge and Opera say "Chrome" too, Chrome says "Safari". */
+const PROGRAMS: [RegExp, string][] = [
+  [/\bEdgA?\//, "Edge"],
+  [/\bOPR\//, "Opera"],
+  [/\b(?:Firefox|FxiOS)\//, "Firefox"],
+  [/\b(?:Chrome|CriOS)\//, "Chrome"],
+  [/\bSafari\//, "Safari"],
+  [/^curl\//, "curl"],
+];
+const SYSTEMS: [RegExp, string][] = [
+  [/\biPhone\b/, "iPhone"],
+  [/\biPad\b/, "iPad"],
+  [/\bAndroid\b/, "Android"],
+  [/\bWindows\b/, "Windows"],
+  [/\bMac OS X\b|\bMacintosh\b/, "macOS"],
+  [/\bCrOS\b/, "ChromeOS"],
+  [/\bLinux\b/, "Linux"],
+];
+
+/** What a person recognises a device by: "Firefox on Windows", or the first word of what the program calls itself. */
+export function deviceLabel(userAgent: string | undefined): string {
+  if (userAgent === undefined || userAgent.trim() === "") return "Unknown device";
+  const program = PROGRAMS.find(([pattern]) => pattern.test(userAgent))?.[1];
+  const system = SYSTEMS.find(([pattern]) => pattern.test(userAgent))?.[1];
+  if (program !== undefined && system !== undefined) return `${program} on ${system}`;
+  const firstWord = userAgent
+    .replace(/[^\x20-\x7e]/g, "")
+    .trim()
+    .split(/[ /(;]/)[0]
+    ?.slice(0, 60);
+  return program ?? (firstWord || "Unknown device");
+}
