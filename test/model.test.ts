@@ -212,7 +212,7 @@ test(`after any history of writes every answer is that of a plain model in memor
   const uma = await server.register("uma");
   const [vera, wanda] = (await addUsers(server, uma, USERNAMES.slice(1))) as [TestUser, TestUser];
   const tokens = [uma, vera, wanda].map(({ token }) => token);
-  const ids = (await server.sql`select id from users order by id`).map((row: { id: string }) => row.id);
+  const ids = (await server.sql`select id from users order by username`).map((row: { id: string }) => row.id);
 
   async function startOver(): Promise<void> {
     await server.sql`delete from articles`;
