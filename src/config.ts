@@ -373,7 +373,8 @@ function origins(written: string): "*" | string[] {
   if (written.trim() === "*") return "*";
   return written.split(",").map((part) => {
     const origin = part.trim();
-    if (!URL.canParse(origin) || new URL(origin).origin !== origin.toLowerCase()) {
+    // A * within an origin is no pattern: it would match nothing.
+    if (!URL.canParse(origin) || new URL(origin).origin !== origin.toLowerCase() || origin.includes("*")) {
       throw new Error(`must be * or origins such as https://example.com, not ${JSON.stringify(origin)}`);
     }
     return new URL(origin).origin;
@@ -425,18 +426,26 @@ function databaseAddress(written: string): DatabaseAddress {
   if (socketDir !== null && !isAbsolute(socketDir))
     throw new Error("has a host parameter that is not a socket's folder");
   const port = Number(url.port || 5432);
-  const database = decodeURIComponent(url.pathname.slice(1));
+  const database = percentDecoded(url.pathname.slice(1));
   if (database === "") throw new Error("must name a database: postgres://user:password@host:5432/database");
   return {
     hostname: url.hostname.replace(/^\[|\]$/g, "") || "localhost",
     port,
     ...(socketDir === null ? {} : { socketPath: `${socketDir}/.s.PGSQL.${port}` }),
-    username: decodeURIComponent(url.username) || "postgres",
-    password: decodeURIComponent(url.password),
+    username: percentDecoded(url.username) || "postgres",
+    password: percentDecoded(url.password),
     database,
     tls,
     ...(caFile === null ? {} : { tlsCaFile: caFile }),
   };
+}
+
+function percentDecoded(part: string): string {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    throw new Error("has a % that is not followed by two hexadecimal digits of UTF-8 (write % itself as %25)");
+  }
 }
 
 function oneOfTls(written: string): DatabaseAddress["tls"] {
