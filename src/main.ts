@@ -2,15 +2,21 @@
 import { parseArgs } from "node:util";
 import { migrations } from "../migrations/index.ts";
 import packageJson from "../package.json" with { type: "json" };
+import { backup, restore } from "./commands/backup.ts";
 import { type Config, loadConfig, SETTINGS } from "./config.ts";
 import { createLog } from "./platform/log.ts";
 import { migrate } from "./platform/migrations.ts";
 import { StartupError } from "./platform/startup-error.ts";
 import { reachDatabase, startServer } from "./server.ts";
 
-const COMMANDS: Record<string, { what: string; run(config: Config): Promise<void> }> = {
+/** `operand` is what has to stand behind the command's name. */
+type Command = { what: string; operand?: string; run(config: Config, operand: string): Promise<void> };
+
+const COMMANDS: Record<string, Command> = {
   serve: { what: "Start the API (npm start)", run: serve },
   migrate: { what: "Bring the database schema up to date, and exit", run: migrateOnly },
+  backup: { what: "Write everything into one file, also while the server runs", operand: "FILE", run: backup },
+  restore: { what: "Read such a file into an empty data folder or database", operand: "FILE", run: restore },
 };
 
 try {
@@ -28,12 +34,16 @@ async function run(args: string[]): Promise<void> {
   if (values.version) return console.log(packageJson.version);
   const [name = "serve", ...rest] = positionals;
   const command = COMMANDS[name];
-  if (command === undefined || rest.length > 0) {
+  const operands = command?.operand === undefined ? 0 : 1;
+  if (command !== undefined && rest.length < operands) {
+    throw new StartupError(`It is: conduit ${name} ${command.operand}. See: conduit --help`);
+  }
+  if (command === undefined || rest.length > operands) {
     throw new StartupError(`There is no command "${positionals.join(" ")}". See: conduit --help`);
   }
   const given: Record<string, string> = {};
   for (const [flag, value] of Object.entries(values)) if (typeof value === "string") given[flag] = value;
-  await command.run(loadConfig(process.env, given));
+  await command.run(loadConfig(process.env, given), rest[0] ?? "");
 }
 
 function parse(
@@ -98,7 +108,9 @@ async function migrateOnly(config: Config): Promise<void> {
 }
 
 function help(): string {
-  const commands = Object.entries(COMMANDS).map(([name, { what }]) => `  ${name.padEnd(10)} ${what}`);
+  const commands = Object.entries(COMMANDS).map(
+    ([name, { what, operand = "" }]) => `  ${`${name} ${operand}`.padEnd(14)} ${what}`,
+  );
   const settings = Object.values(SETTINGS).map(
     (setting) =>
       `  ${("flag" in setting ? `--${setting.flag}` : "").padEnd(28)} ${setting.name.padEnd(28)} ${setting.what}${"fallback" in setting ? ` [${setting.fallback}]` : ""}`,

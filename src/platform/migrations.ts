@@ -106,4 +106,6 @@ async function checkServer(sql: SQL, address: DatabaseAddress): Promise<void> {
   }
 }
 
-const checksum = (migration: Migration): string => new Bun.CryptoHasher("sha256").update(migration.sql).digest("hex");
+/** Of the file as it is applied. */
+export const checksum = (migration: Migration): string =>
+  new Bun.CryptoHasher("sha256").update(migration.sql).digest("hex");
