@@ -65,6 +65,10 @@ export type HealthResponse = {
   database: "connected" | "disconnected";
 };
 
+export type LiveResponse = {
+  status: "ok";
+};
+
 export type LoginRequest = {
   user: {
     email: string;
@@ -111,6 +115,16 @@ export type Profile = {
 
 export type ProfileResponse = {
   profile: Profile;
+};
+
+export type ReadyResponse = {
+  status: "ok" | "error";
+  checks: {
+    name: string;
+    status: "ok" | "error";
+    duration_ms: number;
+    error?: string;
+  }[];
 };
 
 export type RefreshRequest = {
@@ -237,6 +251,12 @@ function operationsBy(call: ReturnType<typeof caller>) {
   return {
     /** Whether server and database run. */
     getHealth: (): Promise<HealthResponse> => call<HealthResponse>("GET", "/health"),
+
+    /** Whether the process answers; never asks the database. */
+    getHealthLive: (): Promise<LiveResponse> => call<LiveResponse>("GET", "/health/live"),
+
+    /** Whether to send requests here. */
+    getHealthReady: (): Promise<ReadyResponse> => call<ReadyResponse>("GET", "/health/ready"),
 
     /** What this is, and where to go. */
     getWelcome: (): Promise<WelcomeResponse> => call<WelcomeResponse>("GET", "/"),

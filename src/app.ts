@@ -1,5 +1,5 @@
 import { type Context, Hono } from "hono";
-import { routePath } from "hono/route";
+import { migrations } from "../migrations/index.ts";
 import { articleRoutes } from "./articles/routes.ts";
 import { createGuards } from "./auth/guards.ts";
 import { createTokens } from "./auth/tokens.ts";
@@ -12,6 +12,8 @@ import { ApiError } from "./platform/errors.ts";
 import { answerHeaders } from "./platform/headers.ts";
 import { storablePath } from "./platform/http.ts";
 import type { Log } from "./platform/log.ts";
+import type { Route } from "./platform/openapi.ts";
+import { observeRequests, type RequestObserver, type RequestVariables, routeOf } from "./platform/requests.ts";
 import { profileRoutes } from "./profiles/routes.ts";
 import type { SessionLimits } from "./sessions/queries.ts";
 import type { Revocations } from "./sessions/revocations.ts";
@@ -27,23 +29,27 @@ export type AppOptions = {
   revocations: Revocations;
   trustedProxies: string[];
   corsOrigins: "*" | string[];
+  /** Whether the server has been told to stop, and finishes what it has. */
+  isDraining?: () => boolean;
+  observer?: RequestObserver | undefined;
 };
 
 /** The whole HTTP application, without side effects: nothing is opened, nothing listens. */
 export function createApp(options: AppOptions) {
   const { db, log, jwtSecret, sessionLimits, revocations, trustedProxies, corsOrigins } = options;
+  const { isDraining = () => false, observer } = options;
   const tokens = createTokens(jwtSecret, sessionLimits.accessTokenTtlS);
   const guards = createGuards(tokens, revocations.has);
   const sessions: SessionContext = { tokens, revocations, sessionLimits, addressOf: clientAddress(trustedProxies) };
 
-  const app: Hono = new Hono({ strict: false })
-    .use(logRequests(log))
+  const app = new Hono<{ Variables: RequestVariables }>({ strict: false })
+    .use(observeRequests({ log, observer, isDraining }))
     .use(answerHeaders(corsOrigins))
     .use(storablePath)
-    .route("/", healthRoutes(db))
+    .route("/", healthRoutes(db, { migrations, isDraining }))
     .route(
       "/",
-      docsRoutes(() => app.routes),
+      docsRoutes((): readonly Route[] => app.routes),
     )
     .route("/api", userRoutes(db, sessions, guards))
     .route("/api", sessionRoutes(db, sessions, guards))
@@ -63,36 +69,24 @@ export function createApp(options: AppOptions) {
   });
 
   app.onError((error, c) => {
-    if (error instanceof ApiError) return errorResponse(c, error);
+    const where = { "http.method": c.req.method, "http.route": routeOf(c), "request.id": c.get("requestId") };
+    if (error instanceof ApiError) {
+      if (error.status >= 500) log.warn({ err: error, ...where }, "unavailable");
+      return errorResponse(c, error);
+    }
     // The client is told one fixed sentence; the cause is for the log alone.
-    log.error({ err: error, "http.method": c.req.method, "http.path": c.req.path }, "unexpected error");
+    log.error({ err: error, ...where }, "unexpected error");
     return errorResponse(c, new ApiError("internal", { server: ["had an unexpected error"] }));
   });
 
   return app;
 }
 
-function logRequests(log: Log) {
-  return async function logRequest(c: Context, next: () => Promise<void>): Promise<void> {
-    const started = performance.now();
-    await next();
-    const fault: string | undefined = c.get("tokenFault");
-    log.info(
-      {
-        "http.method": c.req.method,
-        "http.route": routePath(c, -1),
-        "http.status": c.res.status,
-        duration_ms: Math.round((performance.now() - started) * 1000) / 1000,
-        ...(fault === undefined ? {} : { "token.fault": fault }),
-      },
-      "request",
-    );
-  };
-}
-
 function errorResponse(c: Context, error: ApiError): Response {
   for (const [name, value] of Object.entries(error.headers)) c.header(name, value);
-  return c.body(error.body(), error.status, { "Content-Type": "application/json" });
+  const body = error.body();
+  c.set("bytes", Buffer.byteLength(body));
+  return c.body(body, error.status, { "Content-Type": "application/json" });
 }
 
 /** The methods of the routes that a path matches, for the 405 of the methods that have none. */

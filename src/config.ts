@@ -1,4 +1,5 @@
 import { readFileSync } from "node:fs";
+import { availableParallelism } from "node:os";
 import { isAbsolute, resolve } from "node:path";
 import { networkList } from "./platform/client-address.ts";
 import type { DatabaseAddress } from "./platform/database-address.ts";
@@ -138,12 +139,67 @@ export const SETTINGS = {
     what: "Origins whose pages may call the API, separated by commas; `*` stands for any.",
     parse: origins,
   }),
+  shutdownDelayMs: setting({
+    name: "SHUTDOWN_DELAY",
+    flag: "shutdown-delay",
+    fallback: "0s",
+    what: "How long the server goes on as usual when it is told to stop, but with `/health/ready` answering 503, so that load balancers send no more.",
+    parse: duration(0, 600_000),
+  }),
   shutdownTimeoutMs: setting({
     name: "SHUTDOWN_TIMEOUT",
     flag: "shutdown-timeout",
     fallback: "10s",
     what: "How long requests under way may take to finish when the server is told to stop.",
     parse: duration(0, 600_000),
+  }),
+  requestTimeoutMs: setting({
+    name: "REQUEST_TIMEOUT",
+    flag: "request-timeout",
+    fallback: "30s",
+    what: "How long a request may take to arrive whole, and how long an idle connection is kept. Heads have 12 seconds in any case.",
+    parse: duration(1_000, 255_000),
+  }),
+  requestsMax: setting({
+    name: "REQUESTS_MAX",
+    flag: "requests-max",
+    fallback: "1000",
+    what: "Requests under way at a time in each process; what comes on top is answered 503 at once.",
+    parse: wholeNumber(1, 1_000_000),
+  }),
+  reusePort: setting({
+    name: "REUSE_PORT",
+    flag: "reuse-port",
+    fallback: "no",
+    what: "`yes` lets several servers listen on the same port, so that one can be restarted while another answers (Linux).",
+    parse: (written) => oneOf("yes", "no")(written) === "yes",
+  }),
+  workers: setting({
+    name: "WORKERS",
+    flag: "workers",
+    fallback: "1",
+    what: "Processes that answer requests, on one port (Linux); `auto` for one per core. They share the pool: each takes its part of `DATABASE_POOL_MAX`.",
+    parse: (written) => (written === "auto" ? availableParallelism() : wholeNumber(1, 256)(written)),
+  }),
+  metricsPort: optional({
+    name: "METRICS_PORT",
+    flag: "metrics-port",
+    what: "Port of `/metrics`, in Prometheus's format; 0 takes any free one. Without it there are no metrics.",
+    parse: wholeNumber(0, 65_535),
+  }),
+  metricsHost: setting({
+    name: "METRICS_HOST",
+    flag: "metrics-host",
+    fallback: "127.0.0.1",
+    what: "Address of `/metrics`. It is for your own monitoring, not for the public.",
+    parse: nonEmpty,
+  }),
+  logFormat: setting({
+    name: "LOG_FORMAT",
+    flag: "log-format",
+    fallback: "auto",
+    what: "`json` lines, `pretty` lines for a person, or `auto`: pretty in a terminal, except in production.",
+    parse: oneOf("auto", "json", "pretty"),
   }),
   logLevel: setting({
     name: "LOG_LEVEL",

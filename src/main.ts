@@ -4,19 +4,43 @@ import { migrations } from "../migrations/index.ts";
 import packageJson from "../package.json" with { type: "json" };
 import { backup, restore } from "./commands/backup.ts";
 import { type Config, loadConfig, SETTINGS } from "./config.ts";
-import { createLog } from "./platform/log.ts";
+import type { Log } from "./platform/log.ts";
 import { migrate } from "./platform/migrations.ts";
 import { StartupError } from "./platform/startup-error.ts";
-import { reachDatabase, startServer } from "./server.ts";
+import { loadSize, seed } from "./seed/seed.ts";
+import { logFormat, reachDatabase, serverLog, startServer } from "./server.ts";
+import { startWorkers } from "./supervisor.ts";
+import { runWorker, WORKER_VARIABLE } from "./worker.ts";
 
-/** `operand` is what has to stand behind the command's name. */
-type Command = { what: string; operand?: string; run(config: Config, operand: string): Promise<void> };
+/** `operand` is what has to stand behind the command's name; `flags` are those that it alone has, each with what it does. */
+type Command = {
+  what: string;
+  operand?: string;
+  flags?: Record<string, string>;
+  run(config: Config, flags: Record<string, string>, operand: string): Promise<void>;
+};
 
 const COMMANDS: Record<string, Command> = {
   serve: { what: "Start the API (npm start)", run: serve },
   migrate: { what: "Bring the database schema up to date, and exit", run: migrateOnly },
-  backup: { what: "Write everything into one file, also while the server runs", operand: "FILE", run: backup },
-  restore: { what: "Read such a file into an empty data folder or database", operand: "FILE", run: restore },
+  seed: {
+    what: "Fill an empty database with demonstration content, or with a load-test data set, and exit",
+    flags: {
+      articles: "seed: make a load-test data set of so many articles (1000000), instead of demonstration content",
+      users: "seed: with so many users; a tenth of the articles unless given",
+    },
+    run: seedOnly,
+  },
+  backup: {
+    what: "Write everything into one file, also while the server runs",
+    operand: "FILE",
+    run: (config, _flags, file) => backup(config, file),
+  },
+  restore: {
+    what: "Read such a file into an empty data folder or database",
+    operand: "FILE",
+    run: (config, _flags, file) => restore(config, file),
+  },
 };
 
 try {
@@ -28,8 +52,9 @@ try {
 }
 
 async function run(args: string[]): Promise<void> {
+  const ownFlags = Object.values(COMMANDS).flatMap((command) => Object.keys(command.flags ?? {}));
   const flags = Object.values(SETTINGS).flatMap((setting) => ("flag" in setting ? [setting.flag] : []));
-  const { values, positionals } = parse(args, flags);
+  const { values, positionals } = parse(args, [...flags, ...ownFlags]);
   if (values.help) return console.log(help());
   if (values.version) return console.log(packageJson.version);
   const [name = "serve", ...rest] = positionals;
@@ -43,7 +68,11 @@ async function run(args: string[]): Promise<void> {
   }
   const given: Record<string, string> = {};
   for (const [flag, value] of Object.entries(values)) if (typeof value === "string") given[flag] = value;
-  await command.run(loadConfig(process.env, given), rest[0] ?? "");
+  for (const flag of ownFlags) {
+    if (flag in given && !(flag in (command.flags ?? {})))
+      throw new StartupError(`${name} takes no --${flag}. See: conduit --help`);
+  }
+  await command.run(loadConfig(process.env, given), given, rest[0] ?? "");
 }
 
 function parse(
@@ -66,20 +95,37 @@ function parse(
 }
 
 async function serve(config: Config): Promise<void> {
-  const server = await startServer(config, console.log);
-  console.log(`Server is running on ${server.url}`);
+  const log = serverLog(config);
+  logUncaught(log);
+  const worker = process.env[WORKER_VARIABLE];
+  if (worker !== undefined && process.send !== undefined) return runWorker(config, Number(worker));
+  // What a person reads at the start is for machines where they read the rest.
+  const say = config.production && logFormat(config) === "json" ? (text: string) => log.info({}, text) : console.log;
+  const server = await (config.workers === 1 ? startServer(config, say) : startWorkers(config, say));
+  if (server.metricsUrl !== undefined) say(`Metrics are on ${server.metricsUrl}/metrics`);
+  say(`Server is running on ${server.url}`);
   let asked = false;
   const stop = async () => {
     // Asked twice: now.
     if (asked) process.exit(1);
     asked = true;
-    console.log("Stopping …");
+    say("Stopping …");
     await server.stop();
     process.exit(0);
   };
   process.on("SIGINT", stop);
   process.on("SIGTERM", stop);
   if (process.env.npm_lifecycle_event !== undefined) onOrphaned(stop);
+}
+
+/** What nobody caught goes to the log whole, and ends the process: nobody knows what it left half done. */
+function logUncaught(log: Log): void {
+  for (const event of ["uncaughtException", "unhandledRejection"]) {
+    process.on(event, (error: unknown) => {
+      log.error({ err: error }, "uncaught error, ending");
+      process.exit(1);
+    });
+  }
 }
 
 /**
@@ -97,7 +143,7 @@ function onOrphaned(stop: () => void): void {
 }
 
 async function migrateOnly(config: Config): Promise<void> {
-  const database = await reachDatabase(config, console.log, createLog(config.logLevel));
+  const database = await reachDatabase(config, console.log, serverLog(config));
   try {
     const applied = await migrate(database.address, migrations, config.databaseConnectTimeoutMs);
     for (const file of applied) console.log(`Applied migration ${file}`);
@@ -107,9 +153,26 @@ async function migrateOnly(config: Config): Promise<void> {
   }
 }
 
+async function seedOnly(config: Config, flags: Record<string, string>): Promise<void> {
+  const size = loadSize(flags);
+  // It may take minutes. An exit, unlike being killed by the signal, takes the embedded PostgreSQL along.
+  for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => process.exit(1));
+  const database = await reachDatabase(config, console.log, serverLog(config));
+  try {
+    await migrate(database.address, migrations, config.databaseConnectTimeoutMs);
+    const login = await seed(database.address, size, console.log);
+    console.log(`Done. Sign in with email ${login.email} and password ${JSON.stringify(login.password)}.`);
+  } finally {
+    await database.release();
+  }
+}
+
 function help(): string {
   const commands = Object.entries(COMMANDS).map(
     ([name, { what, operand = "" }]) => `  ${`${name} ${operand}`.padEnd(14)} ${what}`,
+  );
+  const own = Object.values(COMMANDS).flatMap(({ flags = {} }) =>
+    Object.entries(flags).map(([flag, what]) => `  ${`--${flag}`.padEnd(28)} ${what}`),
   );
   const settings = Object.values(SETTINGS).map(
     (setting) =>
@@ -119,6 +182,9 @@ function help(): string {
 
 Commands:
 ${commands.join("\n")}
+
+Flags of one command:
+${own.join("\n")}
 
 Settings, by flag or environment variable:
 ${settings.join("\n")}

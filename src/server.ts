@@ -1,11 +1,16 @@
 import { randomBytes } from "node:crypto";
 import { join } from "node:path";
 import { migrations } from "../migrations/index.ts";
+import packageJson from "../package.json" with { type: "json" };
 import { createApp } from "./app.ts";
 import type { Config } from "./config.ts";
 import { openDatabase } from "./platform/database.ts";
 import type { DatabaseAddress } from "./platform/database-address.ts";
+import type { PoolLimits } from "./platform/database-lane.ts";
+import { limitRequests } from "./platform/limits.ts";
 import { createLog, type Log } from "./platform/log.ts";
+import type { Metrics } from "./platform/metrics.ts";
+import { serveMetrics } from "./platform/metrics-server.ts";
 import { migrate } from "./platform/migrations.ts";
 import { secretFromFile } from "./platform/secret-file.ts";
 import { StartupError } from "./platform/startup-error.ts";
@@ -14,55 +19,125 @@ import { createRevocations, followRevocations } from "./sessions/revocations.ts"
 export type RunningServer = {
   /** Where it listens, as `http://host:port`. */
   readonly url: string;
-  /** Lets requests under way finish, and closes everything in the reverse order of its opening. Idempotent. */
+  /** Where the metrics are; undefined where there are none. */
+  readonly metricsUrl: string | undefined;
+  /**
+   * Is not ready any more from here on, goes on for `SHUTDOWN_DELAY`, stops listening, lets requests under way finish
+   * within `SHUTDOWN_TIMEOUT`, and closes everything in the reverse order of its opening. Idempotent.
+   */
   stop(): Promise<void>;
 };
 
-/** Starts everything: database, schema, HTTP. Throws `StartupError`, with everything that was opened closed again. */
-export async function startServer(config: Config, onProgress: (message: string) => void): Promise<RunningServer> {
-  const closers: (() => Promise<void>)[] = [];
-  const close = async () => {
-    for (let closer = closers.pop(); closer !== undefined; closer = closers.pop()) await closer();
-  };
-  try {
-    const log = createLog(config.logLevel);
-    const database = await reachDatabase(config, onProgress, log);
-    closers.push(database.release);
+/** What a server is given by the process that supervises it; alone, it makes these itself. */
+export type Inheritance = {
+  readonly database: DatabaseAddress;
+  readonly jwtSecret: string;
+  readonly port: number;
+  readonly poolMax: number;
+  readonly log: Log;
+  readonly metrics: Metrics | undefined;
+};
 
-    for (const file of await migrate(database.address, migrations, config.databaseConnectTimeoutMs)) {
-      onProgress(`Applied migration ${file}`);
-    }
-    const db = openDatabase(database.address, poolLimits(config));
+/** Starts everything: database, schema, HTTP. Throws `StartupError`, with everything that was opened closed again. */
+export async function startServer(
+  config: Config,
+  onProgress: (message: string) => void,
+  inherited?: Inheritance,
+): Promise<RunningServer> {
+  const closers: (() => unknown)[] = [];
+  try {
+    const log = inherited?.log ?? serverLog(config);
+    const metrics = inherited === undefined ? await openMetrics(config) : inherited.metrics;
+    if (metrics !== undefined) closers.push(metrics.close);
+    const metricsServer =
+      inherited === undefined && metrics !== undefined ? serveMetrics(config, () => metrics.text()) : undefined;
+    if (metricsServer !== undefined) closers.push(() => metricsServer.stop(true));
+
+    const address = inherited?.database ?? (await prepareDatabase(config, onProgress, log, closers));
+    const poolMax = inherited?.poolMax ?? config.databasePoolMax;
+    const db = openDatabase(address, { ...poolLimits(config), poolMax }, metrics);
     closers.push(() => db.close(config.databaseStatementTimeoutMs));
+    metrics?.watchDatabase(db);
 
     const revocations = createRevocations();
-    const follower = await followRevocations(database.address, db, log, revocations);
+    const follower = await followRevocations(address, db, log, revocations);
     closers.push(follower.stop);
 
+    let isDraining = false;
     const app = createApp({
       db,
       log,
-      jwtSecret: jwtSecret(config, onProgress),
+      jwtSecret: inherited?.jwtSecret ?? jwtSecret(config, onProgress),
       sessionLimits: config,
       revocations,
       trustedProxies: config.trustedProxies,
       corsOrigins: config.corsOrigins,
+      isDraining: () => isDraining,
+      observer: metrics,
     });
-    const http = listen(config, app.fetch);
+    const http = listen(config, inherited, limitRequests(config.requestsMax, app.fetch));
     closers.push(() => stopListening(http, config.shutdownTimeoutMs));
+    metrics?.gauge({
+      name: "http_requests_under_way",
+      help: "Requests that have arrived and are not answered yet.",
+      value: () => http.pendingRequests,
+    });
 
     let stopped: Promise<void> | undefined;
+    const stop = async () => {
+      isDraining = true;
+      await Bun.sleep(config.shutdownDelayMs);
+      await closeAll(closers);
+    };
     return {
       url: http.url.origin,
+      metricsUrl: metricsServer?.url.origin,
       stop() {
-        stopped ??= close();
+        stopped ??= stop();
         return stopped;
       },
     };
   } catch (error) {
-    await close();
+    await closeAll(closers);
     throw error;
   }
+}
+
+/** Calls them from the last to the first. */
+export async function closeAll(closers: (() => unknown)[]): Promise<void> {
+  for (let closer = closers.pop(); closer !== undefined; closer = closers.pop()) await closer();
+}
+
+/** @param base what stands in every line */
+export function serverLog(config: Config, base: Record<string, number> = {}): Log {
+  return createLog(config.logLevel, { format: logFormat(config), base });
+}
+
+export function logFormat(config: Config): "json" | "pretty" {
+  if (config.logFormat !== "auto") return config.logFormat;
+  return process.stdout.isTTY && !config.production ? "pretty" : "json";
+}
+
+/** The metrics, if they are wanted: otherwise not even loaded. */
+export async function openMetrics(config: Config, labels: Record<string, string> = {}): Promise<Metrics | undefined> {
+  if (config.metricsPort === undefined) return undefined;
+  const { createMetrics } = await import("./platform/metrics.ts");
+  return createMetrics(packageJson.version, labels);
+}
+
+/** The address of a database that is there and up to date. What has to be closed again is added to `closers`. */
+export async function prepareDatabase(
+  config: Config,
+  onProgress: (message: string) => void,
+  log: Log,
+  closers: (() => unknown)[],
+): Promise<DatabaseAddress> {
+  const database = await reachDatabase(config, onProgress, log);
+  closers.push(database.release);
+  for (const file of await migrate(database.address, migrations, config.databaseConnectTimeoutMs)) {
+    onProgress(`Applied migration ${file}`);
+  }
+  return database.address;
 }
 
 type ReachedDatabase = { address: DatabaseAddress; release(): Promise<void> };
@@ -91,7 +166,7 @@ export async function reachDatabase(
   return { address: postgres.address, release: () => postgres.stop() };
 }
 
-export function poolLimits(config: Config): Parameters<typeof openDatabase>[1] {
+export function poolLimits(config: Config): PoolLimits {
   return {
     poolMax: config.databasePoolMax,
     connectTimeoutMs: config.databaseConnectTimeoutMs,
@@ -100,19 +175,27 @@ export function poolLimits(config: Config): Parameters<typeof openDatabase>[1] {
   };
 }
 
-function jwtSecret(config: Config, onProgress: (message: string) => void): string {
+export function jwtSecret(config: Config, onProgress: (message: string) => void): string {
   if (config.jwtSecret !== undefined) return config.jwtSecret.reveal();
   if (config.databaseUrl === undefined) return secretFromFile(join(config.dataDir, "jwt-secret"));
   onProgress("JWT_SECRET is not set: access tokens will end with this process");
   return randomBytes(32).toString("hex");
 }
 
-function listen(config: Config, fetch: (request: Request) => Response | Promise<Response>) {
+function listen(
+  config: Config,
+  inherited: Inheritance | undefined,
+  fetch: (request: Request, server: Bun.Server<undefined>) => Response | Promise<Response>,
+) {
+  const port = inherited?.port ?? config.port;
   try {
     return Bun.serve({
       hostname: config.host,
-      port: config.port,
+      port,
+      reusePort: inherited !== undefined || config.reusePort,
       fetch,
+      // Bun counts from a request's head to its last byte, and from an answer to the next request.
+      idleTimeout: Math.ceil(config.requestTimeoutMs / 1000),
       // A body is counted by the guard that reads it (platform/http.ts), which can answer in the API's error format.
       maxRequestBodySize: 64 * 1024 * 1024,
     });
@@ -120,10 +203,10 @@ function listen(config: Config, fetch: (request: Request) => Response | Promise<
     const code = (error as NodeJS.ErrnoException).code;
     if (code === "EADDRINUSE") {
       throw new StartupError(
-        `Port ${config.port} is taken by another program. Stop that one, or choose another port: --port=${config.port + 1} or PORT=${config.port + 1}.`,
+        `Port ${port} is taken by another program. Stop that one, or choose another port: --port=${port + 1} or PORT=${port + 1}.`,
       );
     }
-    throw new StartupError(`Cannot listen on ${config.host}:${config.port}: ${(error as Error).message}`);
+    throw new StartupError(`Cannot listen on ${config.host}:${port}: ${(error as Error).message}`);
   }
 }
 

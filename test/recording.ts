@@ -7,5 +7,5 @@ export function recordingLog(): { log: AppOptions["log"]; lines: Line[] } {
   const lines: Line[] = [];
   const at = (level: string) => (fields: object, message: string) =>
     void lines.push({ level, message, fields: fields as Record<string, unknown> });
-  return { log: { info: at("info"), warn: at("warn"), error: at("error") }, lines };
+  return { log: { debug: at("debug"), info: at("info"), warn: at("warn"), error: at("error") }, lines };
 }

@@ -51,9 +51,15 @@ export async function insertArticle(
 ): Promise<string> {
   const base = slugBase(title);
   const parameters = [authorId, base, slugWithSuffix(base), title, description, body, textArray(tagList)];
-  const article = await db.row(INSERT_ARTICLE, parameters);
-  if (article === undefined) throw userGone();
-  return articleWithBodyJson({ ...article, favorited: false, following: false });
+  try {
+    const article = await db.row(INSERT_ARTICLE, parameters);
+    if (article === undefined) throw userGone();
+    return articleWithBodyJson({ ...article, favorited: false, following: false });
+  } catch (error) {
+    // Deleted between the statement's look and its insert.
+    if (violatedConstraint(error) === "articles_author_id_fkey") throw userGone();
+    throw error;
+  }
 }
 
 // The second insert only runs where the first ran into another article of the same path, also one that was published
@@ -193,7 +199,13 @@ type FavoriteOutcome = { viewer: string | null } & {
   [Column in keyof FavoriteColumns]: FavoriteColumns[Column] | null;
 };
 
-// The outer select sees the count from before the change, so what the statement itself changed is added.
+// The article is locked and so read as it is now, not as it was when the statement began: of many favourites at once,
+// each answers with the count that it left. The outer select sees it from before the change, so what the statement
+// itself changed is added. The viewer is locked first, as whoever deletes an account locks that before its favourites.
+const VIEWER_AND_ARTICLE = `viewer as (select id from users where id = $1::bigint for key share),
+        a as (
+          select a.* from viewer v cross join articles a where a.slug = $2 for no key update of a)`;
+
 const favoriteOutcome = (count: string): string =>
   `select v.id as viewer, a.json_members as article, a.body, ${count} as favorites_count, ${AUTHOR}
      from (select) as one left join viewer v on true
@@ -201,8 +213,7 @@ const favoriteOutcome = (count: string): string =>
 
 const FAVORITE = write<FavoriteOutcome>(
   "favorite",
-  `with viewer as (select id from users where id = $1::bigint),
-        a as (select * from articles where slug = $2),
+  `with ${VIEWER_AND_ARTICLE},
         added as (
           insert into favorites (user_id, article_id, article_created_at, author_id)
           select v.id, a.id, a.created_at, a.author_id from viewer v, a
@@ -213,8 +224,7 @@ const FAVORITE = write<FavoriteOutcome>(
 
 const UNFAVORITE = write<FavoriteOutcome>(
   "unfavorite",
-  `with viewer as (select id from users where id = $1::bigint),
-        a as (select * from articles where slug = $2),
+  `with ${VIEWER_AND_ARTICLE},
         removed as (
           delete from favorites f using viewer v, a
            where f.user_id = v.id and f.article_created_at = a.created_at and f.article_id = a.id

@@ -2,13 +2,12 @@ import { migrations } from "../../migrations/index.ts";
 import packageJson from "../../package.json" with { type: "json" };
 import type { Config } from "../config.ts";
 import { type BackupReport, restoreBackup, writeBackup } from "../platform/backup.ts";
-import { createLog } from "../platform/log.ts";
 import { StartupError } from "../platform/startup-error.ts";
-import { reachDatabase } from "../server.ts";
+import { reachDatabase, serverLog } from "../server.ts";
 
 /** `conduit backup FILE`: also while the server runs. */
 export async function backup(config: Config, file: string): Promise<void> {
-  const database = (await runningDatabase(config)) ?? (await reachDatabase(config, console.error, createLog("warn")));
+  const database = (await runningDatabase(config)) ?? (await reachDatabase(config, console.error, serverLog(config)));
   try {
     const report = await writeBackup(database.address, migrations, packageJson.version, file);
     console.log(`${file} has ${summary(report)}, as of ${report.takenAt}.`);
@@ -22,7 +21,7 @@ export async function restore(config: Config, file: string): Promise<void> {
   if ((await runningDatabase(config)) !== undefined) {
     throw new StartupError(`A server runs on ${config.dataDir}. Stop it, or restore into another DATA_DIR.`);
   }
-  const database = await reachDatabase(config, console.error, createLog("warn"));
+  const database = await reachDatabase(config, console.error, serverLog(config));
   try {
     const report = await restoreBackup(database.address, migrations, file, config.databaseConnectTimeoutMs);
     console.log(`Restored ${summary(report)}, as of ${report.takenAt}.`);

@@ -107,7 +107,7 @@ export function openDatabase(address: DatabaseAddress, limits: PoolLimits, obser
         observer?.onStatement(statement, performance.now() - started, false);
         return found;
       } catch (error) {
-        if (attempt < 3 && mayTryAgain(statement, error)) {
+        if (attempt < (isRolledBack(error) ? 5 : 3) && mayTryAgain(statement, error)) {
           await Bun.sleep(Math.random() * 20 * attempt);
           continue;
         }
@@ -127,13 +127,20 @@ export function openDatabase(address: DatabaseAddress, limits: PoolLimits, obser
 }
 
 function mayTryAgain(statement: Statement<unknown>, error: unknown): boolean {
-  const state = sqlState(error);
-  // Rolled back whole, to be tried again (PostgreSQL 13.5, Serialization Failure Handling). Writers lock in one order
-  // (migrations/0002_articles.sql), so this is for what that order cannot cover.
-  if (state === "40P01" || state === "40001") return true;
+  if (isRolledBack(error)) return true;
   // The connection went while it was under way: after a restart of the server every pooled one does. A read may be asked
   // again. A write may not: it may have been done.
-  return statement.kind === "read" && (state === "57P01" || isClosedConnection(error));
+  return statement.kind === "read" && (sqlState(error) === "57P01" || isClosedConnection(error));
+}
+
+/**
+ * Rolled back whole, to be tried again (PostgreSQL 13.5, Serialization Failure Handling): a deadlock, a serialization
+ * failure. Writers lock in one order (migrations/0002_articles.sql), so this is for what that order cannot cover, such
+ * as the end of an account, whose articles go with it.
+ */
+function isRolledBack(error: unknown): boolean {
+  const state = sqlState(error);
+  return state === "40P01" || state === "40001";
 }
 
 function isClosedConnection(error: unknown): boolean {
@@ -157,6 +164,8 @@ function isAway(error: unknown): boolean {
   if (error instanceof WaitedTooLong) return true;
   if (!(error instanceof SQL.PostgresError)) return false;
   if (error.errno === undefined) return /CONNECTION|TIMEOUT|CLOSED|CANCELLED|TLS|AUTH/.test(error.code);
+  // Tried as often as it is worth: the client may try on.
+  if (isRolledBack(error)) return true;
   // Connection exceptions, too many connections, cancelled by timeout, shutting down, starting up, read-only standby.
   return /^(08|53300$|57014$|57P0|25006$)/.test(error.errno);
 }

@@ -11,6 +11,8 @@ const JSON_HEADERS = { "Content-Type": "application/json" };
 
 /** An answer whose JSON text is at hand. */
 export function json(c: Context, body: string | Uint8Array<ArrayBuffer>, status: 200 | 201 = 200): Response {
+  // For the log: an answer does not know its size.
+  c.set("bytes", Buffer.byteLength(body));
   return c.body(body, status, JSON_HEADERS);
 }
 

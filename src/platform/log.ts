@@ -1,17 +1,162 @@
-import pino from "pino";
+import { writeSync } from "node:fs";
 
+/** Field names are dotted, with units at their end. An error goes under `err`. */
 export type Log = {
+  debug(fields: object, message: string): void;
   info(fields: object, message: string): void;
   warn(fields: object, message: string): void;
   error(fields: object, message: string): void;
 };
 
-/** JSON lines on standard output. Field names are dotted, with units at their end. */
-export function createLog(level: "debug" | "info" | "warn" | "error" | "silent"): Log {
-  return pino({
-    level,
-    base: null,
-    timestamp: pino.stdTimeFunctions.isoTime,
-    formatters: { level: (level) => ({ level }) },
-  });
+export type LogLevel = "debug" | "info" | "warn" | "error" | "silent";
+
+export type LogOptions = {
+  /** JSON lines for machines, or lines for a person at a terminal. */
+  readonly format: "json" | "pretty";
+  /** Writes whole lines. Standard output by default. */
+  readonly write: (lines: string) => void;
+  /** In every line: `{ worker: 2 }`. */
+  readonly base: Record<string, string | number>;
+};
+
+const LEVELS = ["debug", "info", "warn", "error"] as const;
+
+/**
+ * What is at most written at once, and the longest line, in bytes: what a pipe takes whole (POSIX, PIPE_BUF), so that
+ * the lines of several processes on one pipe never mix.
+ */
+const WRITE_MAX = 4_096;
+const FLUSH_AFTER_MS = 100;
+
+/**
+ * A log of whole lines. Kept together and written every 100 ms, sooner where there are many; warnings, errors and
+ * whatever a terminal shows are written at once, and the rest when the process ends, by itself, a signal that is handled
+ * or an uncaught error. Why it is our own: docs/decisions/log.md.
+ */
+export function createLog(level: LogLevel, options: Partial<LogOptions> = {}): Log & { flush(): void } {
+  const { format = "json", write = writeToStdout, base = {} } = options;
+  const render = format === "json" ? jsonLine : prettyLine;
+  const prefix = Object.keys(base).length === 0 ? "" : `${JSON.stringify(base).slice(1, -1)},`;
+  let buffered = "";
+  let timer: ReturnType<typeof setTimeout> | undefined;
+
+  function flush(): void {
+    clearTimeout(timer);
+    timer = undefined;
+    if (buffered === "") return;
+    const lines = buffered;
+    buffered = "";
+    write(lines);
+  }
+
+  const at = (name: (typeof LEVELS)[number]) => {
+    if (level === "silent" || LEVELS.indexOf(name) < LEVELS.indexOf(level)) return () => {};
+    const isUrgent = format === "pretty" || name === "warn" || name === "error";
+    return (fields: object, message: string): void => {
+      const line = render(name, fields, message, prefix);
+      // Characters are not bytes, but a text that is not ASCII is rare here, and `write` looks again.
+      if (buffered.length + line.length > WRITE_MAX) flush();
+      buffered += line;
+      if (isUrgent) flush();
+      else timer ??= setTimeout(flush, FLUSH_AFTER_MS).unref();
+    };
+  };
+  process.on("exit", flush);
+  return { debug: at("debug"), info: at("info"), warn: at("warn"), error: at("error"), flush };
+}
+
+function jsonLine(level: string, fields: object, message: string, prefix: string): string {
+  const render = (rest: object): string => {
+    const members = JSON.stringify(rest).slice(1);
+    return `{"time":"${now()}","level":"${level}",${prefix}"msg":${JSON.stringify(message)}${members === "}" ? "" : ","}${members}\n`;
+  };
+  const err = "err" in fields ? fields.err : undefined;
+  if (err === undefined) {
+    const line = render(fields);
+    return line.length <= WRITE_MAX ? line : render({ truncated: true });
+  }
+  for (const frames of [10, 4, 1, 0]) {
+    const line = render({ ...fields, err: describeError(err, frames) });
+    if (Buffer.byteLength(line) <= WRITE_MAX) return line;
+  }
+  return render({ truncated: true });
+}
+
+function prettyLine(level: string, fields: object, message: string): string {
+  const colour = { debug: 90, info: 32, warn: 33, error: 31 }[level] ?? 0;
+  const { err, ...rest } = fields as Record<string, unknown>;
+  const known = Object.entries(rest).map(
+    ([name, value]) => `${name}=${typeof value === "string" ? value : JSON.stringify(value)}`,
+  );
+  const error = err === undefined ? "" : `\n${JSON.stringify(describeError(err, 10), null, 2)}`;
+  return `\x1b[90m${now().slice(11, 23)}\x1b[0m \x1b[${colour}m${level.toUpperCase().padEnd(5)}\x1b[0m ${message} \x1b[90m${known.join(" ")}\x1b[0m${error}\n`;
+}
+
+let second = 0;
+let secondText = "";
+
+/** RFC 3339, in UTC, with milliseconds. The part that changes once a second is made once a second. */
+function now(): string {
+  const ms = Date.now();
+  const thisSecond = Math.floor(ms / 1000);
+  if (thisSecond !== second) {
+    second = thisSecond;
+    secondText = new Date(thisSecond * 1000).toISOString().slice(0, 20);
+  }
+  return `${secondText}${String(ms % 1000).padStart(3, "0")}Z`;
+}
+
+type ErrorFields = { type: string; message: string; [field: string]: unknown };
+
+/** How deep a chain of causes is followed. */
+const CAUSES_MAX = 5;
+
+/**
+ * An error with the whole chain of its causes. Of a driver's error, only the fields that name things: the detail of a
+ * violated constraint and the context of a statement hold values of rows, which may be anybody's address.
+ */
+export function describeError(error: unknown, frames: number, depth = 1): ErrorFields {
+  if (!(error instanceof Error)) return { type: typeof error, message: safeMessage(String(error), undefined) };
+  const { code, errno, constraint, table, column, routine } = error as Error & Record<string, unknown>;
+  const stack = frames === 0 ? undefined : stackOf(error, frames);
+  const named = Object.entries({ code, errno, constraint, table, column, routine }).filter(
+    ([, value]) => (typeof value === "string" && value !== "") || typeof value === "number",
+  );
+  return {
+    type: error.name,
+    message: safeMessage(error.message, errno),
+    ...Object.fromEntries(named),
+    ...(stack === undefined ? {} : { stack }),
+    ...(error.cause === undefined || depth === CAUSES_MAX
+      ? {}
+      : { cause: describeError(error.cause, frames, depth + 1) }),
+  };
+}
+
+/** PostgreSQL quotes the value in its errors of class 22, data exceptions; a parser quotes what it could not parse. */
+function safeMessage(message: string, sqlState: unknown): string {
+  const isAboutData = (typeof sqlState === "string" && sqlState.startsWith("22")) || /JSON/.test(message);
+  return (isAboutData ? message.replace(/(["'`]).*\1/gs, "$1…$1") : message).slice(0, 500);
+}
+
+/** The frames alone: the stack begins with the message. */
+function stackOf(error: Error, frames: number): string[] | undefined {
+  const lines = (error.stack ?? "").split("\n").filter((line) => /^\s+at /.test(line));
+  return lines.length === 0 ? undefined : lines.slice(0, frames).map((line) => line.trim().slice(3));
+}
+
+/** Blocks where the reader is slow, as a pipe does; a reader who is gone costs the log, not the server. */
+function writeToStdout(lines: string): void {
+  let rest = Buffer.from(lines);
+  let tries = 0;
+  while (rest.byteLength > 0) {
+    // Whole lines, as many as a pipe takes at once.
+    const end = rest.byteLength <= WRITE_MAX ? rest.byteLength : rest.lastIndexOf("\n", WRITE_MAX - 1) + 1;
+    try {
+      rest = rest.subarray(writeSync(1, rest, 0, end > 0 ? end : Math.min(rest.byteLength, WRITE_MAX)));
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== "EAGAIN" || ++tries > 1_000) return;
+      Bun.sleepSync(1);
+    }
+  }
 }

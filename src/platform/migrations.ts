@@ -1,5 +1,5 @@
 import { SQL } from "bun";
-import { connectionOptions } from "./database.ts";
+import { connectionOptions, type Database, read } from "./database.ts";
 import type { DatabaseAddress } from "./database-address.ts";
 import { StartupError } from "./startup-error.ts";
 
@@ -85,6 +85,20 @@ export async function migrate(
     await sql.close({ timeout: 0 }).catch(() => {});
   }
 }
+
+/**
+ * The files of migrations that this program knows and the database does not have, or has in another form. Those that a
+ * newer program has added are none of its business: during an upgrade both run.
+ */
+export async function missingMigrations(db: Database, migrations: readonly Migration[]): Promise<string[]> {
+  const applied = new Map((await db.rows(APPLIED, [])).map((row) => [row.version, row.checksum]));
+  return migrations.filter((known) => applied.get(known.version) !== checksum(known)).map(({ file }) => file);
+}
+
+const APPLIED = read<{ version: string; checksum: string }>(
+  "migrations_applied",
+  "select version, checksum from schema_migrations",
+);
 
 async function checkServer(sql: SQL, address: DatabaseAddress): Promise<void> {
   let version: number;

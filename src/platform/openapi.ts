@@ -60,7 +60,7 @@ export type OpenApiDocument = JsonObject & {
   components: JsonObject & { schemas: Record<string, JsonObject> };
 };
 
-type Route = { readonly method: string; readonly path: string; readonly handler: object };
+export type Route = { readonly method: string; readonly path: string; readonly handler: object };
 
 /** Every method and path that is served, as `GET /articles/:slug`: what the document has to have. */
 export function servedRoutes(routes: readonly Route[]): string[] {
@@ -215,6 +215,7 @@ const errorReasons: Record<ErrorCode, { reason: string; headers?: JsonObject }> 
   method_not_allowed: { reason: "Not a method of this path" },
   conflict: { reason: "Taken by somebody else" },
   too_large: { reason: "The body is too large" },
+  url_too_long: { reason: "The URL is too long" },
   unsupported_media_type: { reason: "The body is not declared as JSON" },
   invalid: { reason: "What was sent breaks a rule, field by field" },
   internal: { reason: "An unexpected error" },

@@ -1,0 +1,30 @@
+// For Node.js: runs autocannon with the job of its standard input, and prints the figures as JSON.
+import { text } from "node:stream/consumers";
+import autocannon from "autocannon";
+
+const { url, connections, durationS, once, requests } = JSON.parse(await text(process.stdin));
+
+// Each connection has a part of the sequence to itself; where there is but one request, all have that one.
+const share = requests.length < connections ? requests.length : Math.floor(requests.length / connections);
+let connection = 0;
+const result = await autocannon({
+  url,
+  connections,
+  ...(once ? { amount: share * connections } : { duration: durationS }),
+  setupClient(client) {
+    const from = (connection++ * share) % requests.length;
+    client.setRequests(requests.slice(from, from + share));
+  },
+});
+
+const seconds = (result.finish - result.start) / 1000;
+const { total } = result.requests;
+console.log(
+  JSON.stringify({
+    count: total,
+    seconds,
+    p50Ms: result.latency.p50,
+    p99Ms: result.latency.p99,
+    errors: result.errors + result.timeouts + result["4xx"] + result["5xx"],
+  }),
+);

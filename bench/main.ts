@@ -1,0 +1,300 @@
+// npm run bench: measures every endpoint, and what bounds it, on a data set of its own. See docs/performance.md.
+
+import { existsSync, mkdirSync, rmSync } from "node:fs";
+import { cpus } from "node:os";
+import { join } from "node:path";
+import { parseArgs } from "node:util";
+import { createTokens } from "../src/auth/tokens.ts";
+import { loadConfig } from "../src/config.ts";
+import { openDatabase } from "../src/platform/database.ts";
+import { loadEmail } from "../src/seed/load.ts";
+import { SEED_PASSWORD } from "../src/seed/seed.ts";
+import { poolLimits } from "../src/server.ts";
+import type { Payload } from "./bare-server.ts";
+import { compare } from "./compare.ts";
+import { type Dataset, openDataset } from "./dataset.ts";
+import { ENDPOINTS, type Endpoint } from "./endpoints.ts";
+import { chooseLoadGenerator, type LoadGenerator } from "./load.ts";
+import { type App, type Asked, cpuOf, cpuOfPostgres, memoryOf, startApp, startAsked, urlOf } from "./processes.ts";
+import { type Costs, type Measured, type Result, report } from "./report.ts";
+import type { StatementFigures, StatementRun } from "./statement-limit.ts";
+import { createStatementFinder, type StatementFinder, wireForm } from "./statements.ts";
+
+const USAGE = `Usage: npm run bench -- [flags]
+       npm run bench -- compare before.json after.json
+
+  --articles=20000    size of the data set, kept in bench/.data; 1000000 takes some minutes the first time
+  --only=NAME         endpoints whose name begins with this; may be given several times
+  --quick             one short round
+  --rounds=3          each measures everything once
+  --seconds=2         of each measurement
+  --connections=32    requests in flight
+  --load=wrk          or autocannon; wrk unless it is not installed
+  --soak              afterwards two million requests of the mix, with the memory after each million
+  --out=FILE          where the figures go as JSON (bench/.data/result-ARTICLES.json)`;
+
+const JWT_SECRET = "the secret of the bench, which is 32 bytes or more";
+
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: {
+    articles: { type: "string", default: "20000" },
+    only: { type: "string", multiple: true },
+    quick: { type: "boolean", default: false },
+    rounds: { type: "string" },
+    seconds: { type: "string" },
+    connections: { type: "string", default: "32" },
+    load: { type: "string" },
+    soak: { type: "boolean", default: false },
+    out: { type: "string" },
+    help: { type: "boolean", short: "h" },
+  },
+});
+
+if (values.help) {
+  console.log(USAGE);
+} else if (positionals[0] === "compare" && positionals.length === 3) {
+  const [, before, after] = positionals as [string, string, string];
+  console.log(compare(await Bun.file(before).json(), await Bun.file(after).json()));
+} else if (positionals.length > 0) {
+  console.error(USAGE);
+  process.exit(1);
+} else {
+  await bench();
+}
+
+/** What is measured, and by what. */
+type Bench = {
+  readonly dataset: Dataset;
+  readonly app: App;
+  readonly statements: Asked<StatementRun, StatementFigures>;
+  readonly bareServer: Asked<Payload, string>;
+  readonly load: LoadGenerator;
+  readonly tokens: ReadonlyMap<string, string>;
+  readonly findStatements: StatementFinder;
+  readonly seconds: number;
+  readonly connections: number;
+};
+
+async function bench(): Promise<void> {
+  const say = (message: string) => console.error(message);
+  const articles = Number(values.articles);
+  const rounds = Number(values.rounds ?? (values.quick ? 1 : 3));
+  const seconds = Number(values.seconds ?? (values.quick ? 1 : 2));
+  const connections = Number(values.connections);
+  const folder = join(import.meta.dir, ".data");
+  mkdirSync(folder, { recursive: true });
+  const only = values.only ?? [""];
+  const endpoints = ENDPOINTS.filter(({ name }) => only.some((start) => name.startsWith(start)));
+  if (endpoints.length === 0)
+    throw new Error(`no endpoint of this name; there are: ${ENDPOINTS.map(({ name }) => name).join("; ")}`);
+
+  const closers: (() => Promise<void>)[] = [];
+  try {
+    const load = chooseLoadGenerator(values.load, folder);
+    const dataset = await openDataset(articles, say);
+    closers.push(dataset.stop);
+    const settings = { DATABASE_URL: urlOf(dataset.address), JWT_SECRET };
+    const app = await startApp(settings);
+    closers.push(app.stop);
+    const silentApp = await startApp({ ...settings, LOG_LEVEL: "silent" });
+    closers.push(silentApp.stop);
+    const statements = startAsked<StatementRun, StatementFigures>("statement-limit.ts", settings);
+    closers.push(statements.stop);
+    const bareServer = startAsked<Payload, string>("bare-server.ts", {});
+    closers.push(bareServer.stop);
+    const db = openDatabase(dataset.address, poolLimits(loadConfig({})));
+    closers.push(() => db.close(1_000));
+    const tokens = await signIn(app.url);
+    const findStatements = createStatementFinder(db, JWT_SECRET, tokens);
+    const bench: Bench = { dataset, app, statements, bareServer, load, tokens, findStatements, seconds, connections };
+
+    const measured: Measured[] = endpoints.map(({ name, kind }) => ({ name, kind, http: [], statement: [], bare: [] }));
+    const select1: Result["select1"] = [];
+    const tokenCosts = costOfTokens();
+    const costs: Costs = { ...tokenCosts, loggedUs: [], silentUs: [] };
+    const memory = [{ requests: 0, MB: memoryOf(app.pid) }];
+    const started = Date.now();
+    for (let round = 1; round <= rounds; round++) {
+      select1.push(await measureSelect1(bench));
+      for (const [i, endpoint] of endpoints.entries()) {
+        say(`round ${round} of ${rounds}, ${((Date.now() - started) / 1000).toFixed(0)} s: ${endpoint.name}`);
+        await measure(bench, endpoint, measured[i] as Measured, `${Date.now().toString(36)}${round}`);
+        if (endpoint.name === "article") {
+          costs.loggedUs.push((await throughHttp(bench, app, endpoint, "")).appCpuUs);
+          costs.silentUs.push((await throughHttp(bench, silentApp, endpoint, "")).appCpuUs);
+        }
+      }
+    }
+    const requests = measured.flatMap(({ http }) => http).reduce((sum, { count }) => sum + count, 0);
+    memory.push({ requests, MB: memoryOf(app.pid) });
+    if (values.soak) memory.push(...(await soak(bench, requests, say)));
+    const result: Result = {
+      at: new Date().toISOString(),
+      articles,
+      setup: {
+        Bun: Bun.version,
+        PostgreSQL: 18,
+        cores: cpus().length,
+        load: load.name,
+        "requests in flight": connections,
+        rounds,
+        seconds,
+      },
+      measured,
+      select1,
+      costs,
+      memory,
+      starts: values.only === undefined ? await measureStarts(folder) : null,
+    };
+    const out = values.out ?? join(folder, `result-${articles}.json`);
+    await Bun.write(out, `${JSON.stringify(result, null, 2)}\n`);
+    console.log(report(result));
+    console.log(`The figures are in ${out}`);
+  } finally {
+    for (const close of closers.reverse()) await close();
+  }
+}
+
+/** Tokens of every user that a request is made as, by name. */
+async function signIn(url: string): Promise<Map<string, string>> {
+  const names = ["reader_10", "reader_1000", ...Array.from({ length: 16 }, (_, i) => `writer_${i + 1}`)];
+  const tokens = new Map<string, string>();
+  for (const name of names) {
+    const answer = await fetch(`${url}/api/users/login`, {
+      method: "POST",
+      headers: { "Content-Type": "application/json" },
+      body: JSON.stringify({ user: { email: loadEmail(name), password: SEED_PASSWORD } }),
+    });
+    if (!answer.ok) throw new Error(`${name} cannot sign in: ${answer.status} ${await answer.text()}`);
+    tokens.set(name, ((await answer.json()) as { user: { token: string } }).user.token);
+  }
+  return tokens;
+}
+
+/** One round of one endpoint: through HTTP, its statements alone, its bytes alone. */
+async function measure(bench: Bench, endpoint: Endpoint, measured: Measured, nonce: string): Promise<void> {
+  const { dataset, bareServer, load, tokens, connections, seconds } = bench;
+  await dataset.prepare(endpoint, `${nonce}h`);
+  measured.http.push(await throughHttp(bench, bench.app, endpoint, `${nonce}h`));
+  await dataset.prepare(endpoint, `${nonce}s`);
+  measured.statement.push(await statementsAlone(bench, endpoint, `${nonce}s`));
+
+  if (endpoint.kind !== "read") await dataset.tidy();
+  // The bytes are nearly those of the same for nobody.
+  if (endpoint.name.endsWith(", signed in")) return;
+  await dataset.prepare(endpoint, `${nonce}b`);
+  const calls = endpoint.calls(dataset.sample, `${nonce}b`);
+  const url = await bareServer.ask(await answerTo(bench, calls[0]));
+  const cpuBefore = cpuOf(bareServer.pid);
+  const bare = await load.run({ url, calls, tokens, connections, durationS: seconds / 2, once: false });
+  measured.bare.push({ ...bare, appCpuUs: ((cpuOf(bareServer.pid) - cpuBefore) * 1e6) / bare.count });
+  if (endpoint.kind !== "read") await dataset.tidy();
+}
+
+async function throughHttp(
+  bench: Bench,
+  app: App,
+  endpoint: Endpoint,
+  nonce: string,
+): Promise<Measured["http"][number]> {
+  const { dataset, load, tokens, connections, seconds } = bench;
+  const calls = endpoint.calls(dataset.sample, nonce);
+  const [appBefore, postgresBefore] = [cpuOf(app.pid), cpuOfPostgres(dataset.postmasterPid)];
+  const once = endpoint.once ?? false;
+  const figures = await load.run({ url: app.url, calls, tokens, connections, durationS: seconds, once });
+  const [appCpuS, postgresCpuS] = [cpuOf(app.pid) - appBefore, cpuOfPostgres(dataset.postmasterPid) - postgresBefore];
+  return { ...figures, appCpuUs: (appCpuS * 1e6) / figures.count, postgresCpuUs: (postgresCpuS * 1e6) / figures.count };
+}
+
+async function statementsAlone(
+  bench: Bench,
+  endpoint: Endpoint,
+  nonce: string,
+): Promise<Measured["statement"][number]> {
+  const calls = await bench.findStatements(endpoint.calls(bench.dataset.sample, nonce));
+  return await runStatements(bench, calls, endpoint.once ?? false);
+}
+
+function measureSelect1(bench: Bench): Promise<Measured["statement"][number]> {
+  return runStatements(bench, [["bench_select_1", []]], false);
+}
+
+async function runStatements(
+  bench: Bench,
+  calls: StatementRun["calls"],
+  once: boolean,
+): Promise<Measured["statement"][number]> {
+  const { dataset, statements, connections, seconds } = bench;
+  const postgresBefore = cpuOfPostgres(dataset.postmasterPid);
+  const figures = await statements.ask({ calls, durationMs: seconds * 1000, inFlight: connections, once });
+  const postgresCpuS = cpuOfPostgres(dataset.postmasterPid) - postgresBefore;
+  return { ...figures, postgresCpuUs: (postgresCpuS * 1e6) / figures.count };
+}
+
+async function answerTo(
+  { app, tokens }: Bench,
+  call: ReturnType<Endpoint["calls"]>[number] | undefined,
+): Promise<Payload> {
+  if (call === undefined) throw new Error("an endpoint without requests");
+  const { headers, body } = wireForm(call, tokens);
+  const answer = await fetch(app.url + call.path, {
+    method: call.method,
+    headers,
+    ...(body === undefined ? {} : { body }),
+  });
+  if (!answer.ok) throw new Error(`${call.method} ${call.path}: ${answer.status} ${await answer.text()}`);
+  return { status: answer.status, contentType: answer.headers.get("content-type") ?? "", body: await answer.text() };
+}
+
+/** Two million requests of the mix, in pieces, and the memory of the app after each million. */
+async function soak(bench: Bench, requests: number, say: (message: string) => void): Promise<Result["memory"]> {
+  const mix = ENDPOINTS.find(({ kind }) => kind === "mix") as Endpoint;
+  const memory: { requests: number; MB: number }[] = [];
+  let done = requests;
+  for (const until of [1_000_000, 2_000_000]) {
+    while (done < requests + until) {
+      done += (await throughHttp({ ...bench, seconds: 10 }, bench.app, mix, "")).count;
+      say(`soak: ${done.toLocaleString("en")} requests, ${memoryOf(bench.app.pid).toFixed(0)} MB`);
+    }
+    memory.push({ requests: done, MB: memoryOf(bench.app.pid) });
+  }
+  await bench.dataset.tidy();
+  return memory;
+}
+
+/** `npm start` twice: on an empty folder, and on what that has left. */
+async function measureStarts(folder: string): Promise<Result["starts"]> {
+  const dataDir = join(folder, "start");
+  rmSync(dataDir, { recursive: true, force: true });
+  const startMs = async (): Promise<number> => {
+    const app = await startApp({ DATA_DIR: dataDir }, ["npm", "start"]);
+    await app.stop();
+    // npm does not pass the signal on; the program notices by itself that npm is gone, and stops.
+    await untilUnlocked(dataDir);
+    return app.startedMs;
+  };
+  const starts = { emptyFolderMs: await startMs(), existingDataMs: await startMs() };
+  rmSync(dataDir, { recursive: true, force: true });
+  return starts;
+}
+
+async function untilUnlocked(dataDir: string): Promise<void> {
+  const deadline = performance.now() + 15_000;
+  while (existsSync(join(dataDir, "conduit.pid")) && performance.now() < deadline) await Bun.sleep(20);
+}
+
+/** In a process that does nothing else at the moment. */
+function costOfTokens(): Pick<Costs, "knownTokenUs" | "newTokenUs"> {
+  const tokens = createTokens(JWT_SECRET, 3600);
+  const issued = Array.from({ length: 20_000 }, (_, i) => tokens.issue(String(i + 1)));
+  const costUs = (list: string[]): number => {
+    const started = performance.now();
+    for (const token of list) tokens.verify(token);
+    return ((performance.now() - started) * 1000) / list.length;
+  };
+  const newTokenUs = costUs(issued);
+  const known = Array.from({ length: 20_000 }, (_, i) => issued[issued.length - 1 - (i % 100)] as string);
+  costUs(known);
+  return { newTokenUs, knownTokenUs: costUs(known) };
+}

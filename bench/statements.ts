@@ -1,0 +1,66 @@
+import { createApp } from "../src/app.ts";
+import type { Database, Parameter, Statement } from "../src/platform/database.ts";
+import type { Call } from "./endpoints.ts";
+
+/** A statement by its name in the registry, with its parameters. */
+export type StatementCall = readonly [name: string, parameters: Parameter[]];
+
+/** Tells which statement the program makes of a request. Statements are not run, so writes write nothing. */
+export type StatementFinder = (calls: readonly Call[]) => Promise<StatementCall[]>;
+
+/** @param tokens of the users by name, good for `jwtSecret` */
+export function createStatementFinder(
+  db: Database,
+  jwtSecret: string,
+  tokens: ReadonlyMap<string, string>,
+): StatementFinder {
+  let found: StatementCall | undefined;
+  let isRun = false;
+  const rows = async <Row>(statement: Statement<Row>, parameters: Parameter[]): Promise<Row[]> => {
+    if (isRun) return await db.rows(statement, parameters);
+    found = [statement.name, parameters];
+    throw new Error("found the statement");
+  };
+  const app = createApp({
+    db: { ...db, rows, row: async (statement, parameters) => (await rows(statement, parameters))[0] },
+    log: { info: () => {}, warn: () => {}, error: () => {} },
+    jwtSecret,
+    accessTokenTtlS: 3600,
+    corsOrigins: "*",
+  });
+  return async (calls) => {
+    // The program keeps the list of tags: from the second time on, its statement asks no more than whether it changed.
+    isRun = true;
+    await app.request("/api/tags");
+    isRun = false;
+    const statements: StatementCall[] = [];
+    for (const call of calls) {
+      found = undefined;
+      const { headers, body } = wireForm(call, tokens);
+      const answer = await app.request(call.path, {
+        method: call.method,
+        headers,
+        ...(body === undefined ? {} : { body }),
+      });
+      if (found === undefined) throw new Error(`${call.method} ${call.path} made no statement: ${await answer.text()}`);
+      statements.push(found);
+    }
+    return statements;
+  };
+}
+
+/** What of a request goes on the wire. */
+export function wireForm(
+  call: Call,
+  tokens: ReadonlyMap<string, string>,
+): { headers: Record<string, string>; body: string | undefined } {
+  const token = call.as === undefined ? undefined : tokens.get(call.as);
+  if (call.as !== undefined && token === undefined) throw new Error(`${call.as} is not signed in`);
+  return {
+    headers: {
+      ...(token === undefined ? {} : { Authorization: `Token ${token}` }),
+      ...(call.body === undefined ? {} : { "Content-Type": "application/json" }),
+    },
+    body: call.body === undefined ? undefined : JSON.stringify(call.body),
+  };
+}

@@ -1,0 +1,183 @@
+import type { SQL } from "bun";
+import { slugBase } from "../articles/rules.ts";
+import { write } from "../platform/database.ts";
+import { sameKey } from "../users/rules.ts";
+import { type DemonstrationArticle, readCollections } from "./collections.ts";
+import { DEMO_USERNAME, PEOPLE } from "./people.ts";
+
+const HOUR_S = 3600;
+/** How far back the demonstration content goes. */
+const SPAN_S = 270 * 24 * HOUR_S;
+
+/**
+ * Fills the empty tables with demonstration content. The same each time, but that its times count back from now.
+ * Kept counts are the triggers' business: these are few rows.
+ * @returns the email of the account to look around with
+ */
+export async function insertDemonstration(tx: SQL, passwordHash: string): Promise<string> {
+  const insert = async ({ text }: { text: string }, rows: object[]) =>
+    void (await tx.unsafe(text, [JSON.stringify(rows)]));
+  const articles = inOrderOfPublication(readCollections());
+
+  await insert(
+    INSERT_PEOPLE,
+    PEOPLE.map(({ username, bio }, i) => ({
+      username,
+      username_key: sameKey(username),
+      email: emailOf(username),
+      email_key: sameKey(emailOf(username)),
+      password_hash: passwordHash,
+      bio,
+      image: initialsImage(username, i),
+      age_s: SPAN_S + (PEOPLE.length - i) * 24 * HOUR_S,
+    })),
+  );
+  await insert(
+    INSERT_ARTICLES,
+    articles.map(({ article, age_s }) => ({
+      author: article.author,
+      slug: slugBase(article.title),
+      title: article.title,
+      description: article.description,
+      body: article.body,
+      tags: article.tags,
+      age_s,
+    })),
+  );
+  await insert(
+    INSERT_COMMENTS,
+    articles.flatMap(commentsWithAge).sort((a, b) => b.age_s - a.age_s),
+  );
+  await insert(INSERT_FOLLOWS, follows(articles.map(({ article }) => article)));
+  await insert(INSERT_FAVORITES, favorites(articles.map(({ article }) => article)));
+  return emailOf(DEMO_USERNAME);
+}
+
+/** The paragraphs of the demonstration content, for the load-test data set to put its bodies together from. */
+export function demonstrationParagraphs(): string[] {
+  return readCollections()
+    .flatMap(({ body }) => body.split("\n\n"))
+    .filter((paragraph) => paragraph.length >= 250 && /^[\p{L}*"]/u.test(paragraph));
+}
+
+const emailOf = (username: string): string => `${username}@conduit.example`;
+
+type Published = { readonly article: DemonstrationArticle; readonly age_s: number };
+
+/** Oldest first, the collections mixed; the welcome is the newest. */
+function inOrderOfPublication(articles: DemonstrationArticle[]): Published[] {
+  const welcome = articles.find(({ tags }) => tags.includes("welcome"));
+  const mixed = articles
+    .filter((article) => article !== welcome)
+    .sort((a, b) => chance(a.title) - chance(b.title))
+    .concat(welcome ?? []);
+  return mixed.map((article, i) => {
+    const place = mixed.length - 1 - i + chance(article.title, "hour") * 0.8;
+    return { article, age_s: Math.round(2 * HOUR_S + (place / mixed.length) * SPAN_S) };
+  });
+}
+
+/** Within some days of the article, one after the other, none in the future. */
+function commentsWithAge({ article, age_s }: Published) {
+  const gap_s = Math.min(31 * HOUR_S, age_s / (article.comments.length + 1));
+  return article.comments.map(({ author, body }, i) => ({
+    slug: slugBase(article.title),
+    author,
+    body,
+    age_s: Math.round(age_s - (i + 0.3 + 0.6 * chance(body)) * gap_s),
+  }));
+}
+
+/** Everybody follows most of those who write what they read, and a few others. */
+function follows(articles: DemonstrationArticle[]) {
+  const writesFor = new Map(articles.map(({ author, collection }) => [author, collection]));
+  return PEOPLE.flatMap(({ username: follower, reads }) =>
+    PEOPLE.filter(({ username: followee }) => {
+      const likely = reads.includes(writesFor.get(followee) ?? "") ? 0.8 : 0.1;
+      return followee !== follower && chance(follower, "follows", followee) < likely;
+    }).map(({ username: followee }) => ({ follower, followee })),
+  );
+}
+
+/** Everybody favourites much of what they read, and some of the rest; a few articles are liked more than others. */
+function favorites(articles: DemonstrationArticle[]) {
+  return PEOPLE.flatMap(({ username: reader, reads }) =>
+    articles
+      .filter(({ collection, title, author }) => {
+        const appeal = 0.4 + 0.6 * chance(title, "appeal");
+        const likely = appeal * (reads.includes(collection) ? 0.7 : 0.15);
+        return author !== reader && chance(reader, "favourites", title) < likely;
+      })
+      .map(({ title }) => ({ reader, slug: slugBase(title) })),
+  );
+}
+
+/** A number in [0, 1) that looks random, the same for the same words. */
+function chance(...words: string[]): number {
+  return Number(BigInt(Bun.hash(words.join("\n"))) >> 11n) / 2 ** 53;
+}
+
+/**
+ * A picture that is its own address: it is there without a network, and tells no other server who looks at it.
+ * @returns a data URL of some 300 characters
+ */
+function initialsImage(username: string, place: number): string {
+  const initials = username
+    .split("-")
+    .map((part) => part[0]?.toUpperCase())
+    .join("");
+  const hue = Math.round((place * 360) / PEOPLE.length);
+  const svg = `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 64 64"><rect width="64" height="64" fill="hsl(${hue} 45% 45%)"/><text x="32" y="41" font-family="sans-serif" font-size="26" fill="white" text-anchor="middle">${initials}</text></svg>`;
+  return `data:image/svg+xml,${svg.replaceAll('"', "'").replace(/[<>#% ]/g, encodeURIComponent)}`;
+}
+
+const INSERT_PEOPLE = write(
+  "seed_insert_people",
+  `insert into users (username, username_key, email, email_key, password_hash, bio, image, created_at, updated_at)
+   select username, username_key, email, email_key, password_hash, bio, image, at, at
+     from json_to_recordset($1::text::json) as p (
+            username text, username_key text, email text, email_key text, password_hash text, bio text, image text,
+            age_s integer),
+          lateral (select now() - make_interval(secs => age_s) as at) t
+    order by age_s desc`,
+);
+
+const INSERT_ARTICLES = write(
+  "seed_insert_articles",
+  `insert into articles (author_id, slug, title, description, body, tag_list, created_at, updated_at)
+   select u.id, a.slug, a.title, a.description, a.body, a.tags, at, at
+     from json_to_recordset($1::text::json) as a (
+            author text, slug text, title text, description text, body text, tags text[], age_s integer)
+     left join users u on u.username = a.author,
+          lateral (select now() - make_interval(secs => age_s) as at) t
+    order by age_s desc`,
+);
+
+const INSERT_COMMENTS = write(
+  "seed_insert_comments",
+  `insert into comments (article_id, author_id, body, created_at, updated_at)
+   select a.id, u.id, c.body, at, at
+     from json_to_recordset($1::text::json) as c (slug text, author text, body text, age_s integer)
+     left join articles a on a.slug = c.slug
+     left join users u on u.username = c.author,
+          lateral (select now() - make_interval(secs => age_s) as at) t
+    order by age_s desc`,
+);
+
+const INSERT_FOLLOWS = write(
+  "seed_insert_follows",
+  `insert into follows (follower_id, followee_id)
+   select r.id, e.id
+     from json_to_recordset($1::text::json) as f (follower text, followee text)
+     left join users r on r.username = f.follower
+     left join users e on e.username = f.followee`,
+);
+
+const INSERT_FAVORITES = write(
+  "seed_insert_favorites",
+  `insert into favorites (user_id, article_id, article_created_at, author_id)
+   select u.id, a.id, a.created_at, a.author_id
+     from json_to_recordset($1::text::json) as f (reader text, slug text)
+     left join users u on u.username = f.reader
+     left join articles a on a.slug = f.slug`,
+);

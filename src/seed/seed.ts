@@ -1,0 +1,93 @@
+import { SQL } from "bun";
+import { hashPassword } from "../auth/passwords.ts";
+import { connectionOptions, read } from "../platform/database.ts";
+import type { DatabaseAddress } from "../platform/database-address.ts";
+import { StartupError } from "../platform/startup-error.ts";
+import { demonstrationParagraphs, insertDemonstration } from "./demonstration.ts";
+import { insertLoadData, LOAD_USERS_MIN, type LoadSize, loadEmail, TABLES } from "./load.ts";
+
+/** An account to sign in with. */
+export type Login = { readonly email: string; readonly password: string };
+
+/** The password of every account that a seed makes: one hash serves them all. */
+export const SEED_PASSWORD = "conduit demonstration";
+
+/**
+ * What `--articles` and `--users` ask for: undefined is the demonstration content.
+ * @throws StartupError where they are no such numbers
+ */
+export function loadSize(flags: { articles?: string | undefined; users?: string | undefined }): LoadSize | undefined {
+  if (flags.articles === undefined) {
+    if (flags.users !== undefined)
+      throw new StartupError("--users goes with --articles: --articles=20000 --users=1000");
+    return undefined;
+  }
+  const articles = wholeNumber("articles", flags.articles, 100, 10_000_000);
+  const users =
+    flags.users === undefined
+      ? Math.max(Math.round(articles / 10), LOAD_USERS_MIN)
+      : wholeNumber("users", flags.users, LOAD_USERS_MIN, 10_000_000);
+  return { articles, users };
+}
+
+function wholeNumber(flag: string, written: string, min: number, max: number): number {
+  const value = Number(written);
+  if (!/^[0-9]+$/.test(written) || value < min || value > max) {
+    throw new StartupError(`--${flag} must be a whole number from ${min} to ${max}, not ${JSON.stringify(written)}`);
+  }
+  return value;
+}
+
+/**
+ * Fills an empty, migrated database: with demonstration content, or with a load-test data set of a size. In one
+ * transaction: a seed that is cut short leaves nothing behind.
+ * @returns an account to sign in with
+ * @throws StartupError where the database is not empty
+ */
+export async function seed(
+  address: DatabaseAddress,
+  size: LoadSize | undefined,
+  onProgress: (message: string) => void,
+): Promise<Login> {
+  const sql = new SQL(
+    connectionOptions(address, 1, {
+      statement_timeout: "0",
+      lock_timeout: "10s",
+      jit: "off",
+      // For sorts and hashes of some million rows, and for the indexes.
+      work_mem: "256MB",
+      maintenance_work_mem: "512MB",
+    }),
+  );
+  try {
+    const passwordHash = await hashPassword(SEED_PASSWORD);
+    const email = await sql.begin(async (tx) => {
+      // Nobody registers, and no other seed begins, before this one is done.
+      await tx.unsafe("lock table users in share row exclusive mode");
+      const [found] = (await tx.unsafe(IS_EMPTY.text)) as { empty: boolean }[];
+      if (!found?.empty) throw notEmpty(address);
+      if (size === undefined) return await insertDemonstration(tx, passwordHash);
+      await insertLoadData(tx, size, { paragraphs: demonstrationParagraphs(), passwordHash }, onProgress);
+      return loadEmail("reader_10");
+    });
+    // Index-only scans need the visibility map, and the planner its statistics, now and not when autovacuum comes by.
+    onProgress("Vacuuming and analyzing …");
+    await sql.unsafe(`vacuum (analyze) ${TABLES.join(", ")}`);
+    return { email, password: SEED_PASSWORD };
+  } finally {
+    await sql.close({ timeout: 0 }).catch(() => {});
+  }
+}
+
+// Articles, comments and all else belong to a user.
+const IS_EMPTY = read<{ empty: boolean }>("seed_is_empty", "select not exists (select from users) as empty");
+
+function notEmpty(address: DatabaseAddress): StartupError {
+  const startOver =
+    address.socketPath === undefined
+      ? `drop and create the database "${address.database}"`
+      : "move the data folder away (or name another: --data-dir=./data-demo)";
+  return new StartupError(
+    `The database is not empty, and seeding is for an empty one: nothing was changed. To start over, stop the server, ${startOver}, and run seed again.`,
+  );
+}
