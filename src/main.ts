@@ -3,6 +3,7 @@ import { parseArgs } from "node:util";
 import { migrations } from "../migrations/index.ts";
 import packageJson from "../package.json" with { type: "json" };
 import { backup, restore } from "./commands/backup.ts";
+import { doctor } from "./commands/doctor.ts";
 import { type Config, loadConfig, SETTINGS } from "./config.ts";
 import type { Log } from "./platform/log.ts";
 import { migrate } from "./platform/migrations.ts";
@@ -41,6 +42,7 @@ const COMMANDS: Record<string, Command> = {
     operand: "FILE",
     run: (config, _flags, file) => restore(config, file),
   },
+  doctor: { what: "Look at everything that a server needs, and say what is wrong", run: doctor },
 };
 
 try {

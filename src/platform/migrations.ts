@@ -13,7 +13,7 @@ export type Migration = {
 };
 
 /** The oldest PostgreSQL that the statements and the schema are written for. */
-const OLDEST_MAJOR = 15;
+export const OLDEST_MAJOR = 15;
 
 /** One lock for everybody who migrates a database. Any number does, as long as it is ours alone. */
 const LOCK = 7_306_418_211;
