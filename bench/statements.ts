@@ -1,5 +1,5 @@
-import { createApp } from "../src/app.ts";
 import type { Database, Parameter, Statement } from "../src/platform/database.ts";
+import { testApp } from "../test/harness.ts";
 import type { Call } from "./endpoints.ts";
 
 /** A statement by its name in the registry, with its parameters. */
@@ -21,13 +21,10 @@ export function createStatementFinder(
     found = [statement.name, parameters];
     throw new Error("found the statement");
   };
-  const app = createApp({
-    db: { ...db, rows, row: async (statement, parameters) => (await rows(statement, parameters))[0] },
-    log: { info: () => {}, warn: () => {}, error: () => {} },
-    jwtSecret,
-    accessTokenTtlS: 3600,
-    corsOrigins: "*",
-  });
+  const app = testApp(
+    { ...db, rows, row: async (statement, parameters) => (await rows(statement, parameters))[0] },
+    { jwtSecret },
+  );
   return async (calls) => {
     // The program keeps the list of tags: from the second time on, its statement asks no more than whether it changed.
     isRun = true;
