@@ -155,6 +155,9 @@ type ReachedDatabase = { address: DatabaseAddress; release(): Promise<void> };
 /** Set by scripts/build.ts in the compiled executable, and nowhere else. */
 declare const STANDALONE: true | undefined;
 
+/** Whether this is the executable, which has no embedded PostgreSQL. */
+export const isStandalone = typeof STANDALONE !== "undefined";
+
 /** The PostgreSQL of `DATABASE_URL`, or the embedded one, started. */
 export async function reachDatabase(
   config: Config,
@@ -162,7 +165,7 @@ export async function reachDatabase(
   log: Log,
 ): Promise<ReachedDatabase> {
   if (config.databaseUrl !== undefined) return { address: config.databaseUrl, release: async () => {} };
-  if (typeof STANDALONE !== "undefined") {
+  if (isStandalone) {
     throw new StartupError(
       "DATABASE_URL is not set. This executable brings no PostgreSQL of its own: set it to postgres://user:password@host:5432/database (PostgreSQL 15 or newer).",
     );
