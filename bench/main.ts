@@ -94,7 +94,8 @@ async function bench(): Promise<void> {
     const load = chooseLoadGenerator(values.load, folder);
     const dataset = await openDataset(articles, say);
     closers.push(dataset.stop);
-    const settings = { DATABASE_URL: urlOf(dataset.address), JWT_SECRET };
+    // The readers stay signed in for the whole run.
+    const settings = { DATABASE_URL: urlOf(dataset.address), JWT_SECRET, ACCESS_TOKEN_TTL: "12h" };
     const app = await startApp(settings);
     closers.push(app.stop);
     const silentApp = await startApp({ ...settings, LOG_LEVEL: "silent" });
@@ -268,7 +269,7 @@ async function measureStarts(folder: string): Promise<Result["starts"]> {
   const dataDir = join(folder, "start");
   rmSync(dataDir, { recursive: true, force: true });
   const startMs = async (): Promise<number> => {
-    const app = await startApp({ DATA_DIR: dataDir }, ["npm", "start"]);
+    const app = await startApp({ DATA_DIR: dataDir, JWT_SECRET }, ["npm", "start"]);
     await app.stop();
     // npm does not pass the signal on; the program notices by itself that npm is gone, and stops.
     await untilUnlocked(dataDir);
@@ -287,7 +288,7 @@ async function untilUnlocked(dataDir: string): Promise<void> {
 /** In a process that does nothing else at the moment. */
 function costOfTokens(): Pick<Costs, "knownTokenUs" | "newTokenUs"> {
   const tokens = createTokens(JWT_SECRET, 3600);
-  const issued = Array.from({ length: 20_000 }, (_, i) => tokens.issue(String(i + 1)));
+  const issued = Array.from({ length: 20_000 }, (_, i) => tokens.issue(String(i + 1), crypto.randomUUID()));
   const costUs = (list: string[]): number => {
     const started = performance.now();
     for (const token of list) tokens.verify(token);

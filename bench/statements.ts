@@ -1,5 +1,7 @@
 import { createApp } from "../src/app.ts";
+import { loadConfig } from "../src/config.ts";
 import type { Database, Parameter, Statement } from "../src/platform/database.ts";
+import { createRevocations } from "../src/sessions/revocations.ts";
 import type { Call } from "./endpoints.ts";
 
 /** A statement by its name in the registry, with its parameters. */
@@ -14,6 +16,7 @@ export function createStatementFinder(
   jwtSecret: string,
   tokens: ReadonlyMap<string, string>,
 ): StatementFinder {
+  const config = loadConfig({});
   let found: StatementCall | undefined;
   let isRun = false;
   const rows = async <Row>(statement: Statement<Row>, parameters: Parameter[]): Promise<Row[]> => {
@@ -25,8 +28,10 @@ export function createStatementFinder(
     db: { ...db, rows, row: async (statement, parameters) => (await rows(statement, parameters))[0] },
     log: { info: () => {}, warn: () => {}, error: () => {} },
     jwtSecret,
-    accessTokenTtlS: 3600,
-    corsOrigins: "*",
+    sessionLimits: config,
+    revocations: createRevocations(),
+    trustedProxies: config.trustedProxies,
+    corsOrigins: config.corsOrigins,
   });
   return async (calls) => {
     // The program keeps the list of tags: from the second time on, its statement asks no more than whether it changed.

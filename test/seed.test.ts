@@ -241,7 +241,7 @@ describe("the load-test data set", () => {
 
   test("takes what is written after it", async () => {
     const { server, token } = seededServer;
-    const author = { username: "reader_10", email: "", password: "", token };
+    const author = { username: "reader_10", email: "", password: "", token, refreshToken: "" };
     const article = await server.publish(author, { title: "Written after the seed", tagList: ["after"] });
     const comment = await server.request("POST", `/api/articles/${article.slug}/comments`, {
       token,
