@@ -79,6 +79,7 @@ export function report(result: Result): string {
       whole(of(statement, (s) => s.cpuUs)),
       whole(of(statement, (s) => s.postgresCpuUs)),
       percent(perS / of(statement, (s) => s.perS)),
+      percent(of(statement, (s) => s.cpuUs + s.postgresCpuUs) / of(http, (h) => h.appCpuUs + h.postgresCpuUs)),
       whole(of(bare, (b) => b.perS)),
       errors === 0 ? "" : `${errors} errors!`,
     ];
@@ -91,8 +92,9 @@ ${articles.toLocaleString("en")} articles; ${Object.entries(setup)
 ${table(HEAD, rows)}
 
 req/s, p50, p99: through HTTP. app, PG, load: CPU time of the server, PostgreSQL and the load generator for a request.
-alone: the same statements through the same pool without HTTP. share: of that, what is reached through HTTP. bare: the
-same bytes from a bare Bun.serve. ±: half of the distance between the least and the largest round.
+alone: the same statements through the same pool without HTTP. share: of that, what is reached through HTTP; by CPU: what
+it would be if the load generator cost nothing. bare: the same bytes from a bare Bun.serve. ±: half of the distance
+between the least and the largest round.
 
 Limits: select 1 ${whole(median(select1.map((s) => s.perS)))}/s (client ${whole(median(select1.map((s) => s.cpuUs)))} µs, PG ${whole(median(select1.map((s) => s.postgresCpuUs)))} µs).
 Memory of the app: ${memory.map(({ requests, MB }) => `${whole(MB)} MB after ${whole(requests)} requests`).join(", ")}.
