@@ -97,7 +97,7 @@ async function bench(): Promise<void> {
     closers.push(dataset.stop);
     // The readers stay signed in for the whole run.
     const settings = { DATABASE_URL: urlOf(dataset.address), JWT_SECRET, ACCESS_TOKEN_TTL: "12h" };
-    const app = await startApp(settings);
+    const app = await startApp({ ...settings, METRICS_PORT: "0" });
     closers.push(app.stop);
     const silentApp = await startApp({ ...settings, LOG_LEVEL: "silent" });
     closers.push(silentApp.stop);
@@ -158,6 +158,7 @@ async function bench(): Promise<void> {
       select1,
       costs,
       memory,
+      workers: values.only === undefined ? await measureWorkers(bench, settings, rounds) : [],
       starts: values.only === undefined ? await measureStarts(folder) : null,
     };
     const out = values.out ?? join(folder, `result-${articles}.json`);
@@ -285,6 +286,41 @@ async function soak(
   await bench.dataset.tidy();
   return memory;
 }
+
+/** What needs no database, of one process and of two, which take turns. */
+async function measureWorkers(
+  bench: Bench,
+  settings: Record<string, string>,
+  rounds: number,
+): Promise<Result["workers"]> {
+  const { load, tokens, connections, seconds } = bench;
+  const apps = [await startApp({ ...settings, METRICS_PORT: "0", WORKERS: "1" })];
+  try {
+    apps.push(await startApp({ ...settings, METRICS_PORT: "0", WORKERS: "2" }));
+    const measured: Result["workers"] = [];
+    for (const [name, path, status] of WITHOUT_DATABASE) {
+      const perS: [number[], number[]] = [[], []];
+      const answer = await fetch((apps[0] as App).url + path);
+      if (answer.status !== status) continue;
+      for (let round = 0; round < rounds; round++) {
+        for (const [i, { url }] of apps.entries()) {
+          const calls = [{ method: "GET", path }];
+          const figures = await load.run({ url, calls, tokens, connections, durationS: seconds, once: false });
+          perS[i as 0 | 1].push(figures.perS);
+        }
+      }
+      measured.push({ name, onePerS: perS[0], twoPerS: perS[1] });
+    }
+    return measured;
+  } finally {
+    for (const app of apps) await app.stop();
+  }
+}
+
+const WITHOUT_DATABASE: [name: string, path: string, status: number][] = [
+  ["/health/live", "/health/live", 200],
+  ["401", "/api/user", 401],
+];
 
 /** `npm start` twice: on an empty folder, and on what that has left. */
 async function measureStarts(folder: string): Promise<Result["starts"]> {

@@ -24,6 +24,8 @@ export type Result = {
   readonly costs: Costs;
   /** Of the app, after so many requests. */
   readonly memory: { readonly requests: number; readonly MB: number }[];
+  /** Requests that need no database, answered by one process and by two: a figure of each round. */
+  readonly workers: { readonly name: string; readonly onePerS: number[]; readonly twoPerS: number[] }[];
   /** From `npm start` to the first answer. */
   readonly starts: { readonly emptyFolderMs: number; readonly existingDataMs: number } | null;
 };
@@ -32,7 +34,7 @@ export type Costs = {
   /** Checking a token that was seen before, and one that was not. */
   readonly knownTokenUs: number;
   readonly newTokenUs: number;
-  /** CPU of the app for a request of `article`: as in production, and with the log silent. A figure of each round. */
+  /** CPU of the app for a request of `article`: as in production, and without log and metrics. A figure of each round. */
   readonly loggedUs: number[];
   readonly silentUs: number[];
 };
@@ -101,7 +103,7 @@ Memory of the app: ${memory.map(({ requests, MB }) => `${whole(MB)} MB after ${w
 A token: ${costs.knownTokenUs.toFixed(1)} µs seen before, ${costs.newTokenUs.toFixed(1)} µs new.${
     costs.loggedUs.length === 0
       ? ""
-      : ` Log on and off: ${median(costs.loggedUs).toFixed(1)} and ${median(costs.silentUs).toFixed(1)} µs a request.`
+      : ` Log and metrics on and off: ${median(costs.loggedUs).toFixed(1)} and ${median(costs.silentUs).toFixed(1)} µs a request.`
   }
 
 ${table(
@@ -114,7 +116,7 @@ ${table(
 type Target = { what: string; figure: string; target: string; isMet: boolean };
 
 /** The targets that one run can tell; what `compare` tells besides is the cost at two sizes. */
-export function targets({ measured, costs, memory, starts }: Result): Target[] {
+export function targets({ measured, costs, memory, workers, starts }: Result): Target[] {
   const all: Target[] = [];
   for (const { name, kind, http, statement } of measured) {
     if (kind === "mix") continue;
@@ -138,7 +140,16 @@ export function targets({ measured, costs, memory, starts }: Result): Target[] {
   }
   all.push(atMost("checking a token", Math.max(costs.knownTokenUs, costs.newTokenUs), 8, "µs"));
   if (costs.loggedUs.length > 0) {
-    all.push(atMost("request logging", median(costs.loggedUs) - median(costs.silentUs), 8, "µs"));
+    all.push(atMost("request logging and metrics", median(costs.loggedUs) - median(costs.silentUs), 8, "µs"));
+  }
+  for (const { name, onePerS, twoPerS } of workers) {
+    const times = median(twoPerS) / median(onePerS);
+    all.push({
+      what: `${name}: two workers against one`,
+      figure: `${times.toFixed(2)}x`,
+      target: ">= 1.6x",
+      isMet: times >= 1.6,
+    });
   }
   const million = memory.find(({ requests }) => requests >= 1_000_000);
   if (million !== undefined) {

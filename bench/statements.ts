@@ -26,7 +26,7 @@ export function createStatementFinder(
   };
   const app = createApp({
     db: { ...db, rows, row: async (statement, parameters) => (await rows(statement, parameters))[0] },
-    log: { info: () => {}, warn: () => {}, error: () => {} },
+    log: SILENT,
     jwtSecret,
     sessionLimits: config,
     revocations: createRevocations(),
@@ -69,3 +69,6 @@ export function wireForm(
     body: call.body === undefined ? undefined : JSON.stringify(call.body),
   };
 }
+
+const nothing = (): void => {};
+const SILENT = { debug: nothing, info: nothing, warn: nothing, error: nothing };

@@ -53,7 +53,8 @@ describe("the bench", () => {
       ["article: CPU of the app", "44.0 µs", true],
       ["list: CPU of the app", "91.0 µs", false],
       ["checking a token", "9.0 µs", false],
-      ["request logging", "7.0 µs", true],
+      ["request logging and metrics", "7.0 µs", true],
+      ["401: two workers against one", "1.50x", false],
       ["memory after a million requests", "149.0 MB", true],
       ["memory after the second million", "170.0 MB", false],
       ["npm start, on existing data", "1.0 s", true],
@@ -100,6 +101,7 @@ function resultOf(articles: number, list: Measured[]): Result {
       { requests: 1_000_000, MB: 149 },
       { requests: 2_000_000, MB: 170 },
     ],
+    workers: [{ name: "401", onePerS: [100], twoPerS: [150] }],
     starts: { existingDataMs: 1_000, emptyFolderMs: 3_100 },
   };
 }
