@@ -298,7 +298,10 @@ async function measureWorkers(
   try {
     apps.push(await startApp({ ...settings, METRICS_PORT: "0", WORKERS: "2" }));
     const measured: Result["workers"] = [];
-    for (const [name, path, status] of WITHOUT_DATABASE) {
+    for (const [name, path, status] of [
+      ["/health/live", "/health/live", 200],
+      ["401", "/api/user", 401],
+    ] as const) {
       const perS: [number[], number[]] = [[], []];
       const answer = await fetch((apps[0] as App).url + path);
       if (answer.status !== status) continue;
@@ -316,11 +319,6 @@ async function measureWorkers(
     for (const app of apps) await app.stop();
   }
 }
-
-const WITHOUT_DATABASE: [name: string, path: string, status: number][] = [
-  ["/health/live", "/health/live", 200],
-  ["401", "/api/user", 401],
-];
 
 /** `npm start` twice: on an empty folder, and on what that has left. */
 async function measureStarts(folder: string): Promise<Result["starts"]> {

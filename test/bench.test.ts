@@ -40,7 +40,7 @@ describe("the bench", () => {
       }
       await server.sql.unsafe("delete from articles where slug like 'bench-%'");
     }
-  });
+  }, 30_000);
 
   test("prints every target beside its figure, met or not met", () => {
     const result = resultOf(20_000, [
