@@ -4,6 +4,7 @@ import { migrations } from "../migrations/index.ts";
 import packageJson from "../package.json" with { type: "json" };
 import { createApp } from "./app.ts";
 import type { Config } from "./config.ts";
+import { openMail, startMail } from "./mail.ts";
 import { openDatabase } from "./platform/database.ts";
 import type { DatabaseAddress } from "./platform/database-address.ts";
 import type { PoolLimits } from "./platform/database-lane.ts";
@@ -67,14 +68,21 @@ export async function startServer(
     const follower = await followRevocations(address, db, log, revocations);
     closers.push(follower.stop);
 
+    const secret = inherited?.jwtSecret ?? jwtSecret(config, onProgress);
+    const mail = openMail(config, secret);
+
     let isDraining = false;
     const app = createApp({
       db,
       log,
-      jwtSecret: inherited?.jwtSecret ?? jwtSecret(config, onProgress),
+      jwtSecret: secret,
       sessionLimits: config,
       revocations,
       trustedProxies: config.trustedProxies,
+      outbox: mail.outbox,
+      mailbox: mail.mailbox,
+      requireEmailConfirmation: config.requireEmailConfirmation,
+      ...(config.rateLimits ? {} : { rateLimits: null }),
       corsOrigins: config.corsOrigins,
       isDraining: () => isDraining,
       observer: metrics,
@@ -82,6 +90,8 @@ export async function startServer(
     });
     const http = listen(config, inherited, limitRequests(config.requestsMax, app.fetch));
     closers.push(() => stopListening(http, config.shutdownTimeoutMs));
+    const sending = startMail(mail, config, db, log, http.url.origin);
+    closers.push(sending.stop);
     metrics?.gauge({
       name: "http_requests_under_way",
       help: "Requests that have arrived and are not answered yet.",
@@ -164,6 +174,9 @@ type ReachedDatabase = { address: DatabaseAddress; release(): Promise<void> };
 /** Set by scripts/build.ts in the compiled executable, and nowhere else. */
 declare const STANDALONE: true | undefined;
 
+/** Whether this is the executable, which has no embedded PostgreSQL. */
+export const isStandalone = typeof STANDALONE !== "undefined";
+
 /** The PostgreSQL of `DATABASE_URL`, or the embedded one, started. */
 export async function reachDatabase(
   config: Config,
@@ -171,7 +184,7 @@ export async function reachDatabase(
   log: Log,
 ): Promise<ReachedDatabase> {
   if (config.databaseUrl !== undefined) return { address: config.databaseUrl, release: async () => {} };
-  if (typeof STANDALONE !== "undefined") {
+  if (isStandalone) {
     throw new StartupError(
       "DATABASE_URL is not set. This executable brings no PostgreSQL of its own: set it to postgres://user:password@host:5432/database (PostgreSQL 15 or newer).",
     );

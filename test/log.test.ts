@@ -222,8 +222,17 @@ test("no token, password, email or body is in the log, whatever is asked and how
     await send("DELETE", "/api/profiles/bob/follow");
     await send("GET", `/api/tags?token=${token}`);
     await send("GET", `/api/nothing/${token}/${email}`);
-    for (const path of ["/", "/docs", "/openapi.json", "/robots.txt", "/health", "/health/live", "/health/ready"]) {
-      await send("GET", path);
+    for (const path of ["/", "/docs", "/openapi.json", "/robots.txt"]) await send("GET", path);
+    for (const path of ["/health", "/health/live", "/health/ready"]) await send("GET", path);
+    await send("GET", `/api/auth/verify-email?token=${token}`);
+    await send("POST", "/api/auth/verify-email", { token });
+    await send("POST", "/api/auth/resend-verification");
+    await send("POST", "/api/auth/forgot-password", { email });
+    await send("POST", "/api/auth/reset-password", { token, new_password: password });
+    for (const path of ["/verify-email", "/reset-password"]) {
+      await send("GET", `${path}?token=${token}`);
+      const body = new URLSearchParams({ token, new_password: password }).toString();
+      await server.request("POST", path, { body, headers: { "Content-Type": "application/x-www-form-urlencoded" } });
     }
     // A token that is not good, alone and with something before it.
     for (const bad of [`${token}x`, `x ${token}`]) await server.request("GET", "/api/user", { token: bad });

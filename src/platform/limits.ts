@@ -3,7 +3,7 @@ import { ApiError } from "./errors.ts";
 /** The longest URL, in bytes. Heads as a whole are bounded by Bun: 16 KiB and 200 fields, beyond which it answers 431. */
 export const URL_SIZE_MAX = 8 * 1024;
 
-type Server = Bun.Server<undefined>;
+type Server = { readonly pendingRequests: number };
 type Fetch = (request: Request, server: Server) => Response | Promise<Response>;
 
 /**
