@@ -9,6 +9,9 @@ const normalise = (password: string): string => password.normalize("NFKC");
 /** One for the process, as its cores are. */
 const queue = createHashingQueue();
 
+/** How many hashings are under way and how many wait, in this process. */
+export const hashingState = (): ReturnType<typeof queue.state> => queue.state();
+
 /** A hash in PHC string format. Takes some 35 ms, outside the event loop, and its turn. Throws 503 where too many wait. */
 export function hashPassword(password: string): Promise<string> {
   return queue.run(() => Bun.password.hash(normalise(password), ARGON2ID));
