@@ -59,6 +59,10 @@ export type ErrorResponse = {
   errors: Record<string, string[]>;
 };
 
+export type ForgotPasswordRequest = {
+  email: string;
+};
+
 export type HealthResponse = {
   status: "ok" | "error";
   message: string;
@@ -120,15 +124,21 @@ export type ProfileResponse = {
 export type ReadyResponse = {
   status: "ok" | "error";
   checks: {
-    name: string;
+    name: "draining" | "database" | "migrations";
     status: "ok" | "error";
     duration_ms: number;
+    /** What is wrong, where something is. */
     error?: string;
   }[];
 };
 
 export type RefreshRequest = {
   refresh_token: string;
+};
+
+export type ResetPasswordRequest = {
+  token: string;
+  new_password: string;
 };
 
 export type Session = {
@@ -193,6 +203,8 @@ export type UpdateUserRequest = {
 
 export type User = {
   email: string;
+  /** Whether the address was confirmed */
+  email_verified: boolean;
   /** For the `Authorization` header */
   token: string;
   username: string;
@@ -202,6 +214,10 @@ export type User = {
 
 export type UserResponse = {
   user: User;
+};
+
+export type VerifyEmailRequest = {
+  token: string;
 };
 
 export type WelcomeResponse = {
@@ -252,10 +268,10 @@ function operationsBy(call: ReturnType<typeof caller>) {
     /** Whether server and database run. */
     getHealth: (): Promise<HealthResponse> => call<HealthResponse>("GET", "/health"),
 
-    /** Whether the process answers; never asks the database. */
+    /** Whether the process answers. For who restarts processes. The database is not asked: that it is away is no reason to restart a server. */
     getHealthLive: (): Promise<LiveResponse> => call<LiveResponse>("GET", "/health/live"),
 
-    /** Whether to send requests here. */
+    /** Whether to send requests here. For load balancers: 503 where the database is away, its schema is not the one this version needs, or the server is stopping. */
     getHealthReady: (): Promise<ReadyResponse> => call<ReadyResponse>("GET", "/health/ready"),
 
     /** What this is, and where to go. */
@@ -272,9 +288,32 @@ function operationsBy(call: ReturnType<typeof caller>) {
     /** The own account. */
     getCurrentUser: (): Promise<UserResponse> => call<UserResponse>("GET", "/api/user"),
 
-    /** Change the own account. A new password ends all other sessions. */
+    /** Change the own account. A new password ends all other sessions. A new address is unconfirmed and is sent a link; the old one is told. */
     updateCurrentUser: (args: { body: UpdateUserRequest }): Promise<UserResponse> =>
       call<UserResponse>("PUT", "/api/user", args),
+
+    /** Confirm an address. A browser (`Accept: text/html`) gets a page whose button does it. */
+    verifyEmailByLink: (
+      args: {
+        /** From the mail */
+        token?: string;
+      } = {},
+    ): Promise<MessageResponse> => call<MessageResponse>("GET", "/api/auth/verify-email", args),
+
+    /** Confirm an address. */
+    verifyEmail: (args: { body: VerifyEmailRequest }): Promise<MessageResponse> =>
+      call<MessageResponse>("POST", "/api/auth/verify-email", args),
+
+    /** Mail a new link to confirm the own address. The older links end. 409 where the address is confirmed already. */
+    resendVerification: (): Promise<MessageResponse> => call<MessageResponse>("POST", "/api/auth/resend-verification"),
+
+    /** Mail a link to choose a new password. The same answer, in the same time, whether there is such an account or not. */
+    forgotPassword: (args: { body: ForgotPasswordRequest }): Promise<MessageResponse> =>
+      call<MessageResponse>("POST", "/api/auth/forgot-password", args),
+
+    /** Choose a new password by a mailed link. Ends every session of the account. */
+    resetPassword: (args: { body: ResetPasswordRequest }): Promise<MessageResponse> =>
+      call<MessageResponse>("POST", "/api/auth/reset-password", args),
 
     /** New tokens. A refresh token is good once. Within 20 s it may come again, by a client that lost the answer; the pair of the answer before is worth nothing then. Later, it ends the session. */
     refreshSession: (args: { body: RefreshRequest }): Promise<TokenPair> =>

@@ -4,10 +4,14 @@ import type { Migration } from "../src/platform/migrations.ts";
 import users from "./0001_users.sql" with { type: "text" };
 import articles from "./0002_articles.sql" with { type: "text" };
 import sessions from "./0003_sessions.sql" with { type: "text" };
+import mail from "./0004_mail.sql" with { type: "text" };
+import rateLimits from "./0005_rate_limits.sql" with { type: "text" };
 
 /** The whole history of the schema, oldest first. */
 export const migrations: readonly Migration[] = [
   { version: "0001", file: "0001_users.sql", sql: users },
   { version: "0002", file: "0002_articles.sql", sql: articles },
   { version: "0003", file: "0003_sessions.sql", sql: sessions },
+  { version: "0004", file: "0004_mail.sql", sql: mail },
+  { version: "0005", file: "0005_rate_limits.sql", sql: rateLimits },
 ];

@@ -40,7 +40,18 @@ async function command(...[name, ...args]: [string, ...string[]]): Promise<strin
 
 /** What each folder of src may import: itself, platform, and what stands before it here. Files in src itself may all. */
 async function checkImports(): Promise<string[]> {
-  const order = ["platform", "auth", "sessions", "users", "profiles", "articles", "comments", "seed"];
+  const order = [
+    "platform",
+    "auth",
+    "mail",
+    "sessions",
+    "users",
+    "accounts",
+    "profiles",
+    "articles",
+    "comments",
+    "seed",
+  ];
   const apart = ["tags", "health", "docs"];
   const faults: string[] = [];
   for await (const file of new Glob("src/*/**/*.ts").scan(root)) {

@@ -1,11 +1,17 @@
-import { type Context, Hono } from "hono";
+import { type Context, Hono, type MiddlewareHandler } from "hono";
 import { migrations } from "../migrations/index.ts";
+import { accountPageRoutes } from "./accounts/page-routes.ts";
+import { accountRoutes } from "./accounts/routes.ts";
 import { articleRoutes } from "./articles/routes.ts";
 import { createGuards } from "./auth/guards.ts";
+import { createLimits } from "./auth/limits.ts";
 import { createTokens } from "./auth/tokens.ts";
 import { commentRoutes } from "./comments/routes.ts";
 import { docsRoutes } from "./docs/routes.ts";
 import { healthRoutes } from "./health/routes.ts";
+import type { Mailbox } from "./mail/mailbox.ts";
+import type { Outbox } from "./mail/outbox.ts";
+import { mailboxRoutes } from "./mail/routes.ts";
 import { clientAddress } from "./platform/client-address.ts";
 import type { Database } from "./platform/database.ts";
 import { ApiError } from "./platform/errors.ts";
@@ -19,7 +25,7 @@ import type { SessionLimits } from "./sessions/queries.ts";
 import type { Revocations } from "./sessions/revocations.ts";
 import { type SessionContext, sessionRoutes } from "./sessions/routes.ts";
 import { tagRoutes } from "./tags/routes.ts";
-import { userRoutes } from "./users/routes.ts";
+import { type UserContext, userRoutes } from "./users/routes.ts";
 
 export type AppOptions = {
   db: Database;
@@ -28,21 +34,34 @@ export type AppOptions = {
   sessionLimits: SessionLimits;
   revocations: Revocations;
   trustedProxies: string[];
+  outbox: Outbox;
+  /** Where mail lands that is not sent; null where it is, or where nobody may read it. */
+  mailbox: Mailbox | null;
+  requireEmailConfirmation: boolean;
+  /** Other than the usual ones; null for none. */
+  rateLimits?: Parameters<typeof createLimits>[2];
   corsOrigins: "*" | string[];
   /** Whether the server has been told to stop, and finishes what it has. */
   isDraining?: () => boolean;
   observer?: RequestObserver | undefined;
+  /** Gives every request a span; undefined where nothing is traced. */
+  trace?: MiddlewareHandler | undefined;
 };
 
 /** The whole HTTP application, without side effects: nothing is opened, nothing listens. */
 export function createApp(options: AppOptions) {
-  const { db, log, jwtSecret, sessionLimits, revocations, trustedProxies, corsOrigins } = options;
-  const { isDraining = () => false, observer } = options;
+  const { db, log, jwtSecret, sessionLimits, revocations, outbox, corsOrigins } = options;
+  const { isDraining = () => false, observer, trace } = options;
   const tokens = createTokens(jwtSecret, sessionLimits.accessTokenTtlS);
   const guards = createGuards(tokens, revocations.has);
-  const sessions: SessionContext = { tokens, revocations, sessionLimits, addressOf: clientAddress(trustedProxies) };
+  const addressOf = clientAddress(options.trustedProxies);
+  const limits = createLimits(db, addressOf, options.rateLimits);
+  const sessions: SessionContext = { tokens, revocations, sessionLimits, addressOf, outbox, limits };
+  const users: UserContext = { sessions, confirmFirst: options.requireEmailConfirmation };
 
-  const app = new Hono<{ Variables: RequestVariables }>({ strict: false })
+  const app = new Hono<{ Variables: RequestVariables }>({ strict: false });
+  if (trace !== undefined) app.use(trace);
+  app
     .use(observeRequests({ log, observer, isDraining }))
     .use(answerHeaders(corsOrigins))
     .use(storablePath)
@@ -51,12 +70,16 @@ export function createApp(options: AppOptions) {
       "/",
       docsRoutes((): readonly Route[] => app.routes),
     )
-    .route("/api", userRoutes(db, sessions, guards))
+    .route("/api", userRoutes(db, users, guards))
+    .route("/api", accountRoutes(db, sessions, guards))
+    .route("/", accountPageRoutes(db, sessions))
     .route("/api", sessionRoutes(db, sessions, guards))
     .route("/api", profileRoutes(db, guards))
     .route("/api", articleRoutes(db, guards))
     .route("/api", commentRoutes(db, guards))
     .route("/api", tagRoutes(db));
+
+  if (options.mailbox !== null) app.route("/", mailboxRoutes(options.mailbox, clientAddress([])));
 
   const methodsOf = methodsByPath(app.routes);
   app.notFound(async (c) => {
@@ -68,7 +91,7 @@ export function createApp(options: AppOptions) {
     return errorResponse(c, error);
   });
 
-  app.onError((error, c) => {
+  app.onError((error, c: Context) => {
     const where = { "http.method": c.req.method, "http.route": routeOf(c), "request.id": c.get("requestId") };
     if (error instanceof ApiError) {
       if (error.status >= 500) log.warn({ err: error, ...where }, "unavailable");

@@ -60,7 +60,7 @@ export const SETTINGS = {
     name: "DATA_DIR",
     flag: "data-dir",
     fallback: "./data",
-    what: "Folder of the embedded PostgreSQL and its secrets. Not used with `DATABASE_URL`.",
+    what: "Folder of the embedded PostgreSQL, its secrets, and the development mailbox.",
     parse: (written) => resolve(nonEmpty(written)),
   }),
   databaseUrl: optional({
@@ -132,6 +132,74 @@ export const SETTINGS = {
     what: "Networks of the proxies whose `X-Forwarded-For` is believed, such as `10.0.0.0/8,fd00::/8`, or `none`.",
     parse: networks,
   }),
+  rateLimits: setting({
+    name: "RATE_LIMITS",
+    flag: "rate-limits",
+    fallback: "on",
+    what: "`off` counts no attempts to register, sign in and so on: for load tests, not for a network.",
+    parse: (written) => oneOf("on", "off")(written) === "on",
+  }),
+  baseUrl: optional({
+    name: "BASE_URL",
+    flag: "base-url",
+    what: "Where people reach this server, for the links in mails: `https://conduit.example`. Without it, `http://localhost` and the port.",
+    parse: webAddress,
+  }),
+  verifyUrl: optional({
+    name: "VERIFY_URL",
+    flag: "verify-url",
+    what: "Page of one's own front end that mails link to for confirming an address, `?token=` added, instead of `/verify-email` here.",
+    parse: webAddress,
+  }),
+  resetUrl: optional({
+    name: "RESET_URL",
+    flag: "reset-url",
+    what: "The same for choosing a new password, instead of `/reset-password` here.",
+    parse: webAddress,
+  }),
+  requireEmailConfirmation: setting({
+    name: "REQUIRE_EMAIL_CONFIRMATION",
+    flag: "require-email-confirmation",
+    fallback: "false",
+    what: "`true` keeps an account's old address until the new one is confirmed.",
+    parse: (written) => oneOf("true", "false")(written) === "true",
+  }),
+  smtpUrl: optional({
+    name: "SMTP_URL",
+    what: "Mail server, as `smtp://user:password@host:587` (STARTTLS where offered) or `smtps://host` (TLS). Or its parts, below. Without any: a mailbox for development, at `/dev/mail`; in production, no mail.",
+    parse: (written) => new Secret(smtpUrl(written)),
+  }),
+  smtpHost: optional({ name: "SMTP_HOST", flag: "smtp-host", what: "Mail server.", parse: nonEmpty }),
+  smtpPort: setting({
+    name: "SMTP_PORT",
+    flag: "smtp-port",
+    fallback: "587",
+    what: "Its port; 465 is TLS from the first byte.",
+    parse: wholeNumber(1, 65_535),
+  }),
+  smtpUsername: optional({ name: "SMTP_USERNAME", flag: "smtp-username", what: "User there.", parse: nonEmpty }),
+  smtpPassword: optional({
+    name: "SMTP_PASSWORD",
+    what: "The password of that user.",
+    parse: (written) => new Secret(written),
+  }),
+  smtpFromEmail: setting({
+    name: "SMTP_FROM_EMAIL",
+    flag: "smtp-from-email",
+    fallback: "conduit@localhost",
+    what: "Address that mails come from.",
+    parse: (written) => {
+      if (!/^[^\s<>@]+@[^\s<>@]+$/.test(written)) throw new Error("must be an address such as conduit@example.com");
+      return written;
+    },
+  }),
+  smtpFromName: setting({
+    name: "SMTP_FROM_NAME",
+    flag: "smtp-from-name",
+    fallback: "Conduit",
+    what: "Name that mails come from.",
+    parse: nonEmpty,
+  }),
   corsOrigins: setting({
     name: "CORS_ORIGINS",
     flag: "cors-origins",
@@ -163,8 +231,8 @@ export const SETTINGS = {
   requestsMax: setting({
     name: "REQUESTS_MAX",
     flag: "requests-max",
-    fallback: "1000",
-    what: "Requests under way at a time in each process; what comes on top is answered 503 at once.",
+    fallback: "10000",
+    what: "Requests under way at a time in each process, those still arriving included; what comes on top is answered 503 at once.",
     parse: wholeNumber(1, 1_000_000),
   }),
   reusePort: setting({
@@ -193,6 +261,32 @@ export const SETTINGS = {
     fallback: "127.0.0.1",
     what: "Address of `/metrics`. It is for your own monitoring, not for the public.",
     parse: nonEmpty,
+  }),
+  tracesEndpoint: optional({
+    name: "OTEL_EXPORTER_OTLP_ENDPOINT",
+    what: "Receiver of OpenTelemetry traces (OTLP over HTTP), such as `http://localhost:4318`. Without it there are no traces.",
+    parse: httpUrl,
+  }),
+  tracesHeaders: optional({
+    name: "OTEL_EXPORTER_OTLP_HEADERS",
+    what: "Headers for the receiver of traces, as `name=value,name=value`, values percent-encoded. A secret.",
+    parse: headerList,
+  }),
+  tracesServiceName: setting({
+    name: "OTEL_SERVICE_NAME",
+    fallback: "conduit",
+    what: "The name of this server in traces.",
+    parse: nonEmpty,
+  }),
+  tracesRatio: setting({
+    name: "OTEL_TRACES_SAMPLER_ARG",
+    fallback: "1",
+    what: "Share of the traces that are recorded, from 0 to 1; a caller's decision (`traceparent`) counts more.",
+    parse: (written) => {
+      if (!/^(0|1|0?\.[0-9]+|1\.0+)$/.test(written))
+        throw new Error(`must be from 0 to 1, not ${JSON.stringify(written)}`);
+      return Number(written);
+    },
   }),
   logFormat: setting({
     name: "LOG_FORMAT",
@@ -251,6 +345,10 @@ export function loadConfig(env: Record<string, string | undefined>, flags: Recor
   if (production && env[SETTINGS.databaseUrl.name] && !env[SETTINGS.jwtSecret.name]) {
     faults.push("JWT_SECRET must be set in production (make one: openssl rand -base64 48)");
   }
+  const sendsMail = env[SETTINGS.smtpUrl.name] || values.smtpHost !== undefined;
+  if (production && sendsMail && !values.baseUrl) {
+    faults.push("BASE_URL must be set in production: mails link to it");
+  }
   if (faults.length > 0)
     throw new StartupError(`The configuration is wrong:\n${faults.map((f) => `  ${f}`).join("\n")}`);
   return { ...(values as Values), production };
@@ -301,7 +399,8 @@ function origins(written: string): "*" | string[] {
   if (written.trim() === "*") return "*";
   return written.split(",").map((part) => {
     const origin = part.trim();
-    if (!URL.canParse(origin) || new URL(origin).origin !== origin.toLowerCase()) {
+    // A * within an origin is no pattern: it would match nothing.
+    if (!URL.canParse(origin) || new URL(origin).origin !== origin.toLowerCase() || origin.includes("*")) {
       throw new Error(`must be * or origins such as https://example.com, not ${JSON.stringify(origin)}`);
     }
     return new URL(origin).origin;
@@ -313,6 +412,42 @@ function networks(written: string): string[] {
   const list = written.split(",").map((part) => part.trim());
   networkList(list);
   return list;
+}
+
+function webAddress(written: string): string {
+  const url = URL.canParse(written) ? new URL(written) : undefined;
+  if ((url?.protocol !== "http:" && url?.protocol !== "https:") || url.username !== "" || url.hash !== "") {
+    throw new Error(`must be an address such as https://conduit.example, not ${JSON.stringify(written)}`);
+  }
+  return url.href.replace(/\/$/, "");
+}
+
+/** Its text never goes into a message: it holds a password. */
+function smtpUrl(written: string): string {
+  const url = URL.canParse(written) ? new URL(written) : undefined;
+  if ((url?.protocol !== "smtp:" && url?.protocol !== "smtps:") || url.hostname === "") {
+    throw new Error("must be smtp://user:password@host:port or smtps://user:password@host:port");
+  }
+  if (url.search !== "" || (url.pathname !== "" && url.pathname !== "/")) throw new Error("must end with the port");
+  return written;
+}
+
+function httpUrl(written: string): string {
+  if (!URL.canParse(written) || !/^https?:$/.test(new URL(written).protocol)) {
+    throw new Error("must be a URL such as http://localhost:4318");
+  }
+  return written;
+}
+
+/** The headers, by name, kept as a secret as they usually hold a key. */
+function headerList(written: string): Secret {
+  const headers: Record<string, string> = {};
+  for (const part of written.split(",")) {
+    const [name = "", ...value] = part.trim().split("=");
+    if (!/^[\w-]+$/.test(name) || value.length === 0) throw new Error("must be a list such as name=value,name=value");
+    headers[name] = decodeURIComponent(value.join("="));
+  }
+  return new Secret(JSON.stringify(headers));
 }
 
 const TLS_MODES = ["disable", "allow", "prefer", "require", "verify-ca", "verify-full"] as const;
@@ -335,18 +470,26 @@ function databaseAddress(written: string): DatabaseAddress {
   if (socketDir !== null && !isAbsolute(socketDir))
     throw new Error("has a host parameter that is not a socket's folder");
   const port = Number(url.port || 5432);
-  const database = decodeURIComponent(url.pathname.slice(1));
+  const database = percentDecoded(url.pathname.slice(1));
   if (database === "") throw new Error("must name a database: postgres://user:password@host:5432/database");
   return {
     hostname: url.hostname.replace(/^\[|\]$/g, "") || "localhost",
     port,
     ...(socketDir === null ? {} : { socketPath: `${socketDir}/.s.PGSQL.${port}` }),
-    username: decodeURIComponent(url.username) || "postgres",
-    password: decodeURIComponent(url.password),
+    username: percentDecoded(url.username) || "postgres",
+    password: percentDecoded(url.password),
     database,
     tls,
     ...(caFile === null ? {} : { tlsCaFile: caFile }),
   };
+}
+
+function percentDecoded(part: string): string {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    throw new Error("has a % that is not followed by two hexadecimal digits of UTF-8 (write % itself as %25)");
+  }
 }
 
 function oneOfTls(written: string): DatabaseAddress["tls"] {

@@ -4,6 +4,7 @@ import { migrations } from "../migrations/index.ts";
 import packageJson from "../package.json" with { type: "json" };
 import { createApp } from "./app.ts";
 import type { Config } from "./config.ts";
+import { openMail, startMail } from "./mail.ts";
 import { openDatabase } from "./platform/database.ts";
 import type { DatabaseAddress } from "./platform/database-address.ts";
 import type { PoolLimits } from "./platform/database-lane.ts";
@@ -14,6 +15,7 @@ import { serveMetrics } from "./platform/metrics-server.ts";
 import { migrate } from "./platform/migrations.ts";
 import { secretFromFile } from "./platform/secret-file.ts";
 import { StartupError } from "./platform/startup-error.ts";
+import type { Tracing } from "./platform/tracing.ts";
 import { createRevocations, followRevocations } from "./sessions/revocations.ts";
 
 export type RunningServer = {
@@ -55,28 +57,41 @@ export async function startServer(
 
     const address = inherited?.database ?? (await prepareDatabase(config, onProgress, log, closers));
     const poolMax = inherited?.poolMax ?? config.databasePoolMax;
-    const db = openDatabase(address, { ...poolLimits(config), poolMax }, metrics);
-    closers.push(() => db.close(config.databaseStatementTimeoutMs));
-    metrics?.watchDatabase(db);
+    const pool = openDatabase(address, { ...poolLimits(config), poolMax }, metrics);
+    closers.push(() => pool.close(config.databaseStatementTimeoutMs));
+    metrics?.watchDatabase(pool);
+    const tracing = await openTracing(config, log);
+    if (tracing !== undefined) closers.push(tracing.close);
+    const db = tracing?.database(pool, address) ?? pool;
 
     const revocations = createRevocations();
     const follower = await followRevocations(address, db, log, revocations);
     closers.push(follower.stop);
 
+    const secret = inherited?.jwtSecret ?? jwtSecret(config, onProgress);
+    const mail = openMail(config, secret);
+
     let isDraining = false;
     const app = createApp({
       db,
       log,
-      jwtSecret: inherited?.jwtSecret ?? jwtSecret(config, onProgress),
+      jwtSecret: secret,
       sessionLimits: config,
       revocations,
       trustedProxies: config.trustedProxies,
+      outbox: mail.outbox,
+      mailbox: mail.mailbox,
+      requireEmailConfirmation: config.requireEmailConfirmation,
+      ...(config.rateLimits ? {} : { rateLimits: null }),
       corsOrigins: config.corsOrigins,
       isDraining: () => isDraining,
       observer: metrics,
+      trace: tracing?.middleware,
     });
     const http = listen(config, inherited, limitRequests(config.requestsMax, app.fetch));
     closers.push(() => stopListening(http, config.shutdownTimeoutMs));
+    const sending = startMail(mail, config, db, log, http.url.origin);
+    closers.push(sending.stop);
     metrics?.gauge({
       name: "http_requests_under_way",
       help: "Requests that have arrived and are not answered yet.",
@@ -123,6 +138,20 @@ export async function openMetrics(config: Config, labels: Record<string, string>
   if (config.metricsPort === undefined) return undefined;
   const { createMetrics } = await import("./platform/metrics.ts");
   return createMetrics(packageJson.version, labels);
+}
+
+/** The traces, if they are wanted: otherwise not even loaded. */
+async function openTracing(config: Config, log: Log): Promise<Tracing | undefined> {
+  if (config.tracesEndpoint === undefined) return undefined;
+  const { createTracing } = await import("./platform/tracing.ts");
+  return createTracing({
+    endpoint: config.tracesEndpoint,
+    headers: JSON.parse(config.tracesHeaders?.reveal() ?? "{}"),
+    serviceName: config.tracesServiceName,
+    serviceVersion: packageJson.version,
+    ratio: config.tracesRatio,
+    log,
+  });
 }
 
 /** The address of a database that is there and up to date. What has to be closed again is added to `closers`. */

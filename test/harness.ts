@@ -5,6 +5,7 @@ import { SQL } from "bun";
 import { migrations } from "../migrations/index.ts";
 import { type AppOptions, createApp } from "../src/app.ts";
 import { loadConfig } from "../src/config.ts";
+import { createOutbox } from "../src/mail/outbox.ts";
 import { connectionOptions, type Database, openDatabase } from "../src/platform/database.ts";
 import type { DatabaseAddress } from "../src/platform/database-address.ts";
 import type { PoolLimits } from "../src/platform/database-lane.ts";
@@ -129,7 +130,14 @@ export type RequestOptions = {
 export type Answer = { status: number; headers: Headers; text: string; json: AnyBody };
 
 export type ProfileJson = { username: string; bio: string | null; image: string | null; following: boolean };
-export type UserJson = { email: string; token: string; username: string; bio: string | null; image: string | null };
+export type UserJson = {
+  email: string;
+  email_verified: boolean;
+  token: string;
+  username: string;
+  bio: string | null;
+  image: string | null;
+};
 export type ArticleJson = {
   slug: string;
   title: string;
@@ -203,6 +211,10 @@ export function testApp(db: Database, options: Partial<AppOptions> = {}): Return
     sessionLimits: config,
     revocations: createRevocations(),
     trustedProxies: config.trustedProxies,
+    // Written, and sent where a test starts a worker (test/mail.ts).
+    outbox: createOutbox(JWT_SECRET, true),
+    mailbox: null,
+    requireEmailConfirmation: false,
     corsOrigins: config.corsOrigins,
     ...options,
   });

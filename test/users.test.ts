@@ -27,7 +27,13 @@ describe("POST /api/users", () => {
     expect(status).toBe(201);
     expect(headers.get("content-type")).toStartWith("application/json");
     const { token, ...rest } = json.user;
-    expect(rest).toEqual({ username: "berta", email: "Berta@Example.com", bio: null, image: null });
+    expect(rest).toEqual({
+      username: "berta",
+      email: "Berta@Example.com",
+      email_verified: false,
+      bio: null,
+      image: null,
+    });
     expect((await current(token)).json.user).toEqual(json.user);
   });
 
@@ -216,7 +222,13 @@ describe("POST /api/users/login", () => {
     const { status, json } = await login("ANNA@example.com", PASSWORD);
     expect(status).toBe(200);
     const { token, ...rest } = json.user;
-    expect(rest).toEqual({ username: "anna", email: "anna@example.com", bio: null, image: null });
+    expect(rest).toEqual({
+      username: "anna",
+      email: "anna@example.com",
+      email_verified: false,
+      bio: null,
+      image: null,
+    });
     expect(token).not.toBe(anna.token);
     expect((await current(token)).status).toBe(200);
   });
@@ -259,7 +271,14 @@ describe("GET /api/user", () => {
   test("answers with the user and the token of the request", async () => {
     const { status, json } = await current();
     expect(status).toBe(200);
-    expect(json.user).toEqual({ username: "anna", email: anna.email, token: anna.token, bio: null, image: null });
+    expect(json.user).toEqual({
+      username: "anna",
+      email: anna.email,
+      email_verified: false,
+      token: anna.token,
+      bio: null,
+      image: null,
+    });
   });
 
   test("needs a token, of a user who is there", async () => {
@@ -276,6 +295,7 @@ describe("PUT /api/user", () => {
     const first = await update({ bio: "I work at a farm", image: "https://example.com/a.png" }, user.token);
     expect(first.status).toBe(200);
     expect(first.json.user).toEqual({
+      email_verified: false,
       username: "changes",
       email: "changes@example.com",
       token: user.token,

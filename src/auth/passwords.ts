@@ -1,20 +1,26 @@
+import { createHashingQueue } from "./hashing-queue.ts";
+
 /** argon2id with 19 MiB and 2 passes: the first choice of the OWASP Password Storage Cheat Sheet for small servers. */
 const ARGON2ID = { algorithm: "argon2id", memoryCost: 19 * 1024, timeCost: 2 } as const;
 
 /** NIST SP 800-63B, 5.1.1.2: one form of each character, so that a password typed on another keyboard is the same. */
 const normalise = (password: string): string => password.normalize("NFKC");
 
-/** A hash in PHC string format. Takes some 35 ms, outside the event loop. */
+/** One for the process, as its cores are. */
+const queue = createHashingQueue();
+
+/** A hash in PHC string format. Takes some 35 ms, outside the event loop, and its turn. Throws 503 where too many wait. */
 export function hashPassword(password: string): Promise<string> {
-  return Bun.password.hash(normalise(password), ARGON2ID);
+  return queue.run(() => Bun.password.hash(normalise(password), ARGON2ID));
 }
 
 /**
  * Whether a password is the one of a hash. Where there is no hash, because there is no such account, the same time is
- * spent on a hash that nothing matches, so that the answer's time does not tell who has an account.
+ * spent on a hash that nothing matches, so that the answer's time does not tell who has an account. Throws 503 where
+ * too many wait.
  */
 export async function verifyPassword(password: string, hash: string | undefined): Promise<boolean> {
-  const matches = await Bun.password.verify(normalise(password), hash ?? UNMATCHABLE);
+  const matches = await queue.run(() => Bun.password.verify(normalise(password), hash ?? UNMATCHABLE));
   return matches && hash !== undefined;
 }
 

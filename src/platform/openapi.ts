@@ -136,8 +136,6 @@ function operation(
   const errors = new Set<ErrorCode>([
     ...guards.flatMap((guard) => guard.errors ?? []),
     ...(description.errors ?? []),
-    // A path is text that a statement takes (platform/http.ts, storablePath).
-    ...(template.includes("{") ? (["invalid"] as const) : []),
     ...(answers.some((answer) => typeof answer !== "string") ? anyRequest : []),
     // A part of the path may hold what cannot be stored (http.ts, storablePath).
     ...(template.includes("{") ? (["invalid"] as const) : []),
@@ -195,6 +193,7 @@ const reasons: Record<number, string> = {
   201: "Created",
   202: "Accepted",
   204: "Done, nothing to say",
+  304: "What was sent with this ETag has not changed",
   503: "Not now",
 };
 
@@ -214,10 +213,20 @@ const errorReasons: Record<ErrorCode, { reason: string; headers?: JsonObject }> 
   not_found: { reason: "There is no such thing" },
   method_not_allowed: { reason: "Not a method of this path" },
   conflict: { reason: "Taken by somebody else" },
+  gone: { reason: "Used, or too old" },
   too_large: { reason: "The body is too large" },
   url_too_long: { reason: "The URL is too long" },
   unsupported_media_type: { reason: "The body is not declared as JSON" },
   invalid: { reason: "What was sent breaks a rule, field by field" },
+  too_many_requests: {
+    reason: "Too many for now",
+    headers: {
+      "Retry-After": header("Seconds after which to ask again", "integer"),
+      RateLimit: header(
+        "draft-ietf-httpapi-ratelimit-headers: what is left (`r`), and seconds until there is more (`t`)",
+      ),
+    },
+  },
   internal: { reason: "An unexpected error" },
   unavailable: {
     reason: "Not now",

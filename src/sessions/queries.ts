@@ -1,3 +1,4 @@
+import { limitKey } from "../auth/limits.ts";
 import { type Database, read, write } from "../platform/database.ts";
 import { ApiError, notFound } from "../platform/errors.ts";
 import type { Revocation } from "./revocations.ts";
@@ -49,12 +50,18 @@ export type OpenedSession = { userId: string; sessionId: string; refreshToken: s
  */
 export async function openSession(
   db: Database,
-  account: { id: string; passwordHash: string },
+  account: { id: string; passwordHash: string; emailKey: string },
   client: Client,
   limits: SessionLimits,
 ): Promise<(OpenedSession & { revoked: Revocation[] }) | undefined> {
   const { refreshToken, parameters } = sessionParameters(client, limits);
-  const rows = await db.rows(SESSION_OPEN, [account.id, account.passwordHash, limits.sessionsMax - 1, ...parameters]);
+  const rows = await db.rows(SESSION_OPEN, [
+    account.id,
+    account.passwordHash,
+    limits.sessionsMax - 1,
+    limitKey("login", "account", account.emailKey),
+    ...parameters,
+  ]);
   const opened = rows[0];
   if (opened === undefined) return undefined;
   return {
@@ -76,8 +83,10 @@ const SESSION_OPEN = write<{ session_id: string; id: string | null; until_s: num
         opened as (
           -- After the eviction: it must not be among those that are counted.
           insert into sessions (${SESSION_COLUMNS})
-          select a.id, ${sessionValues(4)} from account a, (select count(*) from evicted) as done
-          returning id)
+          select a.id, ${sessionValues(5)} from account a, (select count(*) from evicted) as done
+          returning id),
+        -- A right password clears the count of wrong ones.
+        cleared as (delete from rate_limits where key = $4 and exists (select from account))
    select o.id as session_id, e.id, e.until_s
      from opened o left join (select ${REVOCATION} from evicted) e on true`,
 );
@@ -102,13 +111,14 @@ const GOOD = `(s.current_hash = p.hash or (s.predecessor_hash = p.hash and s.rot
 /**
  * A new refresh token for a good one, in one statement: of many at once, each waits for the row and judges what it
  * finds there then. Throws 401 for a token that is unknown, expired, or of a revoked session; and for one that was
- * used before, after which its session is `reused`, revoked, and its owner told by mail.
+ * used before, after which its session is `reused`, revoked, and its owner told by mail where that can be sent.
  */
 export async function refreshSession(
   db: Database,
   sent: string,
   ip: string | null,
   limits: SessionLimits,
+  tellOwner: boolean,
 ): Promise<{ session: OpenedSession } | { reused: Revocation }> {
   const token = readRefreshToken(sent);
   if (token === undefined) throw refreshFault("is invalid");
@@ -120,6 +130,7 @@ export async function refreshSession(
     ip,
     limits.accessTokenTtlS,
     limits.refreshTokenTtlS,
+    tellOwner,
   ]);
   if (row === undefined) throw refreshFault("is invalid or has expired");
   if (!row.rotated) return { reused: row };
@@ -131,7 +142,8 @@ export const refreshFault = (fault: string): ApiError => new ApiError("unauthori
 // Every `case` sees the row as it was before. Afterwards, the current hash tells which way it went.
 const SESSION_REFRESH = write<Revocation & { user_id: string; rotated: boolean }>(
   "session_refresh",
-  `update sessions s
+  `with touched as (
+   update sessions s
       set current_hash      = case when ${GOOD} then p.successor else s.current_hash end,
           predecessor_hash  = case when s.current_hash = p.hash then p.hash else s.predecessor_hash end,
           rotated_at        = case when s.current_hash = p.hash then now() else s.rotated_at end,
@@ -144,8 +156,13 @@ const SESSION_REFRESH = write<Revocation & { user_id: string; rotated: boolean }
           revoked_for       = case when not ${GOOD} then 'reuse' end
      from (select decode($1, 'hex') as family, decode($2, 'hex') as hash, decode($3, 'hex') as successor) p
     where s.family_hash = p.family and s.revoked_at is null and s.expires_at > now()
-   returning s.id, s.user_id, s.current_hash = p.successor as rotated,
-             ceil(extract(epoch from s.access_expires_at))::float8 as until_s`,
+   returning s.id, s.user_id, s.device, s.access_expires_at, s.current_hash = p.successor as rotated),
+   told as (
+     insert into outbox (kind, user_id, to_address, username, detail)
+     select 'session_ended', u.id, u.email, u.username, t.device
+       from touched t join users u on u.id = t.user_id
+      where not t.rotated and $7::boolean)
+   select user_id, rotated, ${REVOCATION} from touched`,
 );
 
 /** Revokes the session of a refresh token, used or not. Nothing where there is none: who is out stays out. */

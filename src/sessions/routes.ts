@@ -1,6 +1,8 @@
 import { type Context, Hono } from "hono";
 import type { Guards } from "../auth/guards.ts";
+import type { Limits } from "../auth/limits.ts";
 import type { Tokens } from "../auth/tokens.ts";
+import type { Outbox } from "../mail/outbox.ts";
 import type { ClientAddress } from "../platform/client-address.ts";
 import type { Database } from "../platform/database.ts";
 import { body } from "../platform/http.ts";
@@ -26,18 +28,22 @@ export type SessionContext = {
   readonly revocations: Revocations;
   readonly sessionLimits: SessionLimits;
   readonly addressOf: ClientAddress;
+  readonly outbox: Outbox;
+  readonly limits: Limits;
 };
 
 export function sessionRoutes(db: Database, context: SessionContext, { requireUser }: Guards) {
-  const { revocations, sessionLimits, addressOf } = context;
+  const { revocations, sessionLimits, addressOf, outbox, limits } = context;
   return new Hono()
     .post(
       "/auth/refresh",
       body(RefreshBody),
+      limits.limit("refresh"),
       async (c) => {
-        const outcome = await refreshSession(db, c.var.body.refresh_token, addressOf(c), sessionLimits);
+        const outcome = await refreshSession(db, c.var.body.refresh_token, addressOf(c), sessionLimits, outbox.isOpen);
         if ("reused" in outcome) {
           revocations.add([outcome.reused]);
+          outbox.wake();
           throw refreshFault("has been used before; its session was ended");
         }
         return c.json(tokenPair(context, outcome.session));

@@ -1,25 +1,37 @@
 import { Hono } from "hono";
+import type { z } from "zod";
 import type { Guards } from "../auth/guards.ts";
 import { hashPassword, verifyPassword } from "../auth/passwords.ts";
 import type { Database } from "../platform/database.ts";
 import { ApiError } from "../platform/errors.ts";
-import { body } from "../platform/http.ts";
+import { body, json } from "../platform/http.ts";
 import { describeRoute } from "../platform/openapi.ts";
 import { openSession } from "../sessions/queries.ts";
 import { clientOf, type SessionContext, tokenPair } from "../sessions/routes.ts";
-import { type Account, findForLogin, findUser, insertUser, updateUser } from "./queries.ts";
+import { type Account, emailKeyOf, findForLogin, findUser, insertUser, updateUser } from "./queries.ts";
 import { LoginBody, NewUserBody, SignedInResponse, UpdateUserBody, UserResponse } from "./schema.ts";
 
-export function userRoutes(db: Database, sessions: SessionContext, { requireUser }: Guards) {
+/** What belongs to an account besides its row. */
+export type UserContext = {
+  readonly sessions: SessionContext;
+  /** `REQUIRE_EMAIL_CONFIRMATION` */
+  readonly confirmFirst: boolean;
+};
+
+export function userRoutes(db: Database, { sessions, confirmFirst }: UserContext, { requireUser }: Guards) {
+  const { outbox, limits } = sessions;
   return new Hono()
     .post(
       "/users",
       body(NewUserBody),
+      limits.limit("register"),
       async (c) => {
         const { user } = c.var.body;
         const passwordHash = await hashPassword(user.password);
+        const link = outbox.isOpen ? outbox.newLink() : null;
         const client = clientOf(sessions, c);
-        const { account, session } = await insertUser(db, user, passwordHash, client, sessions.sessionLimits);
+        const { account, session } = await insertUser(db, user, passwordHash, link, client, sessions.sessionLimits);
+        outbox.wake();
         return c.json(signedIn(account, tokenPair(sessions, session)), 201);
       },
       describeRoute({
@@ -34,6 +46,7 @@ export function userRoutes(db: Database, sessions: SessionContext, { requireUser
     .post(
       "/users/login",
       body(LoginBody),
+      limits.limit<LoginRequest>("login", (c) => emailKeyOf(c.var.body.user.email)),
       async (c) => {
         const { email, password } = c.var.body.user;
         // Two steps where the rule is one statement: the password is checked between them, not in the database.
@@ -42,7 +55,7 @@ export function userRoutes(db: Database, sessions: SessionContext, { requireUser
         if (!right || found === undefined) throw wrongCredentials();
         const session = await openSession(
           db,
-          { id: found.account.id, passwordHash: found.passwordHash },
+          { id: found.account.id, passwordHash: found.passwordHash, emailKey: emailKeyOf(email) },
           clientOf(sessions, c),
           sessions.sessionLimits,
         );
@@ -63,13 +76,13 @@ export function userRoutes(db: Database, sessions: SessionContext, { requireUser
       "/user",
       requireUser,
       async (c) => {
-        return c.json(userResponse(await findUser(db, c.var.userId), c.var.token));
+        return json(c, JSON.stringify(userResponse(await findUser(db, c.var.userId), c.var.token)));
       },
       describeRoute({
         operationId: "GetCurrentUser",
         tag: "User and Authentication",
         summary: "The own account",
-        answers: { 200: UserResponse },
+        answers: { 200: UserResponse, 304: null },
       }),
     )
 
@@ -80,25 +93,34 @@ export function userRoutes(db: Database, sessions: SessionContext, { requireUser
       async (c) => {
         const { user } = c.var.body;
         const passwordHash = user.password === undefined ? null : await hashPassword(user.password);
-        const { account, revoked } = await updateUser(db, c.var.userId, c.var.sessionId, user, passwordHash);
+        const { account, revoked } = await updateUser(db, c.var.userId, user, {
+          sessionId: c.var.sessionId,
+          passwordHash,
+          link: outbox.isOpen ? outbox.newLink() : null,
+          confirmFirst,
+        });
         sessions.revocations.add(revoked);
+        outbox.wake();
         return c.json(userResponse(account, c.var.token));
       },
       describeRoute({
         operationId: "UpdateCurrentUser",
         tag: "User and Authentication",
         summary: "Change the own account",
-        description: "A new password ends all other sessions.",
+        description:
+          "A new password ends all other sessions. A new address is unconfirmed and is sent a link; the old one is told.",
         answers: { 200: UserResponse },
         errors: ["conflict"],
       }),
     );
 }
 
+type LoginRequest = { body: z.output<typeof LoginBody> };
+
 const wrongCredentials = () => new ApiError("unauthorized", { credentials: ["invalid"] });
 
-function userResponse({ username, email, bio, image }: Account, token: string) {
-  return { user: { email, token, username, bio, image } };
+function userResponse({ username, email, email_verified, bio, image }: Account, token: string) {
+  return { user: { email, email_verified, token, username, bio, image } };
 }
 
 /** `user.token` is the access token, for clients that know the RealWorld contract alone. */

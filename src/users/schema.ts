@@ -18,7 +18,7 @@ const email = text(254)
   .refine((value) => z.email({ pattern: z.regexes.unicodeEmail }).safeParse(value).success, "is not a valid address");
 
 /** NIST SP 800-63B, 5.1.1.2: length alone, any Unicode, counted in code points. */
-const password = text(Number.POSITIVE_INFINITY)
+export const newPassword = text(Number.POSITIVE_INFINITY)
   .refine((value) => value !== "", { error: "can't be blank", abort: true })
   .refine((value) => characters(value) >= 8, "is too short (minimum is 8 characters)")
   // Hashing takes time in proportion: not for ever.
@@ -28,7 +28,7 @@ const password = text(Number.POSITIVE_INFINITY)
 const bio = optionalText(10_000);
 const image = optionalText(2_048).meta({ description: "Address of a picture" });
 
-export const NewUserBody = envelope("user", { username, email, password }).meta({ id: "NewUserRequest" });
+export const NewUserBody = envelope("user", { username, email, password: newPassword }).meta({ id: "NewUserRequest" });
 
 export const LoginBody = envelope("user", {
   email: requiredText(Number.POSITIVE_INFINITY),
@@ -38,7 +38,7 @@ export const LoginBody = envelope("user", {
 export const UpdateUserBody = envelope("user", {
   username: username.optional(),
   email: email.optional(),
-  password: password.optional(),
+  password: newPassword.optional(),
   bio,
   image,
 })
@@ -55,6 +55,7 @@ export type UserUpdate = z.output<typeof UpdateUserBody>["user"];
 const User = z
   .object({
     email: z.string(),
+    email_verified: z.boolean().meta({ description: "Whether the address was confirmed" }),
     token: z.string().meta({ description: "For the `Authorization` header" }),
     username: z.string(),
     bio: z.string().nullable(),

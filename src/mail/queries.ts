@@ -1,0 +1,80 @@
+import { type Database, write } from "../platform/database.ts";
+
+export type MailKind = "verify_email" | "reset_password" | "password_changed" | "email_changed" | "session_ended";
+
+/** A mail that this worker alone may send, until its claim ends. */
+export type ClaimedMail = {
+  readonly id: string;
+  readonly message_id: string;
+  readonly kind: MailKind;
+  readonly user_id: string | null;
+  readonly to_address: string;
+  readonly username: string | null;
+  readonly detail: string | null;
+  readonly sealed: Uint8Array | null;
+  readonly created_at: Date;
+  /** Which attempt this is, from 1 on. */
+  readonly attempts: number;
+};
+
+const MAIL = "id, message_id, kind, user_id, to_address, username, detail, sealed, created_at, attempts";
+
+/** Claims what is due, the longest waiting first; no other worker gets it within `leaseS` seconds. */
+export function claimMail(db: Database, limit: number, leaseS: number): Promise<ClaimedMail[]> {
+  return db.rows(MAIL_CLAIM, [limit, leaseS]);
+}
+
+const MAIL_CLAIM = write<ClaimedMail>(
+  "mail_claim",
+  `update outbox set due_at = now() + $2::float8 * interval '1 second', attempts = attempts + 1
+    where id in (
+      select id from outbox
+       where sent_at is null and dead_at is null and due_at <= now()
+       order by due_at, id
+       limit $1::integer
+         for update skip locked)
+   returning ${MAIL}`,
+);
+
+/** Notes that a mail was sent. Its token is no longer needed. */
+export async function markSent(db: Database, mail: ClaimedMail): Promise<void> {
+  await db.rows(MAIL_SENT, [mail.id]);
+}
+
+const MAIL_SENT = write(
+  "mail_sent",
+  "update outbox set sent_at = now(), sealed = null, fault = null where id = $1::bigint and dead_at is null",
+);
+
+/** Notes that an attempt failed, and when the next may be. Does nothing where the mail has been claimed anew since. */
+export async function markFailed(db: Database, mail: ClaimedMail, fault: string, retryInS: number): Promise<void> {
+  await db.rows(MAIL_FAILED, [mail.id, mail.attempts, fault, retryInS]);
+}
+
+const MAIL_FAILED = write(
+  "mail_failed",
+  `update outbox set fault = $3, due_at = now() + $4::float8 * interval '1 second'
+    where id = $1::bigint and attempts = $2::integer and sent_at is null`,
+);
+
+/** Gives a mail up. It stays in the table, for people to look at. */
+export async function markDead(db: Database, mail: ClaimedMail, fault: string): Promise<void> {
+  await db.rows(MAIL_DEAD, [mail.id, mail.attempts, fault]);
+}
+
+const MAIL_DEAD = write(
+  "mail_dead",
+  `update outbox set fault = $3, dead_at = now(), sealed = null
+    where id = $1::bigint and attempts = $2::integer and sent_at is null`,
+);
+
+/** Removes what was sent a week ago or given up a month ago, and links that ended a month ago. */
+export async function purgeMail(db: Database): Promise<void> {
+  await db.rows(MAIL_PURGE, []);
+}
+
+const MAIL_PURGE = write(
+  "mail_purge",
+  `with links as (delete from email_links where expires_at < now() - interval '30 days')
+   delete from outbox where sent_at < now() - interval '7 days' or dead_at < now() - interval '30 days'`,
+);
