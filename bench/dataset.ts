@@ -93,7 +93,8 @@ async function fingerprint(): Promise<string> {
   return hash.digest("hex");
 }
 
-async function takeSample(sql: SQL): Promise<Sample> {
+/** Names that are in a data set of `seed`. */
+export async function takeSample(sql: SQL): Promise<Sample> {
   const column = async (statement: string): Promise<string[]> =>
     (await sql.unsafe(statement)).map((row: { it: string }) => row.it);
   const one = async (statement: string): Promise<string> => (await column(statement))[0] as string;
@@ -121,7 +122,8 @@ async function takeSample(sql: SQL): Promise<Sample> {
   };
 }
 
-async function makeArticles(sql: SQL, nonce: string, count: number, tags: readonly string[]): Promise<void> {
+/** Articles of the writers, at `pathOf(nonce, 0 …)`. */
+export async function makeArticles(sql: SQL, nonce: string, count: number, tags: readonly string[]): Promise<void> {
   const numbers = Array.from({ length: count }, (_, i) => i);
   await sql.unsafe(
     `insert into articles (author_id, slug, title, description, body, tag_list)

@@ -25,12 +25,12 @@ const USAGE = `Usage: npm run bench -- [flags]
 
   --articles=20000    size of the data set, kept in bench/.data; 1000000 takes some minutes the first time
   --only=NAME         endpoints whose name begins with this; may be given several times
-  --quick             one short round
+  --quick             one short round, without the bare server
   --rounds=3          each measures everything once
   --seconds=2         of each measurement
   --connections=32    requests in flight
   --load=wrk          or autocannon; wrk unless it is not installed
-  --soak              afterwards two million requests of the mix, with the memory after each million
+  --soak=2000000      so many requests of the mix afterwards, with the memory after each half
   --out=FILE          where the figures go as JSON (bench/.data/result-ARTICLES.json)`;
 
 const JWT_SECRET = "the secret of the bench, which is 32 bytes or more";
@@ -45,7 +45,7 @@ const { values, positionals } = parseArgs({
     seconds: { type: "string" },
     connections: { type: "string", default: "32" },
     load: { type: "string" },
-    soak: { type: "boolean", default: false },
+    soak: { type: "string" },
     out: { type: "string" },
     help: { type: "boolean", short: "h" },
   },
@@ -72,6 +72,7 @@ type Bench = {
   readonly load: LoadGenerator;
   readonly tokens: ReadonlyMap<string, string>;
   readonly findStatements: StatementFinder;
+  readonly isQuick: boolean;
   readonly seconds: number;
   readonly connections: number;
 };
@@ -94,8 +95,9 @@ async function bench(): Promise<void> {
     const load = chooseLoadGenerator(values.load, folder);
     const dataset = await openDataset(articles, say);
     closers.push(dataset.stop);
-    const settings = { DATABASE_URL: urlOf(dataset.address), JWT_SECRET };
-    const app = await startApp(settings);
+    // The readers stay signed in for the whole run.
+    const settings = { DATABASE_URL: urlOf(dataset.address), JWT_SECRET, ACCESS_TOKEN_TTL: "12h" };
+    const app = await startApp({ ...settings, METRICS_PORT: "0" });
     closers.push(app.stop);
     const silentApp = await startApp({ ...settings, LOG_LEVEL: "silent" });
     closers.push(silentApp.stop);
@@ -107,7 +109,18 @@ async function bench(): Promise<void> {
     closers.push(() => db.close(1_000));
     const tokens = await signIn(app.url);
     const findStatements = createStatementFinder(db, JWT_SECRET, tokens);
-    const bench: Bench = { dataset, app, statements, bareServer, load, tokens, findStatements, seconds, connections };
+    const bench: Bench = {
+      dataset,
+      app,
+      statements,
+      bareServer,
+      load,
+      tokens,
+      findStatements,
+      isQuick: values.quick,
+      seconds,
+      connections,
+    };
 
     const measured: Measured[] = endpoints.map(({ name, kind }) => ({ name, kind, http: [], statement: [], bare: [] }));
     const select1: Result["select1"] = [];
@@ -128,7 +141,7 @@ async function bench(): Promise<void> {
     }
     const requests = measured.flatMap(({ http }) => http).reduce((sum, { count }) => sum + count, 0);
     memory.push({ requests, MB: memoryOf(app.pid) });
-    if (values.soak) memory.push(...(await soak(bench, requests, say)));
+    if (values.soak !== undefined) memory.push(...(await soak(bench, requests, Number(values.soak), say)));
     const result: Result = {
       at: new Date().toISOString(),
       articles,
@@ -145,6 +158,7 @@ async function bench(): Promise<void> {
       select1,
       costs,
       memory,
+      workers: values.only === undefined ? await measureWorkers(bench, settings, rounds) : [],
       starts: values.only === undefined ? await measureStarts(folder) : null,
     };
     const out = values.out ?? join(folder, `result-${articles}.json`);
@@ -182,7 +196,7 @@ async function measure(bench: Bench, endpoint: Endpoint, measured: Measured, non
 
   if (endpoint.kind !== "read") await dataset.tidy();
   // The bytes are nearly those of the same for nobody.
-  if (endpoint.name.endsWith(", signed in")) return;
+  if (bench.isQuick || endpoint.name.endsWith(", signed in")) return;
   await dataset.prepare(endpoint, `${nonce}b`);
   const calls = endpoint.calls(dataset.sample, `${nonce}b`);
   const url = await bareServer.ask(await answerTo(bench, calls[0]));
@@ -227,7 +241,12 @@ async function runStatements(
 ): Promise<Measured["statement"][number]> {
   const { dataset, statements, connections, seconds } = bench;
   const postgresBefore = cpuOfPostgres(dataset.postmasterPid);
-  const figures = await statements.ask({ calls, durationMs: seconds * 1000, inFlight: connections, once });
+  const figures = await statements.ask({
+    calls,
+    durationMs: seconds * (bench.isQuick ? 500 : 1000),
+    inFlight: connections,
+    once,
+  });
   const postgresCpuS = cpuOfPostgres(dataset.postmasterPid) - postgresBefore;
   return { ...figures, postgresCpuUs: (postgresCpuS * 1e6) / figures.count };
 }
@@ -247,20 +266,58 @@ async function answerTo(
   return { status: answer.status, contentType: answer.headers.get("content-type") ?? "", body: await answer.text() };
 }
 
-/** Two million requests of the mix, in pieces, and the memory of the app after each million. */
-async function soak(bench: Bench, requests: number, say: (message: string) => void): Promise<Result["memory"]> {
+/** More requests of the mix, in pieces, and the memory of the app after each half of them. */
+async function soak(
+  bench: Bench,
+  requestsBefore: number,
+  requests: number,
+  say: (message: string) => void,
+): Promise<Result["memory"]> {
   const mix = ENDPOINTS.find(({ kind }) => kind === "mix") as Endpoint;
   const memory: { requests: number; MB: number }[] = [];
-  let done = requests;
-  for (const until of [1_000_000, 2_000_000]) {
-    while (done < requests + until) {
+  let done = 0;
+  for (const until of [requests / 2, requests]) {
+    while (done < until) {
       done += (await throughHttp({ ...bench, seconds: 10 }, bench.app, mix, "")).count;
       say(`soak: ${done.toLocaleString("en")} requests, ${memoryOf(bench.app.pid).toFixed(0)} MB`);
     }
-    memory.push({ requests: done, MB: memoryOf(bench.app.pid) });
+    memory.push({ requests: requestsBefore + done, MB: memoryOf(bench.app.pid) });
   }
   await bench.dataset.tidy();
   return memory;
+}
+
+/** What needs no database, of one process and of two, which take turns. */
+async function measureWorkers(
+  bench: Bench,
+  settings: Record<string, string>,
+  rounds: number,
+): Promise<Result["workers"]> {
+  const { load, tokens, connections, seconds } = bench;
+  const apps = [await startApp({ ...settings, METRICS_PORT: "0", WORKERS: "1" })];
+  try {
+    apps.push(await startApp({ ...settings, METRICS_PORT: "0", WORKERS: "2" }));
+    const measured: Result["workers"] = [];
+    for (const [name, path, status] of [
+      ["/health/live", "/health/live", 200],
+      ["401", "/api/user", 401],
+    ] as const) {
+      const perS: [number[], number[]] = [[], []];
+      const answer = await fetch((apps[0] as App).url + path);
+      if (answer.status !== status) continue;
+      for (let round = 0; round < rounds; round++) {
+        for (const [i, { url }] of apps.entries()) {
+          const calls = [{ method: "GET", path }];
+          const figures = await load.run({ url, calls, tokens, connections, durationS: seconds, once: false });
+          perS[i as 0 | 1].push(figures.perS);
+        }
+      }
+      measured.push({ name, onePerS: perS[0], twoPerS: perS[1] });
+    }
+    return measured;
+  } finally {
+    for (const app of apps) await app.stop();
+  }
 }
 
 /** `npm start` twice: on an empty folder, and on what that has left. */
@@ -268,7 +325,7 @@ async function measureStarts(folder: string): Promise<Result["starts"]> {
   const dataDir = join(folder, "start");
   rmSync(dataDir, { recursive: true, force: true });
   const startMs = async (): Promise<number> => {
-    const app = await startApp({ DATA_DIR: dataDir }, ["npm", "start"]);
+    const app = await startApp({ DATA_DIR: dataDir, JWT_SECRET }, ["npm", "start"]);
     await app.stop();
     // npm does not pass the signal on; the program notices by itself that npm is gone, and stops.
     await untilUnlocked(dataDir);

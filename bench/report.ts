@@ -24,6 +24,8 @@ export type Result = {
   readonly costs: Costs;
   /** Of the app, after so many requests. */
   readonly memory: { readonly requests: number; readonly MB: number }[];
+  /** Requests that need no database, answered by one process and by two: a figure of each round. */
+  readonly workers: { readonly name: string; readonly onePerS: number[]; readonly twoPerS: number[] }[];
   /** From `npm start` to the first answer. */
   readonly starts: { readonly emptyFolderMs: number; readonly existingDataMs: number } | null;
 };
@@ -32,7 +34,7 @@ export type Costs = {
   /** Checking a token that was seen before, and one that was not. */
   readonly knownTokenUs: number;
   readonly newTokenUs: number;
-  /** CPU of the app for a request of `article`: as in production, and with the log silent. A figure of each round. */
+  /** CPU of the app for a request of `article`: as in production, and without log and metrics. A figure of each round. */
   readonly loggedUs: number[];
   readonly silentUs: number[];
 };
@@ -79,6 +81,7 @@ export function report(result: Result): string {
       whole(of(statement, (s) => s.cpuUs)),
       whole(of(statement, (s) => s.postgresCpuUs)),
       percent(perS / of(statement, (s) => s.perS)),
+      percent(of(statement, (s) => s.cpuUs + s.postgresCpuUs) / of(http, (h) => h.appCpuUs + h.postgresCpuUs)),
       whole(of(bare, (b) => b.perS)),
       errors === 0 ? "" : `${errors} errors!`,
     ];
@@ -91,15 +94,16 @@ ${articles.toLocaleString("en")} articles; ${Object.entries(setup)
 ${table(HEAD, rows)}
 
 req/s, p50, p99: through HTTP. app, PG, load: CPU time of the server, PostgreSQL and the load generator for a request.
-alone: the same statements through the same pool without HTTP. share: of that, what is reached through HTTP. bare: the
-same bytes from a bare Bun.serve. ±: half of the distance between the least and the largest round.
+alone: the same statements through the same pool without HTTP. share: of that, what is reached through HTTP; by CPU: what
+it would be if the load generator cost nothing. bare: the same bytes from a bare Bun.serve. ±: half of the distance
+between the least and the largest round.
 
 Limits: select 1 ${whole(median(select1.map((s) => s.perS)))}/s (client ${whole(median(select1.map((s) => s.cpuUs)))} µs, PG ${whole(median(select1.map((s) => s.postgresCpuUs)))} µs).
 Memory of the app: ${memory.map(({ requests, MB }) => `${whole(MB)} MB after ${whole(requests)} requests`).join(", ")}.
 A token: ${costs.knownTokenUs.toFixed(1)} µs seen before, ${costs.newTokenUs.toFixed(1)} µs new.${
     costs.loggedUs.length === 0
       ? ""
-      : ` Log on and off: ${median(costs.loggedUs).toFixed(1)} and ${median(costs.silentUs).toFixed(1)} µs a request.`
+      : ` Log and metrics on and off: ${median(costs.loggedUs).toFixed(1)} and ${median(costs.silentUs).toFixed(1)} µs a request.`
   }
 
 ${table(
@@ -112,7 +116,7 @@ ${table(
 type Target = { what: string; figure: string; target: string; isMet: boolean };
 
 /** The targets that one run can tell; what `compare` tells besides is the cost at two sizes. */
-export function targets({ measured, costs, memory, starts }: Result): Target[] {
+export function targets({ measured, costs, memory, workers, starts }: Result): Target[] {
   const all: Target[] = [];
   for (const { name, kind, http, statement } of measured) {
     if (kind === "mix") continue;
@@ -136,7 +140,16 @@ export function targets({ measured, costs, memory, starts }: Result): Target[] {
   }
   all.push(atMost("checking a token", Math.max(costs.knownTokenUs, costs.newTokenUs), 8, "µs"));
   if (costs.loggedUs.length > 0) {
-    all.push(atMost("request logging", median(costs.loggedUs) - median(costs.silentUs), 8, "µs"));
+    all.push(atMost("request logging and metrics", median(costs.loggedUs) - median(costs.silentUs), 8, "µs"));
+  }
+  for (const { name, onePerS, twoPerS } of workers) {
+    const times = median(twoPerS) / median(onePerS);
+    all.push({
+      what: `${name}: two workers against one`,
+      figure: `${times.toFixed(2)}x`,
+      target: ">= 1.6x",
+      isMet: times >= 1.6,
+    });
   }
   const million = memory.find(({ requests }) => requests >= 1_000_000);
   if (million !== undefined) {

@@ -1,7 +1,5 @@
-import { createApp } from "../src/app.ts";
-import { createOutbox } from "../src/mail/outbox.ts";
 import type { Database, Parameter, Statement } from "../src/platform/database.ts";
-import { createRevocations } from "../src/sessions/revocations.ts";
+import { testApp } from "../test/harness.ts";
 import type { Call } from "./endpoints.ts";
 
 /** A statement by its name in the registry, with its parameters. */
@@ -23,18 +21,10 @@ export function createStatementFinder(
     found = [statement.name, parameters];
     throw new Error("found the statement");
   };
-  const app = createApp({
-    db: { ...db, rows, row: async (statement, parameters) => (await rows(statement, parameters))[0] },
-    log: { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} },
-    jwtSecret,
-    sessionLimits: { accessTokenTtlS: 3600, refreshTokenTtlS: 3600, sessionsMax: 10 },
-    revocations: createRevocations(),
-    trustedProxies: [],
-    outbox: createOutbox(jwtSecret, false),
-    mailbox: null,
-    requireEmailConfirmation: false,
-    corsOrigins: "*",
-  });
+  const app = testApp(
+    { ...db, rows, row: async (statement, parameters) => (await rows(statement, parameters))[0] },
+    { jwtSecret },
+  );
   return async (calls) => {
     // The program keeps the list of tags: from the second time on, its statement asks no more than whether it changed.
     isRun = true;

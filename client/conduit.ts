@@ -124,9 +124,10 @@ export type ProfileResponse = {
 export type ReadyResponse = {
   status: "ok" | "error";
   checks: {
-    name: string;
+    name: "draining" | "database" | "migrations";
     status: "ok" | "error";
     duration_ms: number;
+    /** What is wrong, where something is. */
     error?: string;
   }[];
 };
@@ -267,10 +268,10 @@ function operationsBy(call: ReturnType<typeof caller>) {
     /** Whether server and database run. */
     getHealth: (): Promise<HealthResponse> => call<HealthResponse>("GET", "/health"),
 
-    /** Whether the process answers; never asks the database. */
+    /** Whether the process answers. For who restarts processes. The database is not asked: that it is away is no reason to restart a server. */
     getHealthLive: (): Promise<LiveResponse> => call<LiveResponse>("GET", "/health/live"),
 
-    /** Whether to send requests here. */
+    /** Whether to send requests here. For load balancers: 503 where the database is away, its schema is not the one this version needs, or the server is stopping. */
     getHealthReady: (): Promise<ReadyResponse> => call<ReadyResponse>("GET", "/health/ready"),
 
     /** What this is, and where to go. */

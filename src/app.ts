@@ -1,4 +1,4 @@
-import { type Context, Hono } from "hono";
+import { type Context, Hono, type MiddlewareHandler } from "hono";
 import { migrations } from "../migrations/index.ts";
 import { accountPageRoutes } from "./accounts/page-routes.ts";
 import { accountRoutes } from "./accounts/routes.ts";
@@ -44,12 +44,14 @@ export type AppOptions = {
   /** Whether the server has been told to stop, and finishes what it has. */
   isDraining?: () => boolean;
   observer?: RequestObserver | undefined;
+  /** Gives every request a span; undefined where nothing is traced. */
+  trace?: MiddlewareHandler | undefined;
 };
 
 /** The whole HTTP application, without side effects: nothing is opened, nothing listens. */
 export function createApp(options: AppOptions) {
   const { db, log, jwtSecret, sessionLimits, revocations, outbox, corsOrigins } = options;
-  const { isDraining = () => false, observer } = options;
+  const { isDraining = () => false, observer, trace } = options;
   const tokens = createTokens(jwtSecret, sessionLimits.accessTokenTtlS);
   const guards = createGuards(tokens, revocations.has);
   const addressOf = clientAddress(options.trustedProxies);
@@ -57,7 +59,9 @@ export function createApp(options: AppOptions) {
   const sessions: SessionContext = { tokens, revocations, sessionLimits, addressOf, outbox, limits };
   const users: UserContext = { sessions, confirmFirst: options.requireEmailConfirmation };
 
-  const app = new Hono<{ Variables: RequestVariables }>({ strict: false })
+  const app = new Hono<{ Variables: RequestVariables }>({ strict: false });
+  if (trace !== undefined) app.use(trace);
+  app
     .use(observeRequests({ log, observer, isDraining }))
     .use(answerHeaders(corsOrigins))
     .use(storablePath)
@@ -87,7 +91,7 @@ export function createApp(options: AppOptions) {
     return errorResponse(c, error);
   });
 
-  app.onError((error, c) => {
+  app.onError((error, c: Context) => {
     const where = { "http.method": c.req.method, "http.route": routeOf(c), "request.id": c.get("requestId") };
     if (error instanceof ApiError) {
       if (error.status >= 500) log.warn({ err: error, ...where }, "unavailable");

@@ -231,8 +231,8 @@ export const SETTINGS = {
   requestsMax: setting({
     name: "REQUESTS_MAX",
     flag: "requests-max",
-    fallback: "1000",
-    what: "Requests under way at a time in each process; what comes on top is answered 503 at once.",
+    fallback: "10000",
+    what: "Requests under way at a time in each process, those still arriving included; what comes on top is answered 503 at once.",
     parse: wholeNumber(1, 1_000_000),
   }),
   reusePort: setting({
@@ -261,6 +261,32 @@ export const SETTINGS = {
     fallback: "127.0.0.1",
     what: "Address of `/metrics`. It is for your own monitoring, not for the public.",
     parse: nonEmpty,
+  }),
+  tracesEndpoint: optional({
+    name: "OTEL_EXPORTER_OTLP_ENDPOINT",
+    what: "Receiver of OpenTelemetry traces (OTLP over HTTP), such as `http://localhost:4318`. Without it there are no traces.",
+    parse: httpUrl,
+  }),
+  tracesHeaders: optional({
+    name: "OTEL_EXPORTER_OTLP_HEADERS",
+    what: "Headers for the receiver of traces, as `name=value,name=value`, values percent-encoded. A secret.",
+    parse: headerList,
+  }),
+  tracesServiceName: setting({
+    name: "OTEL_SERVICE_NAME",
+    fallback: "conduit",
+    what: "The name of this server in traces.",
+    parse: nonEmpty,
+  }),
+  tracesRatio: setting({
+    name: "OTEL_TRACES_SAMPLER_ARG",
+    fallback: "1",
+    what: "Share of the traces that are recorded, from 0 to 1; a caller's decision (`traceparent`) counts more.",
+    parse: (written) => {
+      if (!/^(0|1|0?\.[0-9]+|1\.0+)$/.test(written))
+        throw new Error(`must be from 0 to 1, not ${JSON.stringify(written)}`);
+      return Number(written);
+    },
   }),
   logFormat: setting({
     name: "LOG_FORMAT",
@@ -373,7 +399,8 @@ function origins(written: string): "*" | string[] {
   if (written.trim() === "*") return "*";
   return written.split(",").map((part) => {
     const origin = part.trim();
-    if (!URL.canParse(origin) || new URL(origin).origin !== origin.toLowerCase()) {
+    // A * within an origin is no pattern: it would match nothing.
+    if (!URL.canParse(origin) || new URL(origin).origin !== origin.toLowerCase() || origin.includes("*")) {
       throw new Error(`must be * or origins such as https://example.com, not ${JSON.stringify(origin)}`);
     }
     return new URL(origin).origin;
@@ -405,6 +432,24 @@ function smtpUrl(written: string): string {
   return written;
 }
 
+function httpUrl(written: string): string {
+  if (!URL.canParse(written) || !/^https?:$/.test(new URL(written).protocol)) {
+    throw new Error("must be a URL such as http://localhost:4318");
+  }
+  return written;
+}
+
+/** The headers, by name, kept as a secret as they usually hold a key. */
+function headerList(written: string): Secret {
+  const headers: Record<string, string> = {};
+  for (const part of written.split(",")) {
+    const [name = "", ...value] = part.trim().split("=");
+    if (!/^[\w-]+$/.test(name) || value.length === 0) throw new Error("must be a list such as name=value,name=value");
+    headers[name] = decodeURIComponent(value.join("="));
+  }
+  return new Secret(JSON.stringify(headers));
+}
+
 const TLS_MODES = ["disable", "allow", "prefer", "require", "verify-ca", "verify-full"] as const;
 
 /** The parts of a `postgres://` URL. Its text never goes into a message: it holds a password. */
@@ -425,18 +470,26 @@ function databaseAddress(written: string): DatabaseAddress {
   if (socketDir !== null && !isAbsolute(socketDir))
     throw new Error("has a host parameter that is not a socket's folder");
   const port = Number(url.port || 5432);
-  const database = decodeURIComponent(url.pathname.slice(1));
+  const database = percentDecoded(url.pathname.slice(1));
   if (database === "") throw new Error("must name a database: postgres://user:password@host:5432/database");
   return {
     hostname: url.hostname.replace(/^\[|\]$/g, "") || "localhost",
     port,
     ...(socketDir === null ? {} : { socketPath: `${socketDir}/.s.PGSQL.${port}` }),
-    username: decodeURIComponent(url.username) || "postgres",
-    password: decodeURIComponent(url.password),
+    username: percentDecoded(url.username) || "postgres",
+    password: percentDecoded(url.password),
     database,
     tls,
     ...(caFile === null ? {} : { tlsCaFile: caFile }),
   };
+}
+
+function percentDecoded(part: string): string {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    throw new Error("has a % that is not followed by two hexadecimal digits of UTF-8 (write % itself as %25)");
+  }
 }
 
 function oneOfTls(written: string): DatabaseAddress["tls"] {

@@ -2,6 +2,8 @@
 import { parseArgs } from "node:util";
 import { migrations } from "../migrations/index.ts";
 import packageJson from "../package.json" with { type: "json" };
+import { backup, restore } from "./commands/backup.ts";
+import { doctor } from "./commands/doctor.ts";
 import { type Config, loadConfig, SETTINGS } from "./config.ts";
 import type { Log } from "./platform/log.ts";
 import { migrate } from "./platform/migrations.ts";
@@ -11,11 +13,12 @@ import { logFormat, reachDatabase, serverLog, startServer } from "./server.ts";
 import { startWorkers } from "./supervisor.ts";
 import { runWorker, WORKER_VARIABLE } from "./worker.ts";
 
-/** `flags` are those that this command alone has, each with what it does. */
+/** `operand` is what has to stand behind the command's name; `flags` are those that it alone has, each with what it does. */
 type Command = {
   what: string;
+  operand?: string;
   flags?: Record<string, string>;
-  run(config: Config, flags: Record<string, string>): Promise<void>;
+  run(config: Config, flags: Record<string, string>, operand: string): Promise<void>;
 };
 
 const COMMANDS: Record<string, Command> = {
@@ -29,6 +32,17 @@ const COMMANDS: Record<string, Command> = {
     },
     run: seedOnly,
   },
+  backup: {
+    what: "Write everything into one file, also while the server runs",
+    operand: "FILE",
+    run: (config, _flags, file) => backup(config, file),
+  },
+  restore: {
+    what: "Read such a file into an empty data folder or database",
+    operand: "FILE",
+    run: (config, _flags, file) => restore(config, file),
+  },
+  doctor: { what: "Look at everything that a server needs, and say what is wrong", run: doctor },
 };
 
 try {
@@ -47,7 +61,11 @@ async function run(args: string[]): Promise<void> {
   if (values.version) return console.log(packageJson.version);
   const [name = "serve", ...rest] = positionals;
   const command = COMMANDS[name];
-  if (command === undefined || rest.length > 0) {
+  const operands = command?.operand === undefined ? 0 : 1;
+  if (command !== undefined && rest.length < operands) {
+    throw new StartupError(`It is: conduit ${name} ${command.operand}. See: conduit --help`);
+  }
+  if (command === undefined || rest.length > operands) {
     throw new StartupError(`There is no command "${positionals.join(" ")}". See: conduit --help`);
   }
   const given: Record<string, string> = {};
@@ -56,7 +74,7 @@ async function run(args: string[]): Promise<void> {
     if (flag in given && !(flag in (command.flags ?? {})))
       throw new StartupError(`${name} takes no --${flag}. See: conduit --help`);
   }
-  await command.run(loadConfig(process.env, given), given);
+  await command.run(loadConfig(process.env, given), given, rest[0] ?? "");
 }
 
 function parse(
@@ -152,7 +170,9 @@ async function seedOnly(config: Config, flags: Record<string, string>): Promise<
 }
 
 function help(): string {
-  const commands = Object.entries(COMMANDS).map(([name, { what }]) => `  ${name.padEnd(10)} ${what}`);
+  const commands = Object.entries(COMMANDS).map(
+    ([name, { what, operand = "" }]) => `  ${`${name} ${operand}`.padEnd(14)} ${what}`,
+  );
   const own = Object.values(COMMANDS).flatMap(({ flags = {} }) =>
     Object.entries(flags).map(([flag, what]) => `  ${`--${flag}`.padEnd(28)} ${what}`),
   );

@@ -15,6 +15,7 @@ import { serveMetrics } from "./platform/metrics-server.ts";
 import { migrate } from "./platform/migrations.ts";
 import { secretFromFile } from "./platform/secret-file.ts";
 import { StartupError } from "./platform/startup-error.ts";
+import type { Tracing } from "./platform/tracing.ts";
 import { createRevocations, followRevocations } from "./sessions/revocations.ts";
 
 export type RunningServer = {
@@ -56,9 +57,12 @@ export async function startServer(
 
     const address = inherited?.database ?? (await prepareDatabase(config, onProgress, log, closers));
     const poolMax = inherited?.poolMax ?? config.databasePoolMax;
-    const db = openDatabase(address, { ...poolLimits(config), poolMax }, metrics);
-    closers.push(() => db.close(config.databaseStatementTimeoutMs));
-    metrics?.watchDatabase(db);
+    const pool = openDatabase(address, { ...poolLimits(config), poolMax }, metrics);
+    closers.push(() => pool.close(config.databaseStatementTimeoutMs));
+    metrics?.watchDatabase(pool);
+    const tracing = await openTracing(config, log);
+    if (tracing !== undefined) closers.push(tracing.close);
+    const db = tracing?.database(pool, address) ?? pool;
 
     const revocations = createRevocations();
     const follower = await followRevocations(address, db, log, revocations);
@@ -82,6 +86,7 @@ export async function startServer(
       corsOrigins: config.corsOrigins,
       isDraining: () => isDraining,
       observer: metrics,
+      trace: tracing?.middleware,
     });
     const http = listen(config, inherited, limitRequests(config.requestsMax, app.fetch));
     closers.push(() => stopListening(http, config.shutdownTimeoutMs));
@@ -135,6 +140,20 @@ export async function openMetrics(config: Config, labels: Record<string, string>
   return createMetrics(packageJson.version, labels);
 }
 
+/** The traces, if they are wanted: otherwise not even loaded. */
+async function openTracing(config: Config, log: Log): Promise<Tracing | undefined> {
+  if (config.tracesEndpoint === undefined) return undefined;
+  const { createTracing } = await import("./platform/tracing.ts");
+  return createTracing({
+    endpoint: config.tracesEndpoint,
+    headers: JSON.parse(config.tracesHeaders?.reveal() ?? "{}"),
+    serviceName: config.tracesServiceName,
+    serviceVersion: packageJson.version,
+    ratio: config.tracesRatio,
+    log,
+  });
+}
+
 /** The address of a database that is there and up to date. What has to be closed again is added to `closers`. */
 export async function prepareDatabase(
   config: Config,
@@ -155,6 +174,9 @@ type ReachedDatabase = { address: DatabaseAddress; release(): Promise<void> };
 /** Set by scripts/build.ts in the compiled executable, and nowhere else. */
 declare const STANDALONE: true | undefined;
 
+/** Whether this is the executable, which has no embedded PostgreSQL. */
+export const isStandalone = typeof STANDALONE !== "undefined";
+
 /** The PostgreSQL of `DATABASE_URL`, or the embedded one, started. */
 export async function reachDatabase(
   config: Config,
@@ -162,7 +184,7 @@ export async function reachDatabase(
   log: Log,
 ): Promise<ReachedDatabase> {
   if (config.databaseUrl !== undefined) return { address: config.databaseUrl, release: async () => {} };
-  if (typeof STANDALONE !== "undefined") {
+  if (isStandalone) {
     throw new StartupError(
       "DATABASE_URL is not set. This executable brings no PostgreSQL of its own: set it to postgres://user:password@host:5432/database (PostgreSQL 15 or newer).",
     );

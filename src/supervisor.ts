@@ -102,7 +102,7 @@ function keepWorker(number: number, start: Omit<Extract<ToWorker, { type: "start
   const started = Promise.withResolvers<string>();
   // Whoever awaits it later gets the rejection then.
   started.promise.catch(() => {});
-  const answers = new Map<number, (snapshot: MetricsSnapshot) => void>();
+  const answers = new Map<number, (snapshot: MetricsSnapshot | undefined) => void>();
   let child: Subprocess;
   let isUp = false;
   let isStopping = false;
@@ -134,6 +134,7 @@ function keepWorker(number: number, start: Omit<Extract<ToWorker, { type: "start
       onExit(_child, exitCode, signal) {
         clearTimeout(startTimer);
         isUp = false;
+        for (const answer of answers.values()) answer(undefined);
         if (isStopping) return;
         const how = failure ?? (signal === null ? `exit code ${exitCode}` : `signal ${signal}`);
         // Before the first success there is somebody to tell; a fault of the configuration is not mended by trying.

@@ -10,7 +10,7 @@ let anybody: Client;
 beforeAll(async () => {
   server = await testServer();
   anybody = createClient({ baseUrl: server.url });
-});
+}, 30_000);
 afterAll(() => server.stop());
 
 async function register(username: string): Promise<Client> {

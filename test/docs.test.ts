@@ -5,7 +5,7 @@ import { type TestServer, testServer } from "./harness.ts";
 let server: TestServer;
 beforeAll(async () => {
   server = await testServer();
-});
+}, 30_000);
 
 afterAll(() => server.stop());
 

@@ -21,7 +21,7 @@ export const JWT_SECRET = "the secret of the test servers, 32 bytes or more";
 export type TestPostgres = { address: DatabaseAddress; admin: DatabaseAddress; stop(): Promise<void> };
 
 let postgres: Promise<TestPostgres> | undefined;
-let databases = 0;
+const databases: string[] = [];
 let open: { file: string; close: () => Promise<void> }[] = [];
 
 /** Closes something at the end: with the run, or when the next test file opens something, as connections are few. */
@@ -61,7 +61,14 @@ const TEMPLATE = "conduit_test_template";
 function external(url: string): TestPostgres {
   const address = loadConfig({ DATABASE_URL: url }).databaseUrl;
   if (address === undefined) throw new Error("TEST_DATABASE_URL is empty");
-  return { address, admin: address, stop: async () => {} };
+  return {
+    address,
+    admin: address,
+    async stop() {
+      for (const database of [...databases, TEMPLATE])
+        await run(address, `drop database if exists ${database} with (force)`);
+    },
+  };
 }
 
 async function embedded(): Promise<TestPostgres> {
@@ -86,16 +93,16 @@ export async function stopHarness(): Promise<void> {
   postgres = undefined;
 }
 
-/** A new database, migrated unless asked otherwise. Removed with its test file's end. */
+/** A new database, migrated unless asked otherwise. Removed with the run: to drop one waits for a checkpoint. */
 export async function testDatabase(options: { migrated: boolean } = { migrated: true }): Promise<DatabaseAddress> {
   const { address, admin } = await testPostgres();
   await closeWhere((file) => file !== Bun.main);
-  const database = `conduit_test_${process.pid}_${++databases}`;
+  const database = `conduit_test_${process.pid}_${databases.length}`;
   await run(
     admin,
     `create database ${database} owner ${address.username}${options.migrated ? ` template ${TEMPLATE}` : ""}`,
   );
-  closeAtEnd(() => run(admin, `drop database if exists ${database} with (force)`));
+  databases.push(database);
   return { ...address, database };
 }
 

@@ -20,8 +20,8 @@ describe("health", () => {
   afterAll(async () => {
     await cut.stop();
     proxy.stop();
+    await server.stop();
   });
-  afterAll(() => server.stop());
 
   const ready = async (of: TestServer) => {
     const { status, text, headers } = await of.request("GET", "/health/ready");

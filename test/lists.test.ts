@@ -74,6 +74,11 @@ describe("GET /api/articles", () => {
       }
       expect(pages).toEqual(expected);
     }
+    // And a favourite of one of them is not one of the others.
+    await other.request("POST", "/api/articles/t3/favorite", { token: elsa.token });
+    const { json } = await other.request("GET", "/api/articles", { token: elsa.token });
+    expect(json.articles.filter(({ favorited }) => favorited).map(({ slug }) => slug)).toEqual(["t3"]);
+    expect((await other.request("GET", "/api/articles/t4", { token: elsa.token })).json.article.favorited).toBe(false);
   });
 
   test("shows articles without their bodies, with their authors", async () => {

@@ -1,4 +1,4 @@
-import { beforeAll, describe, expect, test } from "bun:test";
+import { beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { join } from "node:path";
 import type { DatabaseAddress } from "../src/platform/database-address.ts";
 import { StartupError } from "../src/platform/startup-error.ts";
@@ -7,6 +7,9 @@ import { LOAD_READERS, LOAD_WRITERS, loadEmail } from "../src/seed/load.ts";
 import { PEOPLE } from "../src/seed/people.ts";
 import { type Login, loadSize, SEED_PASSWORD, seed } from "../src/seed/seed.ts";
 import { connect, type TestServer, testDatabase, testServer } from "./harness.ts";
+
+// On a machine that does much else, the first to start PostgreSQL may take longer than Bun's 5 s.
+setDefaultTimeout(30_000);
 
 const LOAD = loadSize({ articles: "300", users: "100" });
 

@@ -29,7 +29,7 @@ export function articleRoutes(db: Database, { requireUser, optionalUser }: Guard
         operationId: "GetArticles",
         tag: "Articles",
         summary: "Articles, newest first",
-        answers: { 200: ArticlesResponse },
+        answers: { 200: ArticlesResponse, 304: null },
       }),
     )
 
@@ -44,7 +44,7 @@ export function articleRoutes(db: Database, { requireUser, optionalUser }: Guard
         operationId: "GetArticlesFeed",
         tag: "Articles",
         summary: "Articles of the authors one follows",
-        answers: { 200: ArticlesResponse },
+        answers: { 200: ArticlesResponse, 304: null },
       }),
     )
 
@@ -76,7 +76,7 @@ export function articleRoutes(db: Database, { requireUser, optionalUser }: Guard
         operationId: "GetArticle",
         tag: "Articles",
         summary: "An article",
-        answers: { 200: ArticleResponse },
+        answers: { 200: ArticleResponse, 304: null },
         errors: ["not_found"],
       }),
     )

@@ -20,7 +20,7 @@ export function commentRoutes(db: Database, { requireUser, optionalUser }: Guard
         operationId: "GetArticleComments",
         tag: "Comments",
         summary: "The comments on an article, newest first",
-        answers: { 200: CommentsResponse },
+        answers: { 200: CommentsResponse, 304: null },
         errors: ["not_found"],
       }),
     )

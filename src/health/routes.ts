@@ -3,7 +3,7 @@ import type { Database } from "../platform/database.ts";
 import { ApiError } from "../platform/errors.ts";
 import { type Migration, missingMigrations } from "../platform/migrations.ts";
 import { describeRoute } from "../platform/openapi.ts";
-import { HealthResponse, LiveResponse, ReadyResponse } from "./schema.ts";
+import { HealthResponse, LiveResponse, type ReadyCheck, ReadyResponse } from "./schema.ts";
 
 export type HealthOptions = {
   migrations: readonly Migration[];
@@ -15,75 +15,71 @@ export type HealthOptions = {
 const CHECK_TIMEOUT_MS = 2_000;
 
 export function healthRoutes(db: Database, { migrations, isDraining }: HealthOptions) {
-  return (
-    new Hono()
-      .get(
-        "/health",
-        async (c) => {
-          try {
+  return new Hono()
+    .get(
+      "/health",
+      async (c) => {
+        try {
+          await db.ping();
+        } catch (error) {
+          if (!(error instanceof ApiError)) throw error;
+          c.header("Retry-After", "1");
+          return c.json({ status: "error", message: "Server is running", database: "disconnected" }, 503);
+        }
+        return c.json({ status: "ok", message: "Server is running", database: "connected" });
+      },
+      describeRoute({
+        operationId: "GetHealth",
+        tag: "Operations",
+        summary: "Whether server and database run",
+        answers: { 200: HealthResponse, 503: HealthResponse },
+      }),
+    )
+
+    .get(
+      "/health/live",
+      (c) => c.json({ status: "ok" }),
+      describeRoute({
+        operationId: "GetHealthLive",
+        tag: "Operations",
+        summary: "Whether the process answers",
+        description:
+          "For who restarts processes. The database is not asked: that it is away is no reason to restart a server.",
+        answers: { 200: LiveResponse },
+      }),
+    )
+
+    .get(
+      "/health/ready",
+      async (c) => {
+        const checks = await Promise.all([
+          check("draining", async () => (isDraining() ? "the server is stopping" : undefined)),
+          check("database", async () => {
             await db.ping();
-          } catch (error) {
-            if (!(error instanceof ApiError)) throw error;
-            c.header("Retry-After", "1");
-            return c.json({ status: "error", message: "Server is running", database: "disconnected" }, 503);
-          }
-          return c.json({ status: "ok", message: "Server is running", database: "connected" });
-        },
-        describeRoute({
-          operationId: "GetHealth",
-          tag: "Operations",
-          summary: "Whether server and database run",
-          answers: { 200: HealthResponse, 503: HealthResponse },
-        }),
-      )
-
-      // For who restarts processes: an answer at all is the answer. A database that is away is no reason for a restart.
-      .get(
-        "/health/live",
-        (c) => c.json({ status: "ok" }),
-        describeRoute({
-          operationId: "GetHealthLive",
-          tag: "Operations",
-          summary: "Whether the process answers; never asks the database",
-          answers: { 200: LiveResponse },
-        }),
-      )
-
-      // For who sends requests here: whether to.
-      .get(
-        "/health/ready",
-        async (c) => {
-          const checks = await Promise.all([
-            check("draining", async () => {
-              if (isDraining()) return "the server is stopping";
-            }),
-            check("database", async () => {
-              await db.ping();
-              return undefined;
-            }),
-            check("migrations", async () => {
-              const missing = await missingMigrations(db, migrations);
-              if (missing.length > 0) return `not applied: ${missing.join(", ")}`;
-            }),
-          ]);
-          const isReady = checks.every(({ status }) => status === "ok");
-          if (!isReady) c.header("Retry-After", "1");
-          return c.json({ status: isReady ? "ok" : "error", checks }, isReady ? 200 : 503);
-        },
-        describeRoute({
-          operationId: "GetHealthReady",
-          tag: "Operations",
-          summary: "Whether to send requests here",
-          answers: { 200: ReadyResponse, 503: ReadyResponse },
-        }),
-      )
-  );
+            return undefined;
+          }),
+          check("migrations", async () => {
+            const missing = await missingMigrations(db, migrations);
+            return missing.length === 0 ? undefined : `not applied: ${missing.join(", ")}`;
+          }),
+        ]);
+        const isReady = checks.every(({ status }) => status === "ok");
+        if (!isReady) c.header("Retry-After", "1");
+        return c.json({ status: isReady ? "ok" : "error", checks }, isReady ? 200 : 503);
+      },
+      describeRoute({
+        operationId: "GetHealthReady",
+        tag: "Operations",
+        summary: "Whether to send requests here",
+        description:
+          "For load balancers: 503 where the database is away, its schema is not the one this version needs, or the server is stopping.",
+        answers: { 200: ReadyResponse, 503: ReadyResponse },
+      }),
+    );
 }
 
-type Check = { name: string; status: "ok" | "error"; duration_ms: number; error?: string };
-
 /** @param run returns what is wrong, in words that anybody may read; what it throws is told to nobody */
-async function check(name: string, run: () => Promise<string | undefined>): Promise<Check> {
+async function check(name: ReadyCheck["name"], run: () => Promise<string | undefined>): Promise<ReadyCheck> {
   const started = performance.now();
   const { promise: late, resolve } = Promise.withResolvers<string>();
   const timer = setTimeout(resolve, CHECK_TIMEOUT_MS, `no answer within ${CHECK_TIMEOUT_MS} ms`);

@@ -10,16 +10,14 @@ export const HealthResponse = z
 
 export const LiveResponse = z.object({ status: z.literal("ok") }).meta({ id: "LiveResponse" });
 
+const ReadyCheck = z.object({
+  name: z.enum(["draining", "database", "migrations"]),
+  status: z.enum(["ok", "error"]),
+  duration_ms: z.number(),
+  error: z.string().optional().meta({ description: "What is wrong, where something is." }),
+});
+export type ReadyCheck = z.infer<typeof ReadyCheck>;
+
 export const ReadyResponse = z
-  .object({
-    status: z.enum(["ok", "error"]),
-    checks: z.array(
-      z.object({
-        name: z.string(),
-        status: z.enum(["ok", "error"]),
-        duration_ms: z.number(),
-        error: z.string().optional(),
-      }),
-    ),
-  })
+  .object({ status: z.enum(["ok", "error"]), checks: z.array(ReadyCheck) })
   .meta({ id: "ReadyResponse" });

@@ -1,3 +1,4 @@
+import { existsSync } from "node:fs";
 import { join } from "node:path";
 import type { DatabaseAddress } from "./database-address.ts";
 import { accountForServer } from "./embedded-account.ts";
@@ -11,6 +12,7 @@ import {
   removeUnfinishedClusters,
 } from "./embedded-cluster.ts";
 import { lockDataFolder, openDataFolder } from "./embedded-folder.ts";
+import { programsIn, readPostmasterFile } from "./embedded-process.ts";
 import { keepLogSmall, type Server, type ServerPlan, startServer } from "./embedded-server.ts";
 import { StartupError } from "./startup-error.ts";
 
@@ -85,6 +87,19 @@ export async function startEmbeddedPostgres(options: EmbeddedPostgresOptions): P
 function hasUnixSocket(clusterPath: string): boolean {
   if (process.platform === "win32") return false;
   return process.platform === "linux" || Buffer.byteLength(join(clusterPath, socketName)) < 104;
+}
+
+/**
+ * The address of the PostgreSQL that runs on a data folder now, started by another process; undefined where none does,
+ * and on Windows, where its port is not known. Makes and changes nothing.
+ */
+export function addressOfRunning(dataDir: string): DatabaseAddress | undefined {
+  if (process.platform === "win32" || !existsSync(dataDir)) return undefined;
+  const folder = openDataFolder(dataDir);
+  const clusterPath = clusterPathIn(folder);
+  const postmaster = readPostmasterFile(clusterPath);
+  if (!postmaster?.isReady || !programsIn(clusterPath).includes(postmaster.pid)) return undefined;
+  return chooseAddress(clusterPath, readPassword(folder), false);
 }
 
 function chooseAddress(clusterPath: string, password: string, overTcp: boolean): DatabaseAddress {

@@ -9,11 +9,26 @@ export const BODY_SIZE_MAX = 2 * 1024 * 1024;
 
 const JSON_HEADERS = { "Content-Type": "application/json" };
 
-/** An answer whose JSON text is at hand. */
+/** An answer whose JSON text is at hand. To a GET, 304 where the client has it already (RFC 9110, 13.1.2). */
 export function json(c: Context, body: string | Uint8Array<ArrayBuffer>, status: 200 | 201 = 200): Response {
+  if (status === 200 && (c.req.method === "GET" || c.req.method === "HEAD")) {
+    const etag = `W/"${Bun.hash(body).toString(36)}"`;
+    c.header("ETag", etag);
+    // Kept by whoever likes, but asked for again each time: what a write changed is in the very next read.
+    c.header("Cache-Control", "no-cache");
+    if (isKnown(c.req.header("If-None-Match"), etag)) {
+      c.set("bytes", 0);
+      return c.body(null, 304);
+    }
+  }
   // For the log: an answer does not know its size.
   c.set("bytes", Buffer.byteLength(body));
   return c.body(body, status, JSON_HEADERS);
+}
+
+function isKnown(ifNoneMatch: string | undefined, etag: string): boolean {
+  if (ifNoneMatch === undefined) return false;
+  return ifNoneMatch.trim() === "*" || ifNoneMatch.split(",").some((known) => known.trim() === etag);
 }
 
 /** Guard for every path: one that holds U+0000 (`%00`) names nothing, and no statement would take it. */

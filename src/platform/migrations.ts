@@ -13,7 +13,7 @@ export type Migration = {
 };
 
 /** The oldest PostgreSQL that the statements and the schema are written for. */
-const OLDEST_MAJOR = 15;
+export const OLDEST_MAJOR = 15;
 
 /** One lock for everybody who migrates a database. Any number does, as long as it is ours alone. */
 const LOCK = 7_306_418_211;
@@ -120,4 +120,6 @@ async function checkServer(sql: SQL, address: DatabaseAddress): Promise<void> {
   }
 }
 
-const checksum = (migration: Migration): string => new Bun.CryptoHasher("sha256").update(migration.sql).digest("hex");
+/** Of the file as it is applied. */
+export const checksum = (migration: Migration): string =>
+  new Bun.CryptoHasher("sha256").update(migration.sql).digest("hex");

@@ -136,8 +136,6 @@ function operation(
   const errors = new Set<ErrorCode>([
     ...guards.flatMap((guard) => guard.errors ?? []),
     ...(description.errors ?? []),
-    // A path is text that a statement takes (platform/http.ts, storablePath).
-    ...(template.includes("{") ? (["invalid"] as const) : []),
     ...(answers.some((answer) => typeof answer !== "string") ? anyRequest : []),
     // A part of the path may hold what cannot be stored (http.ts, storablePath).
     ...(template.includes("{") ? (["invalid"] as const) : []),
@@ -195,6 +193,7 @@ const reasons: Record<number, string> = {
   201: "Created",
   202: "Accepted",
   204: "Done, nothing to say",
+  304: "What was sent with this ETag has not changed",
   503: "Not now",
 };
 

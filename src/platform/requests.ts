@@ -37,11 +37,7 @@ const TRACEPARENT = /^[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16}
  * What surrounds every request: its id, one line in the log at its end, its place in the metrics, and the end of the
  * connection where the server stops.
  */
-export function observeRequests({
-  log,
-  observer,
-  isDraining,
-}: RequestOptions): MiddlewareHandler<{ Variables: RequestVariables }> {
+export function observeRequests({ log, observer, isDraining }: RequestOptions): MiddlewareHandler {
   return async function observeRequest(c, next) {
     const started = performance.now();
     const requestId = requestIdOf(c);
@@ -55,9 +51,10 @@ export function observeRequests({
     const bytes = await bytesOf(c);
     const durationMs = performance.now() - started;
     observer?.onRequest(method, route, status, durationMs);
-    const traceId = c.get("traceId") ?? parentOf(c)?.traceId;
-    const userId = c.get("userId") ?? c.get("viewerId");
-    const tokenFault = c.get("tokenFault");
+    const traceId: string | undefined = c.get("traceId") ?? parentOf(c)?.traceId;
+    // Set by the guards (auth/guards.ts), null for nobody.
+    const userId: string | null | undefined = c.get("userId") ?? c.get("viewerId");
+    const tokenFault: string | undefined = c.get("tokenFault");
     log.info(
       {
         "http.method": method,

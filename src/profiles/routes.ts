@@ -20,7 +20,7 @@ export function profileRoutes(db: Database, { requireUser, optionalUser }: Guard
         operationId: "GetProfileByUsername",
         tag: "Profile",
         summary: "A profile",
-        answers: { 200: ProfileResponse },
+        answers: { 200: ProfileResponse, 304: null },
         errors: ["not_found"],
       }),
     )

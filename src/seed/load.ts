@@ -23,7 +23,7 @@ const BATCH = 100_000;
  * Fills the empty tables by set-based statements. The same size gives the same content: what looks random is a hash of
  * the row's number. Authors, tags, favourites, readers and followers are Zipf-distributed.
  *
- * Triggers and foreign keys are out of the way meanwhile, the kept counts are computed once at the end.
+ * Triggers, foreign keys and indexes are out of the way meanwhile, the kept counts are computed once at the end.
  */
 export async function insertLoadData(
   tx: SQL,
@@ -46,7 +46,9 @@ export async function insertLoadData(
   };
 
   const keys = await run(FOREIGN_KEYS);
+  const indexes = await run(INDEXES, textArray(TABLES));
   for (const { relation, name } of keys) await tx.unsafe(`alter table ${relation} drop constraint ${name}`);
+  for (const { name } of indexes) await tx.unsafe(`drop index ${name}`);
   for (const table of TABLES) await tx.unsafe(`alter table ${table} disable trigger user`);
 
   await step("users", size.users, async () => {
@@ -92,6 +94,9 @@ export async function insertLoadData(
     for (const count of COUNTS) await run(count);
   });
 
+  await step("indexes", 0, async () => {
+    for (const { definition } of indexes) await tx.unsafe(definition);
+  });
   await step("foreign keys", 0, async () => {
     for (const { relation, name, definition } of keys) {
       await tx.unsafe(`alter table ${relation} add constraint ${name} ${definition}`);
@@ -125,6 +130,16 @@ const FOREIGN_KEYS = read<{ relation: string; name: string; definition: string }
     where contype = 'f' and connamespace = current_schema()::regnamespace
       and conrelid = any (array['follows', 'articles', 'favorites', 'comments']::regclass[])
     order by conname`,
+);
+
+/** Those that carry no constraint. Sorted once and written is quicker than row by row, and denser. */
+const INDEXES = read<{ name: string; definition: string }>(
+  "seed_indexes",
+  `select indexrelid::regclass::text as name, pg_get_indexdef(indexrelid) as definition
+     from pg_index i
+    where indrelid = any ($1::text[]::regclass[])
+      and not exists (select from pg_constraint where conindid = indexrelid and contype in ('p', 'u', 'x'))
+    order by 1`,
 );
 
 /** A number in [0, 1) that looks random, the same for the same key. */

@@ -17,7 +17,7 @@ export function tagRoutes(db: Database) {
       operationId: "GetTags",
       tag: "Tags",
       summary: "The tags in use, most used first",
-      answers: { 200: TagsResponse },
+      answers: { 200: TagsResponse, 304: null },
     }),
   );
 }

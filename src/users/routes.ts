@@ -4,7 +4,7 @@ import type { Guards } from "../auth/guards.ts";
 import { hashPassword, verifyPassword } from "../auth/passwords.ts";
 import type { Database } from "../platform/database.ts";
 import { ApiError } from "../platform/errors.ts";
-import { body } from "../platform/http.ts";
+import { body, json } from "../platform/http.ts";
 import { describeRoute } from "../platform/openapi.ts";
 import { openSession } from "../sessions/queries.ts";
 import { clientOf, type SessionContext, tokenPair } from "../sessions/routes.ts";
@@ -76,13 +76,13 @@ export function userRoutes(db: Database, { sessions, confirmFirst }: UserContext
       "/user",
       requireUser,
       async (c) => {
-        return c.json(userResponse(await findUser(db, c.var.userId), c.var.token));
+        return json(c, JSON.stringify(userResponse(await findUser(db, c.var.userId), c.var.token)));
       },
       describeRoute({
         operationId: "GetCurrentUser",
         tag: "User and Authentication",
         summary: "The own account",
-        answers: { 200: UserResponse },
+        answers: { 200: UserResponse, 304: null },
       }),
     )
 
