@@ -31,7 +31,7 @@ const FLUSH_AFTER_MS = 100;
 /**
  * A log of whole lines. Kept together and written every 100 ms, sooner where there are many; warnings, errors and
  * whatever a terminal shows are written at once, and the rest when the process ends, by itself, a signal that is handled
- * or an uncaught error. Why it is our own: docs/decisions/log.md.
+ * or an uncaught error. Why it is our own: docs/decisions/0011-telemetry.md.
  */
 export function createLog(level: LogLevel, options: Partial<LogOptions> = {}): Log & { flush(): void } {
   const { format = "json", write = writeToStdout, base = {} } = options;

@@ -126,6 +126,7 @@ export function createMetrics(version: string, labels: Record<string, string> = 
     watchDatabase(db) {
       // Series exist from the start: a rate over one that appears with its first event misses that event.
       for (const name of statements.keys()) statementFailures.inc({ statement: name }, 0);
+      for (const lane of LANES) wait.zero({ lane });
       watchDatabase(registry, db);
     },
     snapshot: () => registry.getMetricsAsJSON(),

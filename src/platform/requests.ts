@@ -48,7 +48,8 @@ export function observeRequests({ log, observer, isDraining }: RequestOptions): 
     const { status } = c.res;
     const route = routeOf(c);
     const method = METHODS.has(c.req.method) ? c.req.method : "OTHER";
-    const bytes = await bytesOf(c);
+    // Known without waiting where the answer was made by `json()`.
+    const bytes = c.get("bytes") ?? (await bytesOf(c));
     const durationMs = performance.now() - started;
     observer?.onRequest(method, route, status, durationMs);
     const traceId: string | undefined = c.get("traceId") ?? parentOf(c)?.traceId;
@@ -94,10 +95,8 @@ function requestIdOf(c: Context): string {
   return given !== undefined && SANE_REQUEST_ID.test(given) ? given : crypto.randomUUID();
 }
 
-/** The size of the answer's body. Known where it was made by `json()`; small ones made otherwise are counted. */
+/** The size of the answer's body, counted where nobody says it; undefined for a large one, such as a page. */
 async function bytesOf(c: Context): Promise<number | undefined> {
-  const known: number | undefined = c.get("bytes");
-  if (known !== undefined) return known;
   if (c.res.body === null) return 0;
   const length = c.res.headers.get("content-length");
   if (length !== null) return Number(length);

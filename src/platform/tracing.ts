@@ -68,7 +68,7 @@ const BATCH_MAX = 512;
 const KEPT_MAX = 4_096;
 const STATUS_ERROR = 2;
 
-/** Traces, sent to an OTLP receiver in the background. Why it is our own: docs/decisions/0007-telemetry.md. */
+/** Traces, sent to an OTLP receiver in the background. Why it is our own: docs/decisions/0011-telemetry.md. */
 export function createTracing(options: TracingOptions): Tracing {
   const current = new AsyncLocalStorage<Span>();
   const sender = createSender(options);
