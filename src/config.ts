@@ -416,7 +416,7 @@ function networks(written: string): string[] {
 
 function webAddress(written: string): string {
   const url = URL.canParse(written) ? new URL(written) : undefined;
-  if ((url?.protocol !== "http:" && url?.protocol !== "https:") || url.username !== "" || url.hash !== "") {
+  if ((url?.protocol !== "http:" && url?.protocol !== "https:") || `${url.username}${url.password}${url.hash}` !== "") {
     throw new Error(`must be an address such as https://conduit.example, not ${JSON.stringify(written)}`);
   }
   return url.href.replace(/\/$/, "");
