@@ -158,7 +158,7 @@ async function drive(url: string, forMs: number): Promise<void> {
 }
 
 async function dashboardExpressions(): Promise<{ where: string; expression: string }[]> {
-  const dashboard = await Bun.file(join(ops, "grafana/conduit.json")).json();
+  const dashboard = await Bun.file(join(ops, "grafana/dashboards/conduit.json")).json();
   const panels: { title: string; targets?: { expr: string }[] }[] = dashboard.panels;
   const annotations: { name: string; expr: string }[] = dashboard.annotations.list;
   return [

@@ -32,7 +32,7 @@ export function openMail(config: Config, secret: string): Mail {
 }
 
 /** The parts of `SMTP_URL`, or those that were set one by one; null where there is no mail server. */
-function smtpServer(config: Config): SmtpServer | null {
+export function smtpServer(config: Config): SmtpServer | null {
   if (config.smtpUrl !== undefined) {
     const url = new URL(config.smtpUrl.reveal());
     const tls = url.protocol === "smtps:";

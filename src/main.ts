@@ -4,6 +4,7 @@ import { migrations } from "../migrations/index.ts";
 import packageJson from "../package.json" with { type: "json" };
 import { backup, restore } from "./commands/backup.ts";
 import { doctor } from "./commands/doctor.ts";
+import { health } from "./commands/health.ts";
 import { type Config, loadConfig, SETTINGS } from "./config.ts";
 import type { Log } from "./platform/log.ts";
 import { migrate } from "./platform/migrations.ts";
@@ -42,6 +43,7 @@ const COMMANDS: Record<string, Command> = {
     operand: "FILE",
     run: (config, _flags, file) => restore(config, file),
   },
+  health: { what: "Ask the server of this machine whether it is ready; exit 1 if not", run: health },
   doctor: { what: "Look at everything that a server needs, and say what is wrong", run: doctor },
 };
 

@@ -148,6 +148,15 @@ describe("a forgotten password", () => {
     expect(row.verified).toBe(true);
   });
 
+  test("lets in again who was locked out by somebody's guessing", async () => {
+    const user = await newUser();
+    await Promise.all(Array.from({ length: 11 }, () => loginStatus(user.email, "a guess of a horse")));
+    expect(await loginStatus(user.email, user.password)).toBe(429);
+    await forgot(user.email);
+    await reset((await linkTo(user.email, RESET)).token, "nobody's guess");
+    expect(await loginStatus(user.email, "nobody's guess")).toBe(200);
+  });
+
   test("is answered alike whether there is such an account or not, by the same statement", async () => {
     const user = await newUser();
     const before = await server.sql`select count(*)::int as rows from outbox`;

@@ -203,6 +203,14 @@ describe("a route where a token is optional", () => {
     });
   }
 
+  for (const value of ["Basic YW5uYTpob3JzZQ==", "Token", "Bearer a b"]) {
+    test(`counts the header "${value}" as a bad token`, async () => {
+      const { status, headers } = await server.request("GET", "/api/articles", { headers: { Authorization: value } });
+      expect([status, headers.get("www-authenticate")]).toEqual([200, 'Bearer error="invalid_token"']);
+      expect(lines.at(-1)?.fields["token.fault"]).toBe("is malformed");
+    });
+  }
+
   test("answers 404 as to nobody", async () => {
     for (const path of ["/api/articles/no-such", "/api/articles/no-such/comments", "/api/profiles/no-such"]) {
       const answer = await server.request("GET", path, { token: "nonsense" });

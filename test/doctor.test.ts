@@ -9,6 +9,7 @@ import packageJson from "../package.json";
 import { checkClock } from "../src/commands/doctor.ts";
 import type { DatabaseAddress } from "../src/platform/database-address.ts";
 import { connect, JWT_SECRET, testDatabase, testPostgres, testServer } from "./harness.ts";
+import { testSmtp } from "./mail.ts";
 
 const folder = await mkdtemp(join(tmpdir(), "conduit-doctor-"));
 afterAll(() => rm(folder, { recursive: true, force: true }));
@@ -31,7 +32,7 @@ function urlOf({ username, password, hostname, port, database, socketPath }: Dat
 describe("conduit doctor", () => {
   test("finds nothing wrong where nothing is", async () => {
     const { code, out } = await doctor({ DATABASE_URL: urlOf(await testDatabase()) });
-    expect(out.split("\n").filter((line) => line.startsWith("ok"))).toHaveLength(6);
+    expect(out.split("\n").filter((line) => line.startsWith("ok"))).toHaveLength(7);
     expect(out).toContain(`all ${migrations.length} are applied`);
     expect(out).not.toContain("PROBLEM");
     expect(code).toBe(0);
@@ -90,6 +91,29 @@ describe("conduit doctor", () => {
       await other.stop(true);
       await server.stop();
     }
+  });
+
+  test("signs in to the mail server, and says what it answers, without the password", async () => {
+    const smtp = await testSmtp({
+      onAuth: ({ password }, _session, done) =>
+        done(password === "right" ? null : new Error("no such user"), { user: "u" }),
+    });
+    try {
+      const { port } = smtp;
+      const DATA_DIR = join(folder, "none");
+      const good = await doctor({ DATA_DIR, SMTP_URL: `smtp://me:right@127.0.0.1:${port}` });
+      expect(good.out).toContain(`ok      mail           127.0.0.1:${port} lets us in as me`);
+      const bad = await doctor({ DATA_DIR, SMTP_URL: `smtp://me:wr0ng-one@127.0.0.1:${port}` });
+      expect(bad.out).toMatch(
+        /PROBLEM mail +The mail server 127\.0\.0\.1:\d+ does not take mail from us: .*no such user/,
+      );
+      expect(bad.out + bad.err).not.toContain("wr0ng-one");
+      expect(bad.code).toBe(1);
+    } finally {
+      await smtp.stop();
+    }
+    const away = await doctor({ DATA_DIR: join(folder, "none"), SMTP_URL: "smtp://127.0.0.1:1" });
+    expect(away.out).toMatch(/PROBLEM mail +The mail server 127\.0\.0\.1:1 does not take mail/);
   });
 
   test("reports every fault of the configuration", async () => {

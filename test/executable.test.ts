@@ -65,6 +65,8 @@ describe("the executable", () => {
       expect(JSON.parse(await load("/openapi.json")).info.version).toBe(packageJson.version);
       expect((await load("/docs")).includes("openapi.paths")).toBe(true);
       expect((await load("/")).includes(`Version ${packageJson.version}`)).toBe(true);
+      const health = start(["health"], { ...env, PORT: new URL(url ?? "").port });
+      expect(await health.exited).toBe(0);
       const user = { username: "ann", email: "ann@example.com", password: "correct horse" };
       const answer = await fetch(`${url}/api/users`, {
         method: "POST",
@@ -76,5 +78,8 @@ describe("the executable", () => {
       server.kill("SIGTERM");
     }
     expect(await server.exited).toBe(0);
+    const health = start(["health"], { ...env, PORT: "1" });
+    expect(await health.stderr.text()).toStartWith("http://127.0.0.1:1/health/ready does not answer");
+    expect(await health.exited).toBe(1);
   });
 });

@@ -1,3 +1,4 @@
+import { loginKeyOf } from "../auth/limits.ts";
 import { linkHash, linkMailParts, type NewLink, newLinkParts } from "../mail/outbox.ts";
 import type { ClaimedMail } from "../mail/queries.ts";
 import { type Database, read, violatedConstraint, write } from "../platform/database.ts";
@@ -146,7 +147,9 @@ const PASSWORD_RESET = write<{ known: boolean; changed: boolean; revoked: Revoca
             email_verified_at = case when u.email_key = n.email_key then coalesce(u.email_verified_at, now())
                                      else u.email_verified_at end
        from used n where u.id = n.user_id
-     returning u.id, u.email, u.username),
+     returning u.id, u.email, u.email_key, u.username),
+   -- Who was locked out by somebody's guessing gets in with the new one.
+   cleared as (delete from rate_limits r using changed c where r.key = ${loginKeyOf("c.email_key")}),
    revoked as (
      update sessions set revoked_at = now(), revoked_for = 'reset'
       where user_id = (select id from changed) and revoked_at is null

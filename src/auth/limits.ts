@@ -128,6 +128,10 @@ export function limitKey(what: Limited, by: "address" | "account", whom: string)
   return `${what}:${by}:${createHash("sha256").update(whom).digest("base64url").slice(0, 22)}`;
 }
 
+/** SQL: `limitKey("login", "account", …)` of an email's key in this column. */
+export const loginKeyOf = (emailKey: string): string =>
+  `'login:account:' || left(translate(encode(sha256(convert_to(${emailKey}, 'UTF8')), 'base64'), '+/', '-_'), 22)`;
+
 /** IPv6 by the /64 that one customer has at least (RFC 6177): who has 2^64 addresses is still one. */
 export function networkOf(address: string): string {
   if (!isIPv6(address)) return address;

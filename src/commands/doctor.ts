@@ -3,6 +3,8 @@ import { dirname, join } from "node:path";
 import { SQL } from "bun";
 import { migrations } from "../../migrations/index.ts";
 import type { Config } from "../config.ts";
+import { verifySmtp } from "../mail/transport.ts";
+import { smtpServer } from "../mail.ts";
 import { connectionOptions } from "../platform/database.ts";
 import type { DatabaseAddress } from "../platform/database-address.ts";
 import { checksum, OLDEST_MAJOR } from "../platform/migrations.ts";
@@ -41,6 +43,7 @@ export async function doctor(config: Config): Promise<void> {
   await look("secrets", () => checkSecrets(config));
   await look("port", () => checkPort(config));
   if (config.databaseUrl === undefined && !isStandalone) await look("disk", () => checkDisk(config.dataDir));
+  await look("mail", () => checkMail(config));
   let database: OpenDatabase | undefined;
   await look("database", async () => {
     database = await openDatabase(config);
@@ -103,6 +106,26 @@ function checkDisk(dataDir: string): string {
     throw new Problem(`Only ${gib} are free for ${dataDir}. PostgreSQL stops when there is no room.`);
   return `${gib} are free for ${dataDir}`;
 }
+
+/** Connects to the mail server and signs in. */
+async function checkMail(config: Config): Promise<string> {
+  const server = smtpServer(config);
+  if (server === null) {
+    return config.production
+      ? "none is sent: SMTP_URL is not set"
+      : "kept in a mailbox at /dev/mail: SMTP_URL is not set";
+  }
+  const where = `${server.host}:${server.port}`;
+  try {
+    await verifySmtp(server, SMTP_TIMEOUT_MS);
+  } catch (error) {
+    const remedy = "Check SMTP_URL, and that this machine may connect there.";
+    throw new Problem(`The mail server ${where} does not take mail from us: ${(error as Error).message}. ${remedy}`);
+  }
+  return `${where} lets us in${server.username === undefined ? "" : ` as ${server.username}`}`;
+}
+
+const SMTP_TIMEOUT_MS = 5_000;
 
 type OpenDatabase = { sql: SQL; version: string; where: string; roundTripMs: number; release(): Promise<void> };
 

@@ -34,22 +34,7 @@ export type SmtpServer = {
 
 /** Sends by SMTP. @param timeoutMs for each step; a whole message takes at most four times as long */
 export function smtpTransport(server: SmtpServer, from: Sender, timeoutMs: number): Transport {
-  const isLocal = /^(localhost|127\.[0-9.]+|::1)$/.test(server.host);
-  const transporter = nodemailer.createTransport({
-    host: server.host,
-    port: server.port,
-    secure: server.tls,
-    ...(server.username === undefined ? {} : { auth: { user: server.username, pass: server.password ?? "" } }),
-    // A password goes over the network encrypted or not at all, also where somebody hides the server's offer.
-    requireTLS: server.username !== undefined && !isLocal,
-    connectionTimeout: timeoutMs,
-    greetingTimeout: timeoutMs,
-    socketTimeout: timeoutMs,
-    dnsTimeout: timeoutMs,
-    // A message is what we give, never a file or an address that a text names.
-    disableFileAccess: true,
-    disableUrlAccess: true,
-  });
+  const transporter = openTransporter(server, timeoutMs);
   return {
     async send({ messageId, to, subject, text, html }) {
       const { promise: late, reject } = Promise.withResolvers<never>();
@@ -81,4 +66,33 @@ export function smtpTransport(server: SmtpServer, from: Sender, timeoutMs: numbe
     },
     close: () => transporter.close(),
   };
+}
+
+/** Connects and signs in, and sends nothing. Throws what is wrong. */
+export async function verifySmtp(server: SmtpServer, timeoutMs: number): Promise<void> {
+  const transporter = openTransporter(server, timeoutMs);
+  try {
+    await transporter.verify();
+  } finally {
+    transporter.close();
+  }
+}
+
+function openTransporter(server: SmtpServer, timeoutMs: number) {
+  const isLocal = /^(localhost|127\.[0-9.]+|::1)$/.test(server.host);
+  return nodemailer.createTransport({
+    host: server.host,
+    port: server.port,
+    secure: server.tls,
+    ...(server.username === undefined ? {} : { auth: { user: server.username, pass: server.password ?? "" } }),
+    // A password goes over the network encrypted or not at all, also where somebody hides the server's offer.
+    requireTLS: server.username !== undefined && !isLocal,
+    connectionTimeout: timeoutMs,
+    greetingTimeout: timeoutMs,
+    socketTimeout: timeoutMs,
+    dnsTimeout: timeoutMs,
+    // A message is what we give, never a file or an address that a text names.
+    disableFileAccess: true,
+    disableUrlAccess: true,
+  });
 }

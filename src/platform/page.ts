@@ -13,6 +13,7 @@ main.wide{max-width:860px;margin-top:2vh}
 h1{margin:0 0 12px;font-size:22px;line-height:1.3;overflow-wrap:anywhere}
 p{margin:0 0 16px}
 p:last-child{margin-bottom:0}
+form+p{margin-top:16px}
 .quiet{color:var(--quiet);font-size:14px}
 .bad{color:var(--bad)}
 label{display:block;margin:0 0 6px;font-weight:600}

@@ -1,0 +1,30 @@
+# syntax=docker/dockerfile:1
+
+# The executable, for an external PostgreSQL (DATABASE_URL), without a shell around it.
+#
+#   docker build -t conduit .
+#   docker buildx build --platform=linux/amd64,linux/arm64 -t conduit .
+
+# Runs on the platform that builds, whatever the platform built for: Bun compiles for others, so nothing is emulated.
+FROM --platform=$BUILDPLATFORM node:24-trixie-slim AS build
+WORKDIR /build
+COPY package.json package-lock.json ./
+# Not "npm ci": it wants every platform's package of a development tool in the lock file.
+RUN --mount=type=cache,target=/root/.npm npm install --omit=dev --no-audit --no-fund
+COPY migrations migrations
+COPY scripts/build.ts scripts/build.ts
+COPY src src
+ARG TARGETARCH
+RUN case "$TARGETARCH" in amd64) arch=x64 ;; *) arch=$TARGETARCH ;; esac \
+ && node_modules/.bin/bun scripts/build.ts --target=bun-linux-$arch --outfile=dist/conduit
+
+# glibc and root certificates, no shell, no package manager; user 65532.
+FROM gcr.io/distroless/base-nossl-debian13:nonroot
+COPY --from=build /build/dist/conduit /conduit
+ENV NODE_ENV=production PORT=3000 METRICS_PORT=9090 METRICS_HOST=0.0.0.0
+EXPOSE 3000 9090
+USER 65532:65532
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 CMD ["/conduit", "health"]
+ENTRYPOINT ["/conduit"]
+CMD ["serve"]
