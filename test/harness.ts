@@ -75,9 +75,9 @@ function external(url: string): TestPostgres {
 async function embedded(): Promise<TestPostgres> {
   const { startEmbeddedPostgres } = await import("../src/platform/embedded-postgres.ts");
   const dataDir = await mkdtemp(join(tmpdir(), "conduit-test-"));
-  const server: EmbeddedPostgres = await startEmbeddedPostgres({ dataDir, onProgress: () => {} });
   // For a run that is broken off: PostgreSQL is told to stop by its own hook, and has some files to remove meanwhile.
   process.once("exit", () => rmSync(dataDir, { recursive: true, force: true, maxRetries: 20, retryDelay: 50 }));
+  const server: EmbeddedPostgres = await startEmbeddedPostgres({ dataDir, onProgress: () => {} });
   return {
     address: server.address,
     admin: { ...server.address, username: "postgres" },
