@@ -259,6 +259,19 @@ describe("POST /api/users/login", () => {
     expect(parameters).toEqual([cost, cost, cost]);
   });
 
+  test("is answered soon whatever is sent: nobody waits for a megabyte of combining marks", async () => {
+    const marks = "\u0301\u0316".repeat(300_000);
+    const started = performance.now();
+    const answers = [
+      await login("anna@example.com", marks),
+      await login("nobody@example.com", marks),
+      await login(marks, PASSWORD),
+    ];
+    expect(performance.now() - started).toBeLessThan(5_000);
+    expect(answers.map(({ status }) => status)).toEqual([401, 401, 422]);
+    expect(answers[2]?.json.errors).toEqual({ email: ["is too long (maximum is 254 characters)"] });
+  });
+
   test("needs both fields", async () => {
     const blank = ["can't be blank"];
     expect((await login("", "")).json.errors).toEqual({ email: blank, password: blank });
