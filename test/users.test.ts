@@ -132,6 +132,7 @@ describe("a username", () => {
     ["composed or decomposed", "\u00c9mile", "e\u0301MILE"],
     ["with the ligature ﬁ or the letters fi", "ﬁnn", "FINN"],
     ["with ß or ss", "Strauß", "STRAUSS"],
+    ["with ß or its capital", "Preuß", "PREUẞ"],
     ["with a final or another sigma", "Άλφας", "ΆΛΦΑΣ"],
     ["in full width", "ｗｉｄｅ", "wide"],
     ["with the Kelvin sign or the letter k", "\u212aarl", "karl"],
