@@ -39,7 +39,9 @@ try {
   }
   for (const rule of await rules(prometheus)) {
     const missing: string[] = [];
-    for (const metric of new Set(rule.query.match(/\b(up|(http|database|conduit|process|event)_[a-z0-9_]+)\b/g))) {
+    for (const metric of new Set(
+      rule.query.match(/\b(up|(http|database|conduit|process|event|mail|password)_[a-z0-9_]+)\b/g),
+    )) {
       if ((await query(prometheus, `count(${metric})`)).length === 0) missing.push(metric);
     }
     const fault =

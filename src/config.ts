@@ -238,8 +238,9 @@ export const SETTINGS = {
     name: "WORKERS",
     flag: "workers",
     fallback: "1",
-    what: "Processes that answer requests, on one port (Linux); `auto` for one per core. They share the pool: each takes its part of `DATABASE_POOL_MAX`.",
-    parse: (written) => (written === "auto" ? availableParallelism() : wholeNumber(1, 256)(written)),
+    what: "Processes that answer requests, on one port (Linux); `auto` for one per core, at most 16. They share the pool: each takes its part of `DATABASE_POOL_MAX`, but two connections at least.",
+    parse: (written) =>
+      written === "auto" ? Math.min(availableParallelism(), WORKERS_AUTO_MAX) : wholeNumber(1, 256)(written),
   }),
   metricsPort: optional({
     name: "METRICS_PORT",
@@ -345,3 +346,6 @@ export function loadConfig(env: Record<string, string | undefined>, flags: Recor
     throw new StartupError(`The configuration is wrong:\n${faults.map((f) => `  ${f}`).join("\n")}`);
   return { ...(values as Values), production };
 }
+
+/** Five connections each are what the embedded PostgreSQL has room for. */
+const WORKERS_AUTO_MAX = 16;

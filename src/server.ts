@@ -1,7 +1,6 @@
 import { randomBytes } from "node:crypto";
 import { join } from "node:path";
 import { migrations } from "../migrations/index.ts";
-import packageJson from "../package.json" with { type: "json" };
 import { createApp } from "./app.ts";
 import type { Config } from "./config.ts";
 import { openMail, startMail } from "./mail.ts";
@@ -15,8 +14,8 @@ import { serveMetrics } from "./platform/metrics-server.ts";
 import { migrate } from "./platform/migrations.ts";
 import { secretFromFile } from "./platform/secret-file.ts";
 import { StartupError } from "./platform/startup-error.ts";
-import type { Tracing } from "./platform/tracing.ts";
 import { createRevocations, followRevocations } from "./sessions/revocations.ts";
+import { openMetrics, openTracing, tracedMail, watchServer } from "./telemetry.ts";
 
 export type RunningServer = {
   /** Where it listens, as `http://host:port`. */
@@ -69,7 +68,7 @@ export async function startServer(
     closers.push(follower.stop);
 
     const secret = inherited?.jwtSecret ?? jwtSecret(config, onProgress);
-    const mail = openMail(config, secret);
+    const mail = tracedMail(openMail(config, secret), tracing);
 
     let isDraining = false;
     const app = createApp({
@@ -92,11 +91,7 @@ export async function startServer(
     closers.push(() => stopListening(http, config.shutdownTimeoutMs));
     const sending = startMail(mail, config, db, log, http.url.origin);
     closers.push(sending.stop);
-    metrics?.gauge({
-      name: "http_requests_under_way",
-      help: "Requests that have arrived and are not answered yet.",
-      value: () => http.pendingRequests,
-    });
+    if (metrics !== undefined) watchServer(metrics, http, pool);
 
     let stopped: Promise<void> | undefined;
     const stop = async () => {
@@ -131,27 +126,6 @@ export function serverLog(config: Config, base: Record<string, number> = {}): Lo
 export function logFormat(config: Config): "json" | "pretty" {
   if (config.logFormat !== "auto") return config.logFormat;
   return process.stdout.isTTY && !config.production ? "pretty" : "json";
-}
-
-/** The metrics, if they are wanted: otherwise not even loaded. */
-export async function openMetrics(config: Config, labels: Record<string, string> = {}): Promise<Metrics | undefined> {
-  if (config.metricsPort === undefined) return undefined;
-  const { createMetrics } = await import("./platform/metrics.ts");
-  return createMetrics(packageJson.version, labels);
-}
-
-/** The traces, if they are wanted: otherwise not even loaded. */
-async function openTracing(config: Config, log: Log): Promise<Tracing | undefined> {
-  if (config.tracesEndpoint === undefined) return undefined;
-  const { createTracing } = await import("./platform/tracing.ts");
-  return createTracing({
-    endpoint: config.tracesEndpoint,
-    headers: JSON.parse(config.tracesHeaders?.reveal() ?? "{}"),
-    serviceName: config.tracesServiceName,
-    serviceVersion: packageJson.version,
-    ratio: config.tracesRatio,
-    log,
-  });
 }
 
 /** The address of a database that is there and up to date. What has to be closed again is added to `closers`. */

@@ -4,7 +4,8 @@ import type { Log } from "./platform/log.ts";
 import type { MetricsSnapshot } from "./platform/metrics.ts";
 import { serveMetrics } from "./platform/metrics-server.ts";
 import { StartupError } from "./platform/startup-error.ts";
-import { closeAll, jwtSecret, openMetrics, prepareDatabase, type RunningServer, serverLog } from "./server.ts";
+import { closeAll, jwtSecret, prepareDatabase, type RunningServer, serverLog } from "./server.ts";
+import { openMetrics } from "./telemetry.ts";
 import { type FromWorker, type ToWorker, WORKER_VARIABLE } from "./worker.ts";
 
 /** Pauses before a crashed worker is started again, by how often it crashed in a row. */

@@ -2,7 +2,8 @@ import type { Config } from "./config.ts";
 import type { DatabaseAddress } from "./platform/database-address.ts";
 import type { MetricsSnapshot } from "./platform/metrics.ts";
 import { StartupError } from "./platform/startup-error.ts";
-import { openMetrics, serverLog, startServer } from "./server.ts";
+import { serverLog, startServer } from "./server.ts";
+import { openMetrics } from "./telemetry.ts";
 
 /** Set in the environment of a worker: its number. It holds no secret; those come through the channel. */
 export const WORKER_VARIABLE = "CONDUIT_WORKER";

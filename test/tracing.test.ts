@@ -188,13 +188,20 @@ test("a receiver that is away costs the spans, and a warning, and no request", a
 test("the program sends its traces where OTEL_EXPORTER_OTLP_ENDPOINT says, the last ones at its end", async () => {
   const before = receiver.spans().length;
   const served = await serve(await testDatabase(), { OTEL_EXPORTER_OTLP_ENDPOINT: receiver.url });
+  const user = { username: "ada", email: "ada@example.com", password: "correct horse" };
+  const headers = { "Content-Type": "application/json" };
+  await fetch(`${served.url}/api/users`, { method: "POST", headers, body: JSON.stringify({ user }) });
+  const isMail = ({ name }: SpanJson) => name === "send mail";
+  while (!receiver.spans().slice(before).some(isMail)) await Bun.sleep(50);
+  const mail = receiver.spans().slice(before).find(isMail);
+  expect([mail?.kind, mail?.parentSpanId]).toEqual([3, undefined]);
   await (await fetch(`${served.url}/api/tags`)).text();
   served.kill("SIGTERM");
   expect(await served.exited).toBe(0);
   expect(
     receiver
       .spans()
-      .slice(before)
+      .slice(-2)
       .map(({ name }) => name),
   ).toEqual(["tags", "GET /api/tags"]);
   const traceId = receiver.spans().at(-1)?.traceId;

@@ -2,7 +2,7 @@ import { type Database, read, textArray, violatedConstraint, write } from "../pl
 import { forbidden, notFound } from "../platform/errors.ts";
 import { AUTHOR, type AuthorColumns, authorJson, type Seen, VIEWER_GONE } from "../profiles/queries.ts";
 import { userGone } from "../users/queries.ts";
-import { slugBase, slugPattern, slugWithSuffix } from "./rules.ts";
+import { SUFFIX_LENGTH, slugBase, slugWithSuffix } from "./rules.ts";
 import type { ArticleUpdate, NewArticle } from "./schema.ts";
 
 /**
@@ -73,8 +73,8 @@ const INSERT_ARTICLE = write<Omit<ArticleColumns, "favorited" | "following"> & {
           on conflict (slug) do nothing
           returning json_members, body, favorites_count),
         suffixed as (
-          insert into articles (author_id, slug, title, description, body, tag_list)
-          select id, $3, $4, $5, $6, $7::text[] from viewer where not exists (select from plain)
+          insert into articles (author_id, slug, slug_has_suffix, title, description, body, tag_list)
+          select id, $3, true, $4, $5, $6, $7::text[] from viewer where not exists (select from plain)
           returning json_members, body, favorites_count)
    select a.json_members as article, a.body, a.favorites_count, v.json_members as author
      from (select * from plain union all select * from suffixed) a cross join viewer v`,
@@ -101,7 +101,7 @@ export async function updateArticle(
         // Lost a race for the plain path: not again.
         attempt === 1 ? base : suffixed,
         suffixed,
-        base === null ? null : slugPattern(base),
+        base,
       ]);
       return articleWithBodyJson({ ...ownedArticle(outcome), following: false });
     } catch (error) {
@@ -114,6 +114,11 @@ export async function updateArticle(
 type Ownership = { viewer: string | null; existed: string | null; owned: boolean | null };
 type OwnedArticle = Omit<ArticleColumns, "following"> & { body: string };
 
+// There is no new title, or the old one came to the same path.
+const SAME_PATH = `($3 is null or $3 = a.title
+                     or $9 = case when a.slug_has_suffix then left(a.slug, -${1 + SUFFIX_LENGTH}) else a.slug end)`;
+const IS_TAKEN = "($7 = 'feed' or exists (select from articles other where other.slug = $7 and other.id <> a.id))";
+
 // A title, a description, a body or a tag list cannot be null, so null is free to say "as it is".
 const UPDATE_ARTICLE = write<Ownership & { [Column in keyof OwnedArticle]: OwnedArticle[Column] | null }>(
   "article_update",
@@ -125,10 +130,8 @@ const UPDATE_ARTICLE = write<Ownership & { [Column in keyof OwnedArticle]: Owned
                  description = coalesce($4, a.description),
                  body        = coalesce($5, a.body),
                  tag_list    = coalesce($6::text[], a.tag_list),
-                 slug        = case
-                   when $3 is null or $3 = a.title or a.slug ~ $9 then a.slug
-                   when $7 = 'feed' or exists (select from articles where slug = $7) then $8
-                   else $7 end,
+                 slug        = case when ${SAME_PATH} then a.slug when ${IS_TAKEN} then $8 else $7 end,
+                 slug_has_suffix = case when ${SAME_PATH} then a.slug_has_suffix else $7 <> $9 or ${IS_TAKEN} end,
                  updated_at  = case
                    when num_nonnulls($3, $4, $5, $6) = 0 then a.updated_at
                    -- Moves with every edit, also with two in a millisecond.

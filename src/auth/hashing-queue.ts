@@ -9,6 +9,7 @@ import { unavailable } from "../platform/errors.ts";
 export type HashingQueue = {
   /** Runs a hashing when it is its turn. Throws 503 with `Retry-After` where too many wait. */
   run<Result>(hashing: () => Promise<Result>): Promise<Result>;
+  state(): { readonly underWay: number; readonly waiting: number };
 };
 
 /** @param atOnce how many hash at a time  @param waitingMax how many may wait: 100 are some 4 s on one core */
@@ -20,6 +21,7 @@ export function createHashingQueue(
   let running = 0;
 
   return {
+    state: () => ({ underWay: running, waiting: waiting.length }),
     async run(hashing) {
       if (running >= atOnce) {
         if (waiting.length >= waitingMax) throw unavailable("signing in", 5);

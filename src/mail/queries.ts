@@ -1,4 +1,4 @@
-import { type Database, write } from "../platform/database.ts";
+import { type Database, read, write } from "../platform/database.ts";
 
 export type MailKind = "verify_email" | "reset_password" | "password_changed" | "email_changed" | "session_ended";
 
@@ -66,6 +66,25 @@ const MAIL_DEAD = write(
   "mail_dead",
   `update outbox set fault = $3, dead_at = now(), sealed = null
     where id = $1::bigint and attempts = $2::integer and sent_at is null`,
+);
+
+export type OutboxState = {
+  /** Mails that are neither sent nor given up. */
+  readonly waiting: number;
+  /** Age of the oldest of them in seconds, 0 where there is none. */
+  readonly oldest_s: number;
+};
+
+/** How full the outbox is. Reads what waits, by the index that has nothing else. */
+export async function readOutbox(db: Database): Promise<OutboxState | undefined> {
+  return await db.row(OUTBOX_STATE, []);
+}
+
+const OUTBOX_STATE = read<OutboxState>(
+  "outbox_state",
+  `select count(*)::integer as waiting,
+          coalesce(extract(epoch from now() - min(created_at)), 0)::float8 as oldest_s
+     from outbox where sent_at is null and dead_at is null`,
 );
 
 /** Removes what was sent a week ago or given up a month ago, and links that ended a month ago. */

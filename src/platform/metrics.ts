@@ -89,7 +89,7 @@ export function createMetrics(version: string, labels: Record<string, string> = 
       help,
       registers,
       async collect() {
-        const now = await value();
+        const now = await inTime(value);
         if (now === undefined) this.remove();
         else this.set(now);
       },
@@ -247,6 +247,16 @@ function watchDatabase(registry: Registry, db: Database): void {
 
 /** A scrape does not wait for a database that hangs: it is wanted most just then. */
 const SCRAPE_WAIT_MS = 1_000;
+
+/** A value that is not there in time, or cannot be had, is not known now. */
+async function inTime(value: NumberOptions["value"]): Promise<number | undefined> {
+  try {
+    const found = value();
+    return found instanceof Promise ? ((await Promise.race([found, Bun.sleep(SCRAPE_WAIT_MS)])) ?? undefined) : found;
+  } catch {
+    return undefined;
+  }
+}
 
 async function answersInTime(asking: Promise<void>): Promise<boolean> {
   const answered = asking.then(

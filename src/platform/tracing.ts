@@ -38,6 +38,8 @@ export type Tracing = {
     attributes: Attributes,
     run: (span: Span | undefined) => Promise<Result>,
   ): Promise<Result>;
+  /** As `inSpan`, at the beginning of a trace of its own. */
+  inTrace: Tracing["inSpan"];
   /** Sends what is left. */
   close(): Promise<void>;
 };
@@ -87,26 +89,41 @@ export function createTracing(options: TracingOptions): Tracing {
     });
   }
 
-  const inSpan: Tracing["inSpan"] = async (name, kind, attributes, run) => {
-    const parent = current.getStore();
-    if (parent === undefined) return await run(undefined);
-    const span: Span = { traceId: parent.traceId, spanId: newId(8), name, attributes };
+  async function run<Result>(
+    span: Span,
+    parentSpanId: string | undefined,
+    kind: keyof typeof SPAN_KIND,
+    within: (span: Span) => Promise<Result>,
+  ): Promise<Result> {
     const started = performance.now();
     let failed = true;
     try {
-      const result = await current.run(span, () => run(span));
+      const result = await current.run(span, () => within(span));
       failed = false;
       return result;
     } catch (error) {
       span.attributes["error.type"] ??= error instanceof Error ? error.name : "_OTHER";
       throw error;
     } finally {
-      end(span, parent.spanId, SPAN_KIND[kind], started, failed);
+      end(span, parentSpanId, SPAN_KIND[kind], started, failed);
     }
+  }
+
+  const inSpan: Tracing["inSpan"] = async (name, kind, attributes, within) => {
+    const parent = current.getStore();
+    if (parent === undefined) return await within(undefined);
+    return await run({ traceId: parent.traceId, spanId: newId(8), name, attributes }, parent.spanId, kind, within);
+  };
+
+  const inTrace: Tracing["inSpan"] = async (name, kind, attributes, within) => {
+    const traceId = newId(16);
+    if (!isWithin(options.ratio, traceId)) return await within(undefined);
+    return await run({ traceId, spanId: newId(8), name, attributes }, undefined, kind, within);
   };
 
   return {
     inSpan,
+    inTrace,
 
     async middleware(c, next) {
       const parent = parentOf(c);
