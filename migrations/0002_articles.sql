@@ -20,6 +20,9 @@ create table articles (
   -- Cascade: an account takes its articles along.
   author_id       bigint not null constraint articles_author_id_fkey references users on delete cascade,
   slug            text collate "C" not null,
+  -- Whether the path is the title's with a suffix after it, as the title's own was taken. A word of the title may look
+  -- the same ("learn-database"), and has to go where the title loses it.
+  slug_has_suffix boolean not null default false,
   title           text not null,
   description     text not null,
   body            text not null,
@@ -38,6 +41,7 @@ create table articles (
   -- favorites refer to it, and so carry created_at without ever disagreeing with the article.
   constraint articles_created_at_id_key unique (created_at, id),
   constraint articles_slug_form check (slug ~ '^[a-z0-9]+(-[a-z0-9]+)*$' and char_length(slug) <= 120),
+  constraint articles_slug_suffix check (not slug_has_suffix or slug ~ '-[a-z0-9]{8}$'),
   -- GET /api/articles/feed is another route.
   constraint articles_slug_not_reserved check (slug <> 'feed'),
   constraint articles_title_length check (char_length(title) between 1 and 255),

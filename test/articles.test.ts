@@ -242,6 +242,33 @@ describe("PUT /api/articles/:slug", () => {
         expect((await put(slug, { title })).json.article).toMatchObject({ slug, title });
       }
     }
+    // Also one that was not made from the title.
+    await server.sql`update articles set slug = 'chosen-by-hand' where slug = ${first.slug}`;
+    const { json } = await put("chosen-by-hand", { title: "SAME PATH", description: "changed" });
+    expect(json.article).toMatchObject({ slug: "chosen-by-hand", description: "changed" });
+  });
+
+  test("follows a title that loses its last word, also where that looks like a suffix, or is one", async () => {
+    const { slug } = await server.publish(anna, { title: "Learn any database" });
+    expect((await put(slug, { title: "Learn any" })).json.article.slug).toBe("learn-any");
+    const second = await server.publish(anna, { title: "Learn any" });
+    // The title of the path that the article has, and then without.
+    const spelt = await put(second.slug, { title: second.slug.replaceAll("-", " ") });
+    expect(spelt.json.article.slug).toBe(second.slug);
+    await put("learn-any", { title: "Learn many" });
+    expect((await put(second.slug, { title: "Learn any" })).json.article.slug).toBe("learn-any");
+  });
+
+  test("lets two articles trade their titles, with a path of its own for each all the while", async () => {
+    const [one, other] = [
+      await server.publish(anna, { title: "Traded one" }),
+      await server.publish(anna, { title: "Traded other" }),
+    ];
+    const moved = (await put(one.slug, { title: "Traded other" })).json.article.slug;
+    expect(moved).toMatch(/^traded-other-[0-9a-z]{8}$/);
+    expect((await put(other.slug, { title: "Traded one" })).json.article.slug).toBe("traded-one");
+    // It has a path of this title, though not the plain one, which is free by now.
+    expect((await put(moved, { title: "Traded other!" })).json.article.slug).toBe(moved);
   });
 
   test("gives a path of its own to a title that another article has", async () => {

@@ -1,3 +1,4 @@
+import { rmSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -74,6 +75,8 @@ function external(url: string): TestPostgres {
 async function embedded(): Promise<TestPostgres> {
   const { startEmbeddedPostgres } = await import("../src/platform/embedded-postgres.ts");
   const dataDir = await mkdtemp(join(tmpdir(), "conduit-test-"));
+  // For a run that is broken off: PostgreSQL is told to stop by its own hook, and has some files to remove meanwhile.
+  process.once("exit", () => rmSync(dataDir, { recursive: true, force: true, maxRetries: 20, retryDelay: 50 }));
   const server: EmbeddedPostgres = await startEmbeddedPostgres({ dataDir, onProgress: () => {} });
   return {
     address: server.address,

@@ -1,6 +1,6 @@
 import { beforeAll, describe, expect, test } from "bun:test";
 import fc from "fast-check";
-import { slugBase, slugPattern, slugWithSuffix } from "../src/articles/rules.ts";
+import { slugBase, slugWithSuffix } from "../src/articles/rules.ts";
 import { type TestServer, type TestUser, testServer } from "./harness.ts";
 import { SEED } from "./random.ts";
 
@@ -36,19 +36,15 @@ describe(`a path made from a title (TEST_SEED=${SEED})`, () => {
     );
   });
 
-  test("with a suffix is one too, of at most 120 characters, and known as the title's", () => {
+  test("with a suffix is one too, of at most 120 characters", () => {
     fc.assert(
-      fc.property(anyTitle, anyTitle, (title, other) => {
+      fc.property(anyTitle, (title) => {
         const base = slugBase(title);
         const slug = slugWithSuffix(base);
         expect(slug).toMatch(FORM);
         expect(slug.length).toBeLessThanOrEqual(120);
         expect(slug).not.toBe(slugWithSuffix(base));
-        const pattern = new RegExp(slugPattern(base));
-        expect(pattern.test(slug) && pattern.test(base)).toBe(true);
-        const otherBase = slugBase(other);
-        // Of another title it is only known where that looks like the suffix itself.
-        if (!otherBase.startsWith(base)) expect(pattern.test(otherBase)).toBe(false);
+        expect(slug.slice(0, -8)).toBe(`${base}-`);
       }),
       { numRuns: 500, seed: SEED },
     );

@@ -132,6 +132,7 @@ describe("a username", () => {
     ["composed or decomposed", "\u00c9mile", "e\u0301MILE"],
     ["with the ligature ﬁ or the letters fi", "ﬁnn", "FINN"],
     ["with ß or ss", "Strauß", "STRAUSS"],
+    ["with ß or its capital", "Preuß", "PREUẞ"],
     ["with a final or another sigma", "Άλφας", "ΆΛΦΑΣ"],
     ["in full width", "ｗｉｄｅ", "wide"],
     ["with the Kelvin sign or the letter k", "\u212aarl", "karl"],
@@ -257,6 +258,19 @@ describe("POST /api/users/login", () => {
     }
     const cost = "$argon2id$v=19$m=19456,t=2,p=1$";
     expect(parameters).toEqual([cost, cost, cost]);
+  });
+
+  test("is answered soon whatever is sent: nobody waits for a megabyte of combining marks", async () => {
+    const marks = "\u0301\u0316".repeat(300_000);
+    const started = performance.now();
+    const answers = [
+      await login("anna@example.com", marks),
+      await login("nobody@example.com", marks),
+      await login(marks, PASSWORD),
+    ];
+    expect(performance.now() - started).toBeLessThan(5_000);
+    expect(answers.map(({ status }) => status)).toEqual([401, 401, 422]);
+    expect(answers[2]?.json.errors).toEqual({ email: ["is too long (maximum is 254 characters)"] });
   });
 
   test("needs both fields", async () => {

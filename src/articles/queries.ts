@@ -1,44 +1,43 @@
 import { type Database, read, textArray, violatedConstraint, write } from "../platform/database.ts";
 import { forbidden, notFound } from "../platform/errors.ts";
-import { AUTHOR, type AuthorColumns, authorJson, type Seen, VIEWER_GONE } from "../profiles/queries.ts";
+import { AUTHOR_JSON, type Seen, VIEWER_GONE } from "../profiles/queries.ts";
 import { userGone } from "../users/queries.ts";
-import { slugBase, slugPattern, slugWithSuffix } from "./rules.ts";
+import { SUFFIX_LENGTH, slugBase, slugWithSuffix } from "./rules.ts";
 import type { ArticleUpdate, NewArticle } from "./schema.ts";
 
+/** Whether the viewer `$1` has favourited the article `a`: one probe of an index, none for nobody. */
+const FAVORITED = `($1::bigint is not null and exists (
+    select from favorites where user_id = $1::bigint and article_created_at = a.created_at and article_id = a.id))`;
+
 /**
- * An article as columns, in every statement that returns one: from `articles a join users u on u.id = a.author_id`, seen
- * by the viewer `$1` (null for nobody). `article` holds the members of the JSON object that no viewer changes.
+ * An article without its body as JSON text, an SQL expression, in every statement that returns one: of `articles a` and
+ * its author `users u`, seen by the viewer `$1` (null for nobody). Null where `a` is.
  */
-export const ARTICLE = `a.json_members as article, a.favorites_count, ${favorited("a")} as favorited, ${AUTHOR}`;
+export const ARTICLE_JSON = articleJson(FAVORITED, "a.favorites_count");
 
-export type ArticleColumns = AuthorColumns & { article: string; favorites_count: number; favorited: boolean };
-
-/** Whether the viewer `$1` has favourited the article: one probe of an index, none for nobody. */
-function favorited(article: string): string {
-  return `($1::bigint is not null and exists (
-    select from favorites
-     where user_id = $1::bigint and article_created_at = ${article}.created_at and article_id = ${article}.id))`;
+function articleJson(favorited: string, favoritesCount: string): string {
+  return `'{' || a.json_members
+    || case when ${favorited} then ',"favorited":true,"favoritesCount":' else ',"favorited":false,"favoritesCount":' end
+    || ${favoritesCount} || ',"author":' || ${AUTHOR_JSON} || '}'`;
 }
 
-/** The article as JSON text, without its body: an entry of a list. */
-export function articleJson(columns: ArticleColumns): string {
-  return `{${columns.article},"favorited":${columns.favorited},"favoritesCount":${columns.favorites_count},"author":${authorJson(columns)}}`;
-}
+type ArticleColumns = { article: string; body: string };
 
-function articleWithBodyJson(columns: ArticleColumns & { body: string }): string {
-  return `{"body":${JSON.stringify(columns.body)},${articleJson(columns).slice(1)}`;
+/** The article as JSON text. */
+function withBody({ article, body }: ArticleColumns): string {
+  return `{"body":${JSON.stringify(body)},${article.slice(1)}`;
 }
 
 /** One article, seen by a viewer. Throws 404. */
 export async function findArticle(db: Database, viewerId: string | null, slug: string): Promise<Seen> {
   const article = await db.row(ARTICLE_BY_SLUG, [viewerId, slug]);
   if (article === undefined) throw notFound("article");
-  return { json: articleWithBodyJson(article), viewerGone: article.viewer_gone };
+  return { json: withBody(article), viewerGone: article.viewer_gone };
 }
 
-const ARTICLE_BY_SLUG = read<ArticleColumns & { body: string; viewer_gone: boolean }>(
+const ARTICLE_BY_SLUG = read<ArticleColumns & { viewer_gone: boolean }>(
   "article_by_slug",
-  `select a.body, ${ARTICLE}, ${VIEWER_GONE}
+  `select ${ARTICLE_JSON} as article, a.body, ${VIEWER_GONE}
      from articles a join users u on u.id = a.author_id
     where a.slug = $2`,
 );
@@ -54,7 +53,7 @@ export async function insertArticle(
   try {
     const article = await db.row(INSERT_ARTICLE, parameters);
     if (article === undefined) throw userGone();
-    return articleWithBodyJson({ ...article, favorited: false, following: false });
+    return withBody(article);
   } catch (error) {
     // Deleted between the statement's look and its insert.
     if (violatedConstraint(error) === "articles_author_id_fkey") throw userGone();
@@ -64,20 +63,20 @@ export async function insertArticle(
 
 // The second insert only runs where the first ran into another article of the same path, also one that was published
 // in the same moment: the first waits for it.
-const INSERT_ARTICLE = write<Omit<ArticleColumns, "favorited" | "following"> & { body: string }>(
+const INSERT_ARTICLE = write<ArticleColumns>(
   "article_insert",
   `with viewer as (select id, json_members from users where id = $1::bigint),
         plain as (
           insert into articles (author_id, slug, title, description, body, tag_list)
           select id, $2, $4, $5, $6, $7::text[] from viewer where $2 <> 'feed'
           on conflict (slug) do nothing
-          returning json_members, body, favorites_count),
+          returning *),
         suffixed as (
-          insert into articles (author_id, slug, title, description, body, tag_list)
-          select id, $3, $4, $5, $6, $7::text[] from viewer where not exists (select from plain)
-          returning json_members, body, favorites_count)
-   select a.json_members as article, a.body, a.favorites_count, v.json_members as author
-     from (select * from plain union all select * from suffixed) a cross join viewer v`,
+          insert into articles (author_id, slug, slug_has_suffix, title, description, body, tag_list)
+          select id, $3, true, $4, $5, $6, $7::text[] from viewer where not exists (select from plain)
+          returning *)
+   select ${ARTICLE_JSON} as article, a.body
+     from (select * from plain union all select * from suffixed) a cross join viewer u`,
 );
 
 /** Changes what is not undefined. The path follows a changed title. Throws 401, 403, 404. */
@@ -101,9 +100,10 @@ export async function updateArticle(
         // Lost a race for the plain path: not again.
         attempt === 1 ? base : suffixed,
         suffixed,
-        base === null ? null : slugPattern(base),
+        base,
       ]);
-      return articleWithBodyJson({ ...ownedArticle(outcome), following: false });
+      requireOwned(outcome, outcome?.article != null, "article");
+      return withBody(outcome as ArticleColumns);
     } catch (error) {
       if (violatedConstraint(error) !== "articles_slug_key" || attempt === 3) throw error;
     }
@@ -112,10 +112,14 @@ export async function updateArticle(
 
 /** What a statement on the viewer's own article found: null columns where there was nothing. */
 type Ownership = { viewer: string | null; existed: string | null; owned: boolean | null };
-type OwnedArticle = Omit<ArticleColumns, "following"> & { body: string };
+
+// There is no new title, or the old one came to the same path.
+const SAME_PATH = `($3 is null or $3 = a.title
+                     or $9 = case when a.slug_has_suffix then left(a.slug, -${1 + SUFFIX_LENGTH}) else a.slug end)`;
+const IS_TAKEN = "($7 = 'feed' or exists (select from articles other where other.slug = $7 and other.id <> a.id))";
 
 // A title, a description, a body or a tag list cannot be null, so null is free to say "as it is".
-const UPDATE_ARTICLE = write<Ownership & { [Column in keyof OwnedArticle]: OwnedArticle[Column] | null }>(
+const UPDATE_ARTICLE = write<Ownership & { [Column in keyof ArticleColumns]: ArticleColumns[Column] | null }>(
   "article_update",
   `with viewer as (select id, json_members from users where id = $1::bigint),
         target as (select id, author_id from articles where slug = $2),
@@ -125,10 +129,8 @@ const UPDATE_ARTICLE = write<Ownership & { [Column in keyof OwnedArticle]: Owned
                  description = coalesce($4, a.description),
                  body        = coalesce($5, a.body),
                  tag_list    = coalesce($6::text[], a.tag_list),
-                 slug        = case
-                   when $3 is null or $3 = a.title or a.slug ~ $9 then a.slug
-                   when $7 = 'feed' or exists (select from articles where slug = $7) then $8
-                   else $7 end,
+                 slug        = case when ${SAME_PATH} then a.slug when ${IS_TAKEN} then $8 else $7 end,
+                 slug_has_suffix = case when ${SAME_PATH} then a.slug_has_suffix else $7 <> $9 or ${IS_TAKEN} end,
                  updated_at  = case
                    when num_nonnulls($3, $4, $5, $6) = 0 then a.updated_at
                    -- Moves with every edit, also with two in a millisecond.
@@ -136,17 +138,9 @@ const UPDATE_ARTICLE = write<Ownership & { [Column in keyof OwnedArticle]: Owned
             from target t, viewer v
            where a.id = t.id and a.author_id = v.id
           returning a.*)
-   select v.id as viewer, t.id as existed, t.author_id = v.id as owned, v.json_members as author,
-          a.json_members as article, a.body, a.favorites_count, ${favorited("a")} as favorited
-     from (select) as one left join viewer v on true left join target t on true left join a on true`,
+   select u.id as viewer, t.id as existed, t.author_id = u.id as owned, ${ARTICLE_JSON} as article, a.body
+     from (select) as one left join viewer u on true left join target t on true left join a on true`,
 );
-
-function ownedArticle(
-  outcome: (Ownership & { [Column in keyof OwnedArticle]: OwnedArticle[Column] | null }) | undefined,
-): OwnedArticle {
-  requireOwned(outcome, outcome?.article != null, "article");
-  return outcome as OwnedArticle;
-}
 
 /** Throws 401, 404 or 403, in this order; 404 too where the thing went while we waited for it. */
 export function requireOwned(outcome: Ownership | undefined, done: boolean, resource: string): void {
@@ -185,7 +179,7 @@ async function changeFavorite(db: Database, viewerId: string, slug: string, favo
     const outcome = await db.row(favorited ? FAVORITE : UNFAVORITE, [viewerId, slug]);
     if (outcome?.viewer == null) throw userGone();
     if (outcome.article === null) throw notFound("article");
-    return articleWithBodyJson({ ...(outcome as FavoriteColumns), favorited });
+    return withBody(outcome as ArticleColumns);
   } catch (error) {
     // Either was deleted between the statement's look and its insert.
     if (violatedConstraint(error) === "favorites_user_id_fkey") throw userGone();
@@ -194,9 +188,8 @@ async function changeFavorite(db: Database, viewerId: string, slug: string, favo
   }
 }
 
-type FavoriteColumns = Omit<ArticleColumns, "favorited"> & { body: string };
 type FavoriteOutcome = { viewer: string | null } & {
-  [Column in keyof FavoriteColumns]: FavoriteColumns[Column] | null;
+  [Column in keyof ArticleColumns]: ArticleColumns[Column] | null;
 };
 
 // The article is locked and so read as it is now, not as it was when the statement began: of many favourites at once,
@@ -206,8 +199,8 @@ const VIEWER_AND_ARTICLE = `viewer as (select id from users where id = $1::bigin
         a as (
           select a.* from viewer v cross join articles a where a.slug = $2 for no key update of a)`;
 
-const favoriteOutcome = (count: string): string =>
-  `select v.id as viewer, a.json_members as article, a.body, ${count} as favorites_count, ${AUTHOR}
+const favoriteOutcome = (favorited: string, favoritesCount: string): string =>
+  `select v.id as viewer, ${articleJson(favorited, favoritesCount)} as article, a.body
      from (select) as one left join viewer v on true
      left join a on true left join users u on u.id = a.author_id`;
 
@@ -219,7 +212,7 @@ const FAVORITE = write<FavoriteOutcome>(
           select v.id, a.id, a.created_at, a.author_id from viewer v, a
           on conflict do nothing
           returning article_id)
-   ${favoriteOutcome("a.favorites_count + (select count(*) from added)::integer")}`,
+   ${favoriteOutcome("true", "(a.favorites_count + (select count(*) from added))")}`,
 );
 
 const UNFAVORITE = write<FavoriteOutcome>(
@@ -229,5 +222,5 @@ const UNFAVORITE = write<FavoriteOutcome>(
           delete from favorites f using viewer v, a
            where f.user_id = v.id and f.article_created_at = a.created_at and f.article_id = a.id
           returning f.article_id)
-   ${favoriteOutcome("a.favorites_count - (select count(*) from removed)::integer")}`,
+   ${favoriteOutcome("false", "(a.favorites_count - (select count(*) from removed))")}`,
 );

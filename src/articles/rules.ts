@@ -2,7 +2,7 @@ import anyAscii from "any-ascii";
 
 /** Leaves room for a suffix below the 120 characters of the schema. */
 const BASE_LENGTH_MAX = 100;
-const SUFFIX_LENGTH = 8;
+export const SUFFIX_LENGTH = 8;
 
 /**
  * The readable part of an article's path: the title in ASCII letters, digits and single hyphens, 1 to 100 characters,
@@ -35,9 +35,6 @@ export function slugWithSuffix(base: string): string {
   }
   return `${base}-${suffix}`;
 }
-
-/** A pattern (PostgreSQL's and JavaScript's) for the paths that a base has led to. */
-export const slugPattern = (base: string): string => `^${base}(-[0-9a-z]{${SUFFIX_LENGTH}})?$`;
 
 /** A title's tags as they are kept: trimmed, in order, each once, none blank. */
 export function normaliseTags(tags: readonly string[]): string[] {

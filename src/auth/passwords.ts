@@ -6,6 +6,13 @@ const ARGON2ID = { algorithm: "argon2id", memoryCost: 19 * 1024, timeCost: 2 } a
 /** NIST SP 800-63B, 5.1.1.2: one form of each character, so that a password typed on another keyboard is the same. */
 const normalise = (password: string): string => password.normalize("NFKC");
 
+/**
+ * The longest password that is tried, in UTF-16 units. No other spelling of one of 1,024 bytes is longer: U+FDFA stands
+ * for 18 letters in its 3 bytes, and nothing for more. Without a bound, one request could hold everybody up for minutes,
+ * as putting combining marks in order takes time with the square of their number.
+ */
+const SPELLING_LENGTH_MAX = 6 * 1024;
+
 /** One for the process, as its cores are. */
 const queue = createHashingQueue();
 
@@ -23,8 +30,10 @@ export function hashPassword(password: string): Promise<string> {
  * too many wait.
  */
 export async function verifyPassword(password: string, hash: string | undefined): Promise<boolean> {
-  const matches = await queue.run(() => Bun.password.verify(normalise(password), hash ?? UNMATCHABLE));
-  return matches && hash !== undefined;
+  const tried = password.length > SPELLING_LENGTH_MAX ? undefined : hash;
+  const typed = password.slice(0, SPELLING_LENGTH_MAX);
+  const matches = await queue.run(() => Bun.password.verify(normalise(typed), tried ?? UNMATCHABLE));
+  return matches && tried !== undefined;
 }
 
 /** Of a random password that nobody has kept, with the parameters above. */

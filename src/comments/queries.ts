@@ -1,18 +1,18 @@
 import { requireOwned } from "../articles/queries.ts";
 import { type Database, read, violatedConstraint, write } from "../platform/database.ts";
 import { notFound } from "../platform/errors.ts";
-import { AUTHOR, type AuthorColumns, authorJson, type Seen, VIEWER_GONE } from "../profiles/queries.ts";
+import { AUTHOR_JSON, type Seen, VIEWER_GONE } from "../profiles/queries.ts";
 import { userGone } from "../users/queries.ts";
 
 /** A comment as columns, in every statement that returns one: from `c` and its author `u`, seen by the viewer `$1`. */
 const COMMENT = `c.id, c.body, json_timestamp(c.created_at) as created_at, json_timestamp(c.updated_at) as updated_at,
-  ${AUTHOR}`;
+  ${AUTHOR_JSON} as author`;
 
-type CommentColumns = AuthorColumns & { id: string; body: string; created_at: string; updated_at: string };
+type CommentColumns = { id: string; body: string; created_at: string; updated_at: string; author: string };
 type Maybe<Columns> = { [Column in keyof Columns]: Columns[Column] | null };
 
 function commentJson(c: CommentColumns): string {
-  return `{"id":${c.id},"createdAt":"${c.created_at}","updatedAt":"${c.updated_at}","body":${JSON.stringify(c.body)},"author":${authorJson(c)}}`;
+  return `{"id":${c.id},"createdAt":"${c.created_at}","updatedAt":"${c.updated_at}","body":${JSON.stringify(c.body)},"author":${c.author}}`;
 }
 
 /** An article's comments, newest first, seen by a viewer. Throws 404. */

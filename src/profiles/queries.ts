@@ -3,23 +3,18 @@ import { invalid, notFound } from "../platform/errors.ts";
 import { userGone } from "../users/queries.ts";
 import { sameKey } from "../users/rules.ts";
 
+/** Whether the viewer `$1` follows the author `u`: one probe of an index, none for nobody. */
+const FOLLOWING = `($1::bigint is not null and exists (
+    select from follows where follower_id = $1::bigint and followee_id = u.id))`;
+
 /**
- * An author as columns, in every statement that returns one: from `users u`, seen by the viewer `$1` (null for nobody).
- * `author` holds the members of the JSON object but for `following`; `authorJson` puts both together.
+ * An author as JSON text, an SQL expression, in every statement that returns one: of `users u`, seen by the viewer `$1`
+ * (null for nobody). Null where `u` is.
  */
-export const AUTHOR = `u.json_members as author, ${following("u.id")} as following`;
+export const AUTHOR_JSON = authorJson(FOLLOWING);
 
-export type AuthorColumns = { author: string; following: boolean };
-
-/** Whether the viewer `$1` follows the user of this id: one probe of an index, none for nobody. */
-function following(userId: string): string {
-  return `($1::bigint is not null and exists (
-    select from follows where follower_id = $1::bigint and followee_id = ${userId}))`;
-}
-
-/** The profile as JSON text. */
-export function authorJson({ author, following }: AuthorColumns): string {
-  return `{${author},"following":${following}}`;
+function authorJson(following: string): string {
+  return `'{' || u.json_members || case when ${following} then ',"following":true}' else ',"following":false}' end`;
 }
 
 /** Whether the viewer `$1` is an account that is gone, for answers that anybody may read. */
@@ -33,12 +28,12 @@ export type Seen = { json: string; viewerGone: boolean };
 export async function findProfile(db: Database, viewerId: string | null, username: string): Promise<Seen> {
   const profile = await db.row(PROFILE, [viewerId, sameKey(username)]);
   if (profile === undefined) throw notFound("profile");
-  return { json: authorJson(profile), viewerGone: profile.viewer_gone };
+  return { json: profile.author, viewerGone: profile.viewer_gone };
 }
 
-const PROFILE = read<AuthorColumns & { viewer_gone: boolean }>(
+const PROFILE = read<{ author: string; viewer_gone: boolean }>(
   "profile",
-  `select ${AUTHOR}, ${VIEWER_GONE} from users u where u.username_key = $2`,
+  `select ${AUTHOR_JSON} as author, ${VIEWER_GONE} from users u where u.username_key = $2`,
 );
 
 /** Makes the viewer follow a user. Idempotent. Throws 401, 404, 422 for oneself. Returns the profile as JSON text. */
@@ -46,7 +41,7 @@ export async function follow(db: Database, viewerId: string, username: string): 
   try {
     const outcome = await db.row(FOLLOW, [viewerId, sameKey(username)]);
     if (outcome?.oneself) throw invalid({ profile: ["can't follow yourself"] });
-    return authorJson({ author: profileOf(outcome), following: true });
+    return profileOf(outcome);
   } catch (error) {
     // Either was deleted between the statement's look and its insert.
     if (violatedConstraint(error) === "follows_follower_id_fkey") throw userGone();
@@ -66,14 +61,14 @@ const FOLLOW = write<FollowOutcome>(
           insert into follows (follower_id, followee_id)
           select v.id, t.id from viewer v, target t where v.id <> t.id
           on conflict do nothing)
-   select v.id as viewer, t.json_members as author, v.id = t.id as oneself
-     from (select) as one left join viewer v on true left join target t on true`,
+   select v.id as viewer, ${authorJson("true")} as author, v.id = u.id as oneself
+     from (select) as one left join viewer v on true left join target u on true`,
 );
 
 /** Ends it. Idempotent. Throws 401, 404. Returns the profile as JSON text. */
 export async function unfollow(db: Database, viewerId: string, username: string): Promise<string> {
   const outcome = await db.row(UNFOLLOW, [viewerId, sameKey(username)]);
-  return authorJson({ author: profileOf(outcome), following: false });
+  return profileOf(outcome);
 }
 
 const UNFOLLOW = write<FollowOutcome>(
@@ -82,8 +77,8 @@ const UNFOLLOW = write<FollowOutcome>(
         target as (select id, json_members from users where username_key = $2),
         removed as (
           delete from follows f using viewer v, target t where f.follower_id = v.id and f.followee_id = t.id)
-   select v.id as viewer, t.json_members as author, v.id = t.id as oneself
-     from (select) as one left join viewer v on true left join target t on true`,
+   select v.id as viewer, ${authorJson("false")} as author, v.id = u.id as oneself
+     from (select) as one left join viewer v on true left join target u on true`,
 );
 
 function profileOf(outcome: FollowOutcome | undefined): string {

@@ -1,5 +1,6 @@
 /** What makes two usernames or emails the same: whatever their case and Unicode form. */
 export function sameKey(name: string): string {
-  // Upper case first: "ß" and "SS", "ς" and "Σ" fold together only on the way up. NFKC last, as folding can undo it.
-  return name.normalize("NFKC").toUpperCase().toLowerCase().normalize("NFKC");
+  // By way of upper case: "ß" and "SS", "ς" and "Σ" fold together only on the way up. But by lower case first, as "ẞ" has
+  // its way to "SS" from there alone. NFKC last, as folding can undo it.
+  return name.normalize("NFKC").toLowerCase().toUpperCase().toLowerCase().normalize("NFKC");
 }

@@ -31,7 +31,8 @@ const image = optionalText(2_048).meta({ description: "Address of a picture" });
 export const NewUserBody = envelope("user", { username, email, password: newPassword }).meta({ id: "NewUserRequest" });
 
 export const LoginBody = envelope("user", {
-  email: requiredText(Number.POSITIVE_INFINITY),
+  // As long as an address can be: what is compared is normalised, at a cost (auth/passwords.ts).
+  email: requiredText(254),
   password: text(Number.POSITIVE_INFINITY).refine((value) => value !== "", "can't be blank"),
 }).meta({ id: "LoginRequest" });
 
