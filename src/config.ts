@@ -64,7 +64,7 @@ export const SETTINGS = {
     name: "DATABASE_POOL_MAX",
     flag: "database-pool-max",
     fallback: "8",
-    what: "Connections for reads, and as many again for writes.",
+    what: "Connections for writes; reads, which share connections, have half as many more.",
     parse: wholeNumber(1, 1_000),
   }),
   databaseConnectTimeoutMs: setting({

@@ -1,7 +1,7 @@
 import { SQL } from "bun";
 
 export type PoolLimits = {
-  /** Connections for reads, and as many for writes. */
+  /** Connections for writes; reads, which are pipelined, have half as many. */
   readonly poolMax: number;
   readonly connectTimeoutMs: number;
   /** How long a statement may wait for a connection. */
