@@ -201,6 +201,14 @@ create table favorites (
 -- For the cascade from articles.
 create index favorites_article_id_idx on favorites (article_id);
 
+-- Takes a favourite back; says whether there was one. A function for its own snapshot: the statement that calls it has
+-- waited for the article, and would not see a favourite that was given meanwhile.
+create function take_favorite(reader_id bigint, at timestamptz, article bigint) returns boolean language plpgsql as $$
+begin
+  delete from favorites where user_id = reader_id and article_created_at = at and article_id = article;
+  return found;
+end $$;
+
 -- Number of favourites per reader.
 create table reader_counts (
   user_id         bigint not null constraint reader_counts_pkey primary key,
