@@ -128,15 +128,15 @@ begin
     select tag, new.created_at, new.id, new.author_id from unnest(added) as tag
     where tag <> all (removed);
   end if;
-  if removed <> '{}' then
-    -- Before the first change, so that an edit too takes these locks in the order of their names.
-    perform from tags where name = any (added || removed) order by name for no key update;
-  end if;
+  -- What comes and what goes in one statement, so that an edit too takes these locks in the order of their names.
   insert into tags as t (name, articles_count)
-  select tag, 1 from unnest(added) as tag where tag <> all (removed) order by tag collate "C"
-  on conflict (name) do update set articles_count = t.articles_count + 1;
+  select tag collate "C", 1 from unnest(added) as tag where tag <> all (removed)
+   union all
+  select tag collate "C", 0 from unnest(removed) as tag where tag <> all (added)
+   order by 1
+  on conflict (name) do update set
+    articles_count = t.articles_count + case excluded.articles_count when 1 then 1 else -1 end;
   if removed <> '{}' then
-    update tags set articles_count = articles_count - 1 where name = any (removed) and name <> all (added);
     delete from tags where name = any (removed) and articles_count = 0;
   end if;
   if tg_op = 'INSERT' then
@@ -200,6 +200,14 @@ create table favorites (
 );
 -- For the cascade from articles.
 create index favorites_article_id_idx on favorites (article_id);
+
+-- Takes a favourite back; says whether there was one. A function for its own snapshot: the statement that calls it has
+-- waited for the article, and would not see a favourite that was given meanwhile.
+create function take_favorite(reader_id bigint, at timestamptz, article bigint) returns boolean language plpgsql as $$
+begin
+  delete from favorites where user_id = reader_id and article_created_at = at and article_id = article;
+  return found;
+end $$;
 
 -- Number of favourites per reader.
 create table reader_counts (

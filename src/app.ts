@@ -118,7 +118,8 @@ function methodsByPath(routes: { method: string; path: string }[]): (path: strin
   for (const { method, path } of routes) {
     if (method === "ALL") continue;
     const entry = patterns.get(path) ?? {
-      pattern: new RegExp(`^${path.replace(/:[a-z]+/g, "[^/]+")}/?$`),
+      // A trailing slash is gone from the path by now; a second one belongs to another path.
+      pattern: new RegExp(`^${path.replace(/:[a-z]+/g, "[^/]+")}$`),
       methods: [],
     };
     patterns.set(path, entry);

@@ -87,7 +87,7 @@ export async function startServer(
       observer: metrics,
       trace: tracing?.middleware,
     });
-    const http = listen(config, inherited, limitRequests(config.requestsMax, app.fetch));
+    const http = listen(config, inherited, limitRequests(config.requestsMax, config.corsOrigins, app.fetch));
     closers.push(() => stopListening(http, config.shutdownTimeoutMs));
     const sending = startMail(mail, config, db, log, http.url.origin);
     closers.push(sending.stop);

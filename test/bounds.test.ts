@@ -15,7 +15,7 @@ describe("bounds on what comes from outside", () => {
     address = await testDatabase();
     [served, brief] = await Promise.all([
       serve(address, { REQUESTS_MAX: "5" }),
-      serve(address, { REQUEST_TIMEOUT: "1s" }),
+      serve(address, { REQUEST_TIMEOUT: "1s", CORS_ORIGINS: "https://page.example" }),
     ]);
   });
   afterAll(stopServed);
@@ -29,6 +29,18 @@ describe("bounds on what comes from outside", () => {
     expect(fits?.status).toBe(200);
     expect(long?.status).toBe(414);
     expect<unknown>(await long?.json()).toEqual({ errors: { path: ["is too long (maximum is 8192 bytes)"] } });
+  });
+
+  test("what is refused for its size or number can be read by the pages that may read any answer", async () => {
+    const long = `/api/articles?x=${"x".repeat(8 * 1024)}`;
+    const any = await fetch(served.url + long, { headers: { Origin: "https://page.example" } });
+    expect([any.status, any.headers.get("access-control-allow-origin")]).toEqual([414, "*"]);
+    expect(any.headers.get("x-content-type-options")).toBe("nosniff");
+    const listed = await fetch(brief.url + long, { headers: { Origin: "https://page.example" } });
+    expect([listed.status, listed.headers.get("access-control-allow-origin")]).toEqual([414, "https://page.example"]);
+    expect(listed.headers.get("vary")).toBe("Origin");
+    const foreign = await fetch(brief.url + long, { headers: { Origin: "https://evil.example" } });
+    expect([foreign.status, foreign.headers.get("access-control-allow-origin")]).toEqual([414, null]);
   });
 
   test("a head of more than 16 KiB, or of more than 200 fields, is 431", async () => {

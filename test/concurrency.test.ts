@@ -150,6 +150,28 @@ describe("registrations at once", () => {
   });
 });
 
+test("a favourite that is given and taken back at once is counted as the answers say", async () => {
+  const { slug } = await server.publish(anna);
+  const path = `/api/articles/${slug}/favorite`;
+  // Both wait for the article, the one that gives before the one that takes back.
+  const hold = await server.sql.reserve();
+  await hold`begin`;
+  await hold`select from articles where slug = ${slug} for update`;
+  const given = as(person(0), "POST", path);
+  await Bun.sleep(200);
+  const taken = as(person(0), "DELETE", path);
+  await Bun.sleep(200);
+  await hold`commit`;
+  hold.release();
+  const answers = (await Promise.all([given, taken])).map(({ json }) => json.article);
+  expect(answers.map(({ favorited, favoritesCount }) => [favorited, favoritesCount])).toEqual([
+    [true, 1],
+    [false, 0],
+  ]);
+  const { favorited, favoritesCount } = (await as(person(0), "GET", `/api/articles/${slug}`)).json.article;
+  expect([favorited, favoritesCount]).toEqual([false, 0]);
+});
+
 test("favourites, comments, edits and readings of an article that is deleted meanwhile find it or do not", async () => {
   for (let round = 0; round < 5; round++) {
     const { slug } = await server.publish(anna, { tagList: ["meanwhile"] });

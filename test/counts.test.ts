@@ -26,6 +26,11 @@ const RECOUNTS: Record<string, string> = {
       full join (select author_id as user_id, count(*) as recounted from articles group by 1) r using (user_id)
      where coalesce(articles_count, 0) <> coalesce(recounted, 0)
         or not exists (select from users u where u.id = user_id)`,
+  "author_counts.newest": `
+    select k.*, a.id from author_counts k
+      left join lateral (select created_at, id from articles where author_id = k.user_id
+                          order by created_at desc, id desc limit 1) a on true
+     where (a.created_at, a.id) is distinct from (k.newest_created_at, k.newest_id)`,
   reader_counts: `
     select * from reader_counts k
       full join (select user_id, count(*) as recounted from favorites group by 1) r using (user_id)
@@ -44,6 +49,8 @@ async function expectExact(server: TestServer): Promise<void> {
     expect([what, ...(await server.sql.unsafe(query))]).toEqual([what]);
   }
 }
+
+const FOUNDER = { email: "founder@example.com", password: "correct horse" };
 
 const TAGS = ["a", "b", "c", "d", "e", "f"];
 
@@ -168,6 +175,27 @@ test(`writers wait for each other, and never in a circle (TEST_SEED=${SEED})`, a
   const { server, writers, faults } = await createStorm(6, "10min");
   await writers(24, 25);
   expect(faults()).toEqual([]);
+  await expectExact(server);
+});
+
+test("an edit that brings a tag nobody has yet and one that is published at the same time do not wait in a circle", async () => {
+  const { server } = await createStorm(1, "10min");
+  const token = (await server.request("POST", "/api/users/login", { body: { user: FOUNDER } })).json.user.token;
+  const founder: TestUser = { ...FOUNDER, username: "founder", token, refreshToken: "" };
+  await server.publish(founder, { tagList: ["m"] });
+  const { slug } = await server.publish(founder, { tagList: ["z"] });
+  const hold = await server.sql.reserve();
+  await hold`begin`;
+  await hold`select from tags where name = 'm' for update`;
+  // Has "a", waits for "m", will want "z".
+  const article = { title: "t", description: "d", body: "b", tagList: ["z", "m", "a"] };
+  const published = server.request("POST", "/api/articles", { token, body: { article } });
+  await Bun.sleep(300);
+  const edited = server.request("PUT", `/api/articles/${slug}`, { token, body: { article: { tagList: ["a"] } } });
+  await Bun.sleep(300);
+  await hold`commit`;
+  hold.release();
+  expect([(await published).status, (await edited).status]).toEqual([201, 200]);
   await expectExact(server);
 });
 

@@ -559,6 +559,12 @@ describe("a person is told what to do", () => {
     expect(await startupFailure(join(file, "data"))).toContain("is not a folder");
   });
 
+  test("when there can be no such data folder", async () => {
+    const failure = await startupFailure(join(freshFolder(), "x".repeat(300)));
+    expect(failure).toContain("cannot be made: ENAMETOOLONG");
+    expect(failure).toContain("Set DATA_DIR to another folder.");
+  });
+
   asNobody("when the data folder is not theirs to write", async () => {
     const folder = freshFolder();
     const { error, name } = await app(folder, "serve", { account: nobody }).until((line) => line.error !== undefined);

@@ -313,6 +313,8 @@ describe("a path", () => {
       "/api/user/1",
       "/API/tags",
       "/api//tags",
+      "/api/tags//",
+      "/api/articles/a//",
     ])
       for (const method of ["GET", "POST", "PUT", "DELETE", "PATCH"]) {
         const { status, json } = await server.request(method, path);

@@ -166,10 +166,29 @@ describe("an email", () => {
       "a b@example.com",
       "a@b@c",
       '"a"@b.c',
+      "a..b@example.com",
+      ".a@example.com",
+      "a@example..com",
+      "a@.example.com",
+      "a@example.com.",
+      "a@-example.com",
+      "a@example.com,b",
+      "a<b>@example.com",
+      "a@exam_ple.com",
+      "a@example.com/b",
+      "a\u0001@example.com",
+      "a@example\u0085.com",
+      "a@example\u2028.com",
+      `${"x".repeat(65)}@example.com`,
       `${"x".repeat(250)}@b.c`,
     ]) {
       const { status, json } = await update({ email: bad });
       expect([bad, status, Object.keys(json.errors)]).toEqual([bad, 422, ["email"]]);
+    }
+    const [user] = (await addUsers(server, anna, ["address"])) as [TestUser];
+    for (const good of ["a@localhost", "!#$%&'*+/=?^_`{|}~-.a@b-c.d", "用户@例子.广告", `${"x".repeat(64)}@b.c`]) {
+      const { status, json } = await update({ email: good }, user.token);
+      expect([status, json.user.email]).toEqual([200, good]);
     }
   });
 

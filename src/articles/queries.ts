@@ -218,9 +218,6 @@ const FAVORITE = write<FavoriteOutcome>(
 const UNFAVORITE = write<FavoriteOutcome>(
   "unfavorite",
   `with ${VIEWER_AND_ARTICLE},
-        removed as (
-          delete from favorites f using viewer v, a
-           where f.user_id = v.id and f.article_created_at = a.created_at and f.article_id = a.id
-          returning f.article_id)
-   ${favoriteOutcome("false", "(a.favorites_count - (select count(*) from removed))")}`,
+        removed as materialized (select take_favorite(v.id, a.created_at, a.id) as found from viewer v, a)
+   ${favoriteOutcome("false", "(a.favorites_count - (select count(*) from removed where found))")}`,
 );

@@ -39,7 +39,13 @@ export function openDataFolder(name: string): DataFolder {
     const { uid, gid } = statSync(path);
     return { name, path, owner: { uid, gid } };
   } catch (error) {
-    throw folderFault(error, name);
+    const fault = folderFault(error, name);
+    if (fault instanceof StartupError) throw fault;
+    // A name that is too long, a folder in which nobody can make one, and so on: the system says what.
+    throw new StartupError(
+      `The data folder ${name} cannot be made: ${(error as Error).message}. Set DATA_DIR to another folder.`,
+      { cause: error },
+    );
   }
 }
 

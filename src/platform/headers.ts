@@ -21,3 +21,14 @@ export function answerHeaders(origins: "*" | string[]): MiddlewareHandler {
     await next();
   };
 }
+
+/** The same headers for an answer that is given before there is a route. */
+export function headersBeforeRoutes(origins: "*" | string[], origin: string | null): Record<string, string> {
+  const isAllowed = origins === "*" || (origin !== null && origins.includes(origin));
+  return {
+    "X-Content-Type-Options": "nosniff",
+    "Access-Control-Expose-Headers": EXPOSED.join(","),
+    ...(isAllowed ? { "Access-Control-Allow-Origin": origins === "*" ? "*" : (origin ?? "") } : {}),
+    ...(origins === "*" ? {} : { Vary: "Origin" }),
+  };
+}
