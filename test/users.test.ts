@@ -259,6 +259,14 @@ describe("POST /api/users/login", () => {
     expect(parameters).toEqual([cost, cost, cost]);
   });
 
+  test("is not held up by marks that pile up on one character, in the email or the password", async () => {
+    const piled = `a${"\u0301\u0323\u0327".repeat(20_000)}`;
+    const started = performance.now();
+    expect((await login(`${piled}@example.com`, piled)).status).toBe(401);
+    // Normalised, either would take 6 s, and nobody else were answered meanwhile.
+    expect(performance.now() - started).toBeLessThan(3_000);
+  });
+
   test("needs both fields", async () => {
     const blank = ["can't be blank"];
     expect((await login("", "")).json.errors).toEqual({ email: blank, password: blank });
