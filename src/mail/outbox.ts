@@ -63,7 +63,7 @@ type LinkParts = {
 };
 
 /** SQL: how long a link is good. */
-const TTL = { verify: "interval '24 hours'", reset: "interval '1 hour'" } as const;
+export const LINK_TTL = { verify: "interval '24 hours'", reset: "interval '1 hour'" } as const;
 
 /** Parts of `with` that end the older links of an account and write a new one. Each part sees that the earlier is done. */
 export function newLinkParts({ purpose, to, hash }: Omit<LinkParts, "kind" | "sealed">): string {
@@ -71,7 +71,7 @@ export function newLinkParts({ purpose, to, hash }: Omit<LinkParts, "kind" | "se
    link_ended as materialized (select end_links(t.id, '${purpose}') from ${to} t),
    link as (
      insert into email_links (token_hash, user_id, purpose, email, email_key, expires_at)
-     select decode(${hash}, 'hex'), t.id, '${purpose}', t.email, t.email_key, now() + ${TTL[purpose]}
+     select decode(${hash}, 'hex'), t.id, '${purpose}', t.email, t.email_key, now() + ${LINK_TTL[purpose]}
        from ${to} t, (select count(*) from link_ended) as done)`;
 }
 
