@@ -70,3 +70,14 @@ begin
        offset kept)
     returning *;
 end $$;
+
+-- Revokes the sessions of an account, but for the one in use, where there is one. Its caller has changed the account's
+-- row. A function for a snapshot that is taken after that: a sign-in with the old password may have been before us, and
+-- the statement that waited for it does not see the session that it opened.
+create function end_sessions(owner_id bigint, in_use uuid, why text) returns setof sessions language plpgsql as $$
+begin
+  return query
+    update sessions set revoked_at = now(), revoked_for = why
+     where user_id = owner_id and id is distinct from in_use and revoked_at is null
+    returning *;
+end $$;

@@ -30,6 +30,15 @@ create unique index email_links_live on email_links (user_id, purpose) where use
 -- For the cascade from users.
 create index email_links_user_id_idx on email_links (user_id);
 
+-- Ends the links of an account for one purpose, as a newer one comes. A function for its two snapshots: the first
+-- statement waits for another that writes such a link, and the second sees what that one wrote.
+create function end_links(owner_id bigint, ended_purpose text) returns void language plpgsql as $$
+begin
+  perform from users where id = owner_id for no key update;
+  update email_links set ended_at = now()
+   where user_id = owner_id and purpose = ended_purpose and used_at is null and ended_at is null;
+end $$;
+
 -- Mail that is to be sent, written in the transaction of its cause (docs/decisions/0010-outbox.md). No text is kept, only
 -- what it is made of.
 create table outbox (

@@ -342,6 +342,9 @@ export function loadConfig(env: Record<string, string | undefined>, flags: Recor
   if (production && sendsMail && !values.baseUrl) {
     faults.push("BASE_URL must be set in production: mails link to it");
   }
+  if (production && !sendsMail && values.requireEmailConfirmation) {
+    faults.push("REQUIRE_EMAIL_CONFIRMATION=true needs a mail server in production: set SMTP_URL");
+  }
   if (faults.length > 0)
     throw new StartupError(`The configuration is wrong:\n${faults.map((f) => `  ${f}`).join("\n")}`);
   return { ...(values as Values), production };

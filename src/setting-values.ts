@@ -101,6 +101,8 @@ export function smtpUrl(written: string): string {
     throw new Error("must be smtp://user:password@host:port or smtps://user:password@host:port");
   }
   if (url.search !== "" || (url.pathname !== "" && url.pathname !== "/")) throw new Error("must end with the port");
+  percentDecoded(url.username);
+  percentDecoded(url.password);
   return written;
 }
 

@@ -233,6 +233,17 @@ describe("a new address", () => {
     expect(await isVerified(user)).toBe(true);
   });
 
+  test("may be given many times at once: the last one's link is good, and no request fails", async () => {
+    const user = await newUser();
+    const emails = Array.from({ length: 4 }, (_, i) => `at-once-${i}-${user.email}`);
+    const change = (email: string) =>
+      server.request("PUT", "/api/user", { token: user.token, body: { user: { email } } });
+    const answers = await Promise.all(emails.map(change));
+    expect(answers.map(({ status }) => status)).toEqual([200, 200, 200, 200]);
+    const { email } = (await server.request("GET", "/api/user", { token: user.token })).json.user;
+    expect((await verify((await linkTo(email, CONFIRM)).token)).status).toBe(200);
+  });
+
   test("respelled is the same one", async () => {
     const user = await newUser();
     await verify((await linkTo(user.email, CONFIRM)).token);
@@ -272,6 +283,66 @@ describe("a new address", () => {
     await server.request("PUT", "/api/user", { token: other.token, body: { user: { email } } });
     expect((await verify(token)).status).toBe(409);
     expect((await server.request("GET", "/api/user", { token: user.token })).json.user.email).toBe(user.email);
+  });
+});
+
+describe("who takes an account back", () => {
+  let strict: TestServer;
+  beforeAll(async () => {
+    strict = await testServer({ address: server.address, requireEmailConfirmation: true });
+  });
+  const wait = async (user: TestUser) => {
+    const email = `waiting-${user.email}`;
+    await strict.request("PUT", "/api/user", { token: user.token, body: { user: { email } } });
+    return { email, link: await linkTo(email, CONFIRM) };
+  };
+  const emailOf = async (user: TestUser) =>
+    (await server.sql`select email from users where username = ${user.username}`)[0].email;
+
+  test("by a reset keeps it: an address that a thief left waiting cannot be confirmed any more", async () => {
+    const user = await newUser();
+    const { link } = await wait(user);
+    await forgot(user.email);
+    expect((await reset((await linkTo(user.email, RESET)).token)).status).toBe(200);
+    expect((await verify(link.token)).status).toBe(410);
+    expect(await emailOf(user)).toBe(user.email);
+  });
+
+  test("by a new password keeps it likewise", async () => {
+    const user = await newUser();
+    const { link } = await wait(user);
+    const body = { user: { password: "another horse" } };
+    expect((await strict.request("PUT", "/api/user", { token: user.token, body })).status).toBe(200);
+    expect((await verify(link.token)).status).toBe(410);
+    expect(await emailOf(user)).toBe(user.email);
+  });
+
+  test("by ending its sessions keeps it: a password that was still being hashed for one is not set", async () => {
+    const user = await newUser();
+    const { hash } = Bun.password;
+    Bun.password.hash = async (...args) => {
+      const ended = await post("/api/auth/logout", { refresh_token: user.refreshToken });
+      expect(ended.status).toBe(200);
+      return hash.apply(Bun.password, args);
+    };
+    try {
+      const body = { user: { password: "a thief's horse" } };
+      expect((await server.request("PUT", "/api/user", { token: user.token, body })).status).toBe(401);
+    } finally {
+      Bun.password.hash = hash;
+    }
+    expect(await loginStatus(user.email, user.password)).toBe(200);
+  });
+
+  test("by a new address keeps it: a reset link to the old one ends when the new one is confirmed", async () => {
+    const user = await newUser();
+    const { email, link } = await wait(user);
+    await forgot(user.email);
+    const old = await linkTo(user.email, RESET);
+    expect((await verify(link.token)).status).toBe(200);
+    expect(await emailOf(user)).toBe(email);
+    expect((await server.request("GET", old.path)).status).toBe(410);
+    expect((await reset(old.token)).status).toBe(410);
   });
 });
 

@@ -1,6 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { resolve } from "node:path";
 import { type Config, loadConfig, SETTINGS } from "../src/config.ts";
+import { smtpServer } from "../src/mail.ts";
 import { StartupError } from "../src/platform/startup-error.ts";
 
 const SECRET = "a secret of 32 bytes or more, by hand";
@@ -203,5 +204,53 @@ describe("DATABASE_URL", () => {
     ] as const) {
       expect(faults({ DATABASE_URL: url })).toEqual([`DATABASE_URL ${fault}`]);
     }
+  });
+});
+
+describe("mail", () => {
+  const production = { NODE_ENV: "production", DATABASE_URL: URL, JWT_SECRET: SECRET };
+
+  test("needs BASE_URL in production where there is a mail server, and nowhere else", () => {
+    const fault = "BASE_URL must be set in production: mails link to it";
+    expect(faults({ ...production, SMTP_URL: "smtp://mail.example" })).toEqual([fault]);
+    expect(faults({ ...production, SMTP_HOST: "mail.example" })).toEqual([fault]);
+    const BASE_URL = "https://conduit.example";
+    expect(faults({ ...production, SMTP_URL: "smtp://mail.example", BASE_URL })).toEqual([]);
+    expect(faults(production)).toEqual([]);
+    expect(faults({ SMTP_URL: "smtp://mail.example" })).toEqual([]);
+  });
+
+  test("that nobody sends confirms no address: in production that is a fault", () => {
+    expect(faults({ ...production, REQUIRE_EMAIL_CONFIRMATION: "true" })).toEqual([
+      "REQUIRE_EMAIL_CONFIRMATION=true needs a mail server in production: set SMTP_URL",
+    ]);
+    // Elsewhere there is the development mailbox.
+    expect(faults({ REQUIRE_EMAIL_CONFIRMATION: "true" })).toEqual([]);
+  });
+
+  test("has links to BASE_URL, VERIFY_URL and RESET_URL as they are written", () => {
+    for (const name of ["BASE_URL", "VERIFY_URL", "RESET_URL"]) {
+      for (const bad of [
+        "conduit.example",
+        "ftp://conduit.example",
+        "https://me:pw@conduit.example",
+        "https://a.b/#c",
+      ]) {
+        expect(faults({ [name]: bad })).toEqual([expect.stringMatching(new RegExp(`^${name} must be an address`))]);
+      }
+    }
+    const { baseUrl, verifyUrl } = loadConfig({
+      BASE_URL: "https://a.example/",
+      VERIFY_URL: "https://a.example/v?x=1",
+    });
+    expect([baseUrl, verifyUrl]).toEqual(["https://a.example", "https://a.example/v?x=1"]);
+  });
+
+  test("has the parts of SMTP_URL decoded, and a % that is none is a fault without the password", () => {
+    const server = smtpServer(loadConfig({ SMTP_URL: "smtps://ann%40x:p%2Fw%25@mail.example" }));
+    expect(server).toEqual({ host: "mail.example", port: 465, tls: true, username: "ann@x", password: "p/w%" });
+    const [fault = ""] = faults({ SMTP_URL: "smtp://ann:hunter2%@mail.example" });
+    expect(fault).toStartWith("SMTP_URL has a %");
+    expect(fault).not.toContain("hunter2");
   });
 });

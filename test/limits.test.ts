@@ -115,6 +115,17 @@ describe("a limit", () => {
     expect((await from("192.0.2.2")).status).toBe(200);
   });
 
+  test("by address takes one of a link with its zone as what it is without", async () => {
+    const behind = await testServer({ trustedProxies: ["127.0.0.1/32"] });
+    const user = { username: "zoned", email: "zoned@example.com", password: "correct horse" };
+    const headers = { "X-Forwarded-For": "fe80::1%eth0" };
+    const { status, json } = await behind.request("POST", "/api/users", { body: { user }, headers });
+    expect(status).toBe(201);
+    const token = json.access_token;
+    const { sessions } = (await behind.request("GET", "/api/auth/sessions", { token })).json;
+    expect(sessions[0]?.ip).toBe("fe80::1");
+  });
+
   test("by address takes an IPv6 network of one customer as one", () => {
     expect(networkOf("2001:db8:1:2:aaaa::1")).toBe(networkOf("2001:db8:1:2:bbbb:1:2:3"));
     expect(networkOf("2001:db8:1:2::1")).not.toBe(networkOf("2001:db8:1:3::1"));

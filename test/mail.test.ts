@@ -151,6 +151,24 @@ describe("a mail server that", () => {
 });
 
 describe("the outbox", () => {
+  test("sends no link that ended while the mail server was away: it is good from when it is sent", async () => {
+    const gone = await testSmtp();
+    await gone.stop();
+    const worker = work(gone);
+    const user = await newUser();
+    await outboxRow(({ fault, waits }) => fault !== null && waits);
+    await worker.stop();
+    await server.sql`update email_links set expires_at = now() where email = ${user.email}`;
+    const smtp = await smtpServer();
+    work(smtp);
+    await passBackoff();
+    const { token } = linkIn(await smtp.take(user.email, CONFIRM));
+    const [link] = await server.sql`
+      select expires_at > now() + interval '23 hours' as is_long from email_links where email = ${user.email}`;
+    expect(link.is_long).toBe(true);
+    expect((await server.request("POST", "/api/auth/verify-email", { body: { token } })).status).toBe(200);
+  });
+
   test("gives a mail up after a day, and keeps it to be looked at", async () => {
     const gone = await testSmtp();
     await gone.stop();
@@ -310,6 +328,15 @@ describe("the development mailbox", () => {
   test("is shown to the server's own machine alone, not by a proxy and not under another name", async () => {
     expect((await get("/dev/mail", { "X-Forwarded-For": "127.0.0.1" })).status).toBe(403);
     expect((await get("/dev/mail", { Host: "evil.example:3000" })).status).toBe(403);
+  });
+
+  test("is shown to no page of another origin in this machine's browser", async () => {
+    const name = `${Date.now()}-${crypto.randomUUID()}`;
+    for (const path of ["/dev/mail", `/dev/mail/${name}`, `/dev/mail/${name}/html`]) {
+      expect([path, (await get(path, { Origin: "https://evil.example" })).status]).toEqual([path, 403]);
+      expect([path, (await get(path, { Origin: "null" })).status]).toEqual([path, 403]);
+    }
+    expect((await get("/dev/mail", { Origin: dev.url })).status).toBe(200);
   });
 
   test("is not there where mail is sent", async () => {

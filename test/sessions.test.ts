@@ -222,6 +222,31 @@ describe("ending sessions", () => {
     expect((await refresh(user.refreshToken)).status).toBe(200);
   });
 
+  test("a new password ends also the session of a login with the old one that came just before", async () => {
+    const user = await newUser();
+    const hold = await server.sql.reserve();
+    await hold`begin`;
+    await hold`select from users where email = ${user.email} for no key update`;
+    // Both wait for the account's row, in this order.
+    const waiting = async (n: number) => {
+      const [row] = await server.sql`
+        select count(*)::int as n from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`;
+      return row.n >= n;
+    };
+    const old = login(user);
+    while (!(await waiting(1))) await Bun.sleep(5);
+    const body = { user: { password: "another good horse" } };
+    const change = server.request("PUT", "/api/user", { token: user.token, body });
+    while (!(await waiting(2))) await Bun.sleep(5);
+    await hold`commit`;
+    hold.release();
+    expect((await change).status).toBe(200);
+    const { access_token, refresh_token } = await old;
+    expect(await statusOf(access_token)).toBe(401);
+    expect((await refresh(refresh_token)).status).toBe(401);
+    expect(await statusOf(user.token)).toBe(200);
+  });
+
   test("a change of anything else ends none", async () => {
     const user = await newUser();
     const other = await login(user);

@@ -12,6 +12,9 @@ const linkIsOver = () => new ApiError("gone", { token: ["was used already, or is
 /** Whether a link `l` is good. */
 const LIVE = "l.used_at is null and l.ended_at is null and l.expires_at > now()";
 
+/** Whether the account of a link `l` still has the address that it was mailed to. */
+const TO_OWNER = "exists (select from users w where w.id = l.user_id and w.email_key = l.email_key)";
+
 /** Confirms the address of a link. Throws 404 unknown, 410 used, ended or expired, 409 the address is another's by now. */
 export async function verifyEmail(db: Database, token: string): Promise<void> {
   try {
@@ -51,7 +54,7 @@ export async function checkLink(db: Database, token: string, purpose: "verify" |
 
 const LINK = read<{ live: boolean }>(
   "link",
-  `select ${LIVE} as live from email_links l where l.token_hash = decode($1, 'hex') and l.purpose = $2`,
+  `select ${LIVE} and (l.purpose = 'verify' or ${TO_OWNER}) as live from email_links l where l.token_hash = decode($1, 'hex') and l.purpose = $2`,
 );
 
 /**
@@ -139,21 +142,23 @@ const PASSWORD_RESET = write<{ known: boolean; changed: boolean; revoked: Revoca
   `with found as (
      select id from email_links where token_hash = decode($1, 'hex') and purpose = 'reset'),
    used as (
-     update email_links l set used_at = now() from found f where l.id = f.id and ${LIVE}
+     update email_links l set used_at = now() from found f where l.id = f.id and ${LIVE} and ${TO_OWNER}
      returning l.user_id, l.email_key),
    changed as (
      update users u
         set password_hash     = $2,
-            email_verified_at = case when u.email_key = n.email_key then coalesce(u.email_verified_at, now())
-                                     else u.email_verified_at end
-       from used n where u.id = n.user_id
+            email_verified_at = coalesce(u.email_verified_at, now())
+       from used n where u.id = n.user_id and u.email_key = n.email_key
      returning u.id, u.email, u.email_key, u.username),
+   -- Another address that waits may be that of the one from whom the account is taken back.
+   waiting_ended as (
+     update email_links l set ended_at = now() from changed c
+      where l.user_id = c.id and l.purpose = 'verify' and l.email_key <> c.email_key
+        and l.used_at is null and l.ended_at is null),
    -- Who was locked out by somebody's guessing gets in with the new one.
    cleared as (delete from rate_limits r using changed c where r.key = ${loginKeyOf("c.email_key")}),
-   revoked as (
-     update sessions set revoked_at = now(), revoked_for = 'reset'
-      where user_id = (select id from changed) and revoked_at is null
-     returning ${REVOCATION}),
+   revoked as materialized (
+     select ${REVOCATION} from (select id as owner_id from changed) c, end_sessions(c.owner_id, null, 'reset')),
    told as (
      insert into outbox (kind, user_id, to_address, username)
      select 'password_changed', id, email, username from changed)

@@ -63,18 +63,15 @@ type LinkParts = {
 };
 
 /** SQL: how long a link is good. */
-const TTL = { verify: "interval '24 hours'", reset: "interval '1 hour'" } as const;
+export const LINK_TTL = { verify: "interval '24 hours'", reset: "interval '1 hour'" } as const;
 
 /** Parts of `with` that end the older links of an account and write a new one. Each part sees that the earlier is done. */
 export function newLinkParts({ purpose, to, hash }: Omit<LinkParts, "kind" | "sealed">): string {
   return `
-   link_ended as (
-     update email_links l set ended_at = now()
-       from ${to} t where l.user_id = t.id and l.purpose = '${purpose}' and l.used_at is null and l.ended_at is null
-     returning l.id),
+   link_ended as materialized (select end_links(t.id, '${purpose}') from ${to} t),
    link as (
      insert into email_links (token_hash, user_id, purpose, email, email_key, expires_at)
-     select decode(${hash}, 'hex'), t.id, '${purpose}', t.email, t.email_key, now() + ${TTL[purpose]}
+     select decode(${hash}, 'hex'), t.id, '${purpose}', t.email, t.email_key, now() + ${LINK_TTL[purpose]}
        from ${to} t, (select count(*) from link_ended) as done)`;
 }
 

@@ -1,4 +1,5 @@
 import { type Database, read, write } from "../platform/database.ts";
+import { LINK_TTL } from "./outbox.ts";
 
 export type MailKind = "verify_email" | "reset_password" | "password_changed" | "email_changed" | "session_ended";
 
@@ -34,6 +35,17 @@ const MAIL_CLAIM = write<ClaimedMail>(
        limit $1::integer
          for update skip locked)
    returning ${MAIL}`,
+);
+
+/** Makes a link that nobody used or replaced good from now on, as its mail goes out late. */
+export async function renewLink(db: Database, tokenHash: string): Promise<void> {
+  await db.rows(LINK_RENEW, [tokenHash]);
+}
+
+const LINK_RENEW = write(
+  "link_renew",
+  `update email_links set expires_at = now() + case purpose when 'verify' then ${LINK_TTL.verify} else ${LINK_TTL.reset} end
+    where token_hash = decode($1, 'hex') and used_at is null and ended_at is null`,
 );
 
 /** Notes that a mail was sent. Its token is no longer needed. */

@@ -59,13 +59,18 @@ export function mailboxRoutes(mailbox: Mailbox, addressOf: ClientAddress) {
     });
 }
 
-/** Whether this machine's user asks, and under a local name: a page elsewhere can have a name of its own lead here. */
+/**
+ * Whether this machine's user asks, and under a local name: a page elsewhere can have a name of its own lead here. And not
+ * a page of another origin, in this user's browser: it might read what it is answered (`CORS_ORIGINS`).
+ */
 function isLocal(c: Context, addressOf: ClientAddress): boolean {
   const isForwarded = ["Forwarded", "X-Forwarded-For", "X-Real-IP", "Via"].some(
     (name) => c.req.header(name) !== undefined,
   );
+  const [host, origin] = [c.req.header("Host") ?? "", c.req.header("Origin")];
+  if (origin !== undefined && origin !== `http://${host}`) return false;
   const isLoopback = /^(127\.[0-9.]+|::1)$/.test(addressOf(c) ?? "");
-  return isLoopback && !isForwarded && /^(localhost|127\.0\.0\.1|\[::1\])(:[0-9]+)?$/.test(c.req.header("Host") ?? "");
+  return isLoopback && !isForwarded && /^(localhost|127\.0\.0\.1|\[::1\])(:[0-9]+)?$/.test(host);
 }
 
 function notHere(c: Context): Response {

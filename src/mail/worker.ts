@@ -1,8 +1,8 @@
 import type { Database } from "../platform/database.ts";
 import type { Log } from "../platform/log.ts";
 import { type LinkUrls, messageOf } from "./messages.ts";
-import type { OutboxKeys } from "./outbox.ts";
-import { type ClaimedMail, claimMail, markDead, markFailed, markSent } from "./queries.ts";
+import { linkHash, type OutboxKeys } from "./outbox.ts";
+import { type ClaimedMail, claimMail, markDead, markFailed, markSent, renewLink } from "./queries.ts";
 import { RefusedForGood, type Transport } from "./transport.ts";
 
 export type MailWorkerOptions = {
@@ -27,6 +27,7 @@ const LEASE_S = 300;
 /** How many are sent at a time. */
 const AT_ONCE = 5;
 const STOP_WITHIN_MS = 5_000;
+const LATE_S = 60;
 const GIVE_UP_AFTER_S = 24 * 3600;
 
 /** Seconds until the next attempt: 5, 10, 20 … up to 15 minutes, and up to half of it more or less. */
@@ -85,7 +86,10 @@ export function startMailWorker(options: MailWorkerOptions): { stop(): Promise<v
     try {
       const mail = await options.complete(claimed);
       if (mail === null) return;
-      await transport.send(messageOf(mail, tokenOf(mail), options.urls, options.domain));
+      const token = tokenOf(mail);
+      // What is late may be later than its link is good for.
+      if (token !== null && (mail.attempts > 1 || ageOf(mail) > LATE_S)) await renewLink(db, linkHash(token));
+      await transport.send(messageOf(mail, token, options.urls, options.domain));
     } catch (error) {
       const fault = (error instanceof Error ? error.message : String(error)).slice(0, 500);
       // For the log the codes alone: what a mail server says may name the address.
@@ -94,8 +98,7 @@ export function startMailWorker(options: MailWorkerOptions): { stop(): Promise<v
         ...fields,
         "mail.fault": [code ?? (error as Error).name, responseCode].filter(Boolean).join(" "),
       };
-      const ageS = (Date.now() - claimed.created_at.getTime()) / 1000;
-      if (error instanceof RefusedForGood || error instanceof CannotUnseal || ageS > GIVE_UP_AFTER_S) {
+      if (error instanceof RefusedForGood || error instanceof CannotUnseal || ageOf(claimed) > GIVE_UP_AFTER_S) {
         log.error(logged, "gave a mail up");
         return markDead(db, claimed, fault);
       }
@@ -105,6 +108,10 @@ export function startMailWorker(options: MailWorkerOptions): { stop(): Promise<v
     }
     await markSent(db, claimed);
     log.info(fields, "sent a mail");
+  }
+
+  function ageOf(mail: ClaimedMail): number {
+    return (Date.now() - mail.created_at.getTime()) / 1000;
   }
 
   function tokenOf(mail: ClaimedMail): string | null {

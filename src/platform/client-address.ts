@@ -45,8 +45,11 @@ export function clientAddress(trustedProxies: readonly string[]): ClientAddress 
   };
 }
 
-/** IPv4 in its own form where it came as IPv6 (`::ffff:192.0.2.1`, RFC 4291, 2.5.5.2), or with a port, or in brackets. */
+/**
+ * IPv4 in its own form where it came as IPv6 (`::ffff:192.0.2.1`, RFC 4291, 2.5.5.2), or with a port, or in brackets. IPv6
+ * without its zone (`fe80::1%eth0`, RFC 4007, 11), which means something to its own machine alone.
+ */
 function plain(address: string): string {
   const bare = address.replace(/^\[(.*)\](?::[0-9]+)?$/, "$1").replace(/^([0-9.]+):[0-9]+$/, "$1");
-  return bare.replace(/^::ffff:(?=[0-9.]+$)/i, "");
+  return bare.replace(/%.*$/, "").replace(/^::ffff:(?=[0-9.]+$)/i, "");
 }

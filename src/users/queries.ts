@@ -182,15 +182,16 @@ const UPDATE_USER = write<Account & { email_taken: boolean; revoked: Revocation 
             updated_at        = now()
        from old o where u.id = o.id and o.email_taken is not true
      returning ${columnsOf("u")}),
-   revoked as (
-     update sessions set revoked_at = now(), revoked_for = 'password'
-      where $6 is not null and user_id = (select id from account) and id <> $11::uuid and revoked_at is null
-     returning ${REVOCATION}),
-   reset_ended as (
+   revoked as materialized (
+     select ${REVOCATION}
+       from (select id as owner_id from account where $6 is not null) a, end_sessions(a.owner_id, $11::uuid, 'password')),
+   -- A new password also ends the link by which another address waits: whoever had the old password may have asked for it.
+   links_ended as (
      update email_links l set ended_at = now()
        from account a, old o
-      where l.user_id = a.id and ($6 is not null or o.email_moves)
-        and l.purpose = 'reset' and l.used_at is null and l.ended_at is null),
+      where l.user_id = a.id and l.used_at is null and l.ended_at is null
+        and case l.purpose when 'reset' then $6 is not null or o.email_moves
+                           else $6 is not null and not o.email_moves and l.email_key <> o.email_key end),
    told as (
      insert into outbox (kind, user_id, to_address, username, detail)
      select n.kind, a.id, o.email, a.username, n.detail

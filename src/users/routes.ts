@@ -3,7 +3,7 @@ import type { z } from "zod";
 import type { Guards } from "../auth/guards.ts";
 import { hashPassword, verifyPassword } from "../auth/passwords.ts";
 import type { Database } from "../platform/database.ts";
-import { ApiError } from "../platform/errors.ts";
+import { ApiError, unauthorized } from "../platform/errors.ts";
 import { body, json } from "../platform/http.ts";
 import { describeRoute } from "../platform/openapi.ts";
 import { openSession } from "../sessions/queries.ts";
@@ -93,6 +93,8 @@ export function userRoutes(db: Database, { sessions, confirmFirst }: UserContext
       async (c) => {
         const { user } = c.var.body;
         const passwordHash = user.password === undefined ? null : await hashPassword(user.password);
+        // While the hashing waited for its turn, a reset may have ended this session: then it is too late to undo that.
+        if (sessions.revocations.has(c.var.sessionId)) throw unauthorized("has been revoked");
         const { account, revoked } = await updateUser(db, c.var.userId, user, {
           sessionId: c.var.sessionId,
           passwordHash,
