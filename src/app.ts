@@ -1,4 +1,5 @@
 import { type Context, Hono, type MiddlewareHandler } from "hono";
+import { getPathNoStrict } from "hono/utils/url";
 import { migrations } from "../migrations/index.ts";
 import { accountPageRoutes } from "./accounts/page-routes.ts";
 import { accountRoutes } from "./accounts/routes.ts";
@@ -59,7 +60,7 @@ export function createApp(options: AppOptions) {
   const sessions: SessionContext = { tokens, revocations, sessionLimits, addressOf, outbox, limits };
   const users: UserContext = { sessions, confirmFirst: options.requireEmailConfirmation };
 
-  const app = new Hono<{ Variables: RequestVariables }>({ strict: false });
+  const app = new Hono<{ Variables: RequestVariables }>({ getPath });
   if (trace !== undefined) app.use(trace);
   app
     .use(observeRequests({ log, observer, isDraining }))
@@ -103,6 +104,14 @@ export function createApp(options: AppOptions) {
   });
 
   return app;
+}
+
+/**
+ * The path without a slash at its end. A request that names no host, as those of HTTP/1.0 need not, has a URL of path and
+ * query alone, in which Hono would look for the path behind a host.
+ */
+function getPath(request: Request): string {
+  return getPathNoStrict(request.url.startsWith("/") ? ({ url: `http://host${request.url}` } as Request) : request);
 }
 
 function errorResponse(c: Context, error: ApiError): Response {

@@ -73,6 +73,29 @@ describe("bounds on what comes from outside", () => {
     }
   });
 
+  test("a request that names no host, as HTTP/1.0 allows, finds its path", async () => {
+    const { answer } = await raw(served, ["GET /health/live?x=1 HTTP/1.0\r\n\r\n"]);
+    expect(answer).toStartWith("HTTP/1.1 200 ");
+    const empty = await raw(served, ["GET /api/tags/ HTTP/1.1\r\nHost: \r\nConnection: close\r\n\r\n"]);
+    expect(empty.answer).toStartWith("HTTP/1.1 200 ");
+    const unknown = await raw(served, ["GET /nope HTTP/1.0\r\n\r\n"]);
+    expect(unknown.answer).toStartWith("HTTP/1.1 404 ");
+  });
+
+  test("a client that hangs up in the middle of a body is no error of the server", async () => {
+    const id = "hangs-up";
+    const fields = `X-Request-Id: ${id}\r\nTransfer-Encoding: chunked\r\n`;
+    await raw(served, [head("POST /api/users", fields), "zz\r\n"], 100);
+    const lines = () =>
+      served
+        .output()
+        .split("\n")
+        .filter((line) => line.includes(id));
+    for (let i = 0; i < 100 && lines().length === 0; i++) await Bun.sleep(20);
+    expect(lines()).toHaveLength(1);
+    expect(JSON.parse(lines()[0] ?? "")).toMatchObject({ level: "info", "http.status": 400 });
+  });
+
   test("a body that comes a byte at a time is cut off, and holds nobody else up", async () => {
     const slow = Array.from({ length: 30 }, () =>
       raw(brief, [head("POST /api/users", "Content-Length: 100\r\n"), ..."x".repeat(99)], 1_000),

@@ -281,7 +281,8 @@ export async function testServer(
     sql,
     request,
     async register(username) {
-      const user = { username, email: `${username.toLowerCase()}@example.com`, password: "correct horse" };
+      const email = `${username.toLowerCase().replace(/[<>]/g, "")}@example.com`;
+      const user = { username, email, password: "correct horse" };
       const answer = await request("POST", "/api/users", { body: { user } });
       if (answer.status !== 201) throw new Error(`could not register ${username}: ${answer.status} ${answer.text}`);
       return { ...user, token: answer.json.user.token, refreshToken: answer.json.refresh_token };

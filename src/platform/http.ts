@@ -90,10 +90,16 @@ async function readText(request: Request): Promise<string> {
   const chunks: Uint8Array[] = [];
   let size = 0;
   // Counted while it arrives: a chunked body does not say its size, and a declared one may be a lie.
-  for await (const chunk of request.body ?? []) {
-    size += chunk.byteLength;
-    if (size > BODY_SIZE_MAX) throw tooLarge();
-    chunks.push(chunk);
+  try {
+    for await (const chunk of request.body ?? []) {
+      size += chunk.byteLength;
+      if (size > BODY_SIZE_MAX) throw tooLarge();
+      chunks.push(chunk);
+    }
+  } catch (cause) {
+    if (cause instanceof ApiError) throw cause;
+    // The client hung up, or was too slow. Nobody reads this answer, but it is no fault of ours, for log and metrics.
+    throw new ApiError("bad_request", { body: ["did not arrive whole"] }, {}, { cause });
   }
   try {
     return new TextDecoder("utf-8", { fatal: true }).decode(chunks.length === 1 ? chunks[0] : Buffer.concat(chunks));

@@ -15,7 +15,7 @@ export function serveMetrics(
       hostname: metricsHost,
       port: metricsPort ?? 0,
       async fetch(request) {
-        if (new URL(request.url).pathname !== "/metrics") {
+        if (new URL(request.url, "http://localhost").pathname !== "/metrics") {
           return new Response("The metrics are at /metrics\n", { status: 404, headers: noStore });
         }
         return new Response(await text(), {

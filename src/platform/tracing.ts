@@ -130,7 +130,8 @@ export function createTracing(options: TracingOptions): Tracing {
       const traceId = parent?.traceId ?? newId(16);
       c.set("traceId", traceId);
       if (!(parent?.isSampled ?? isWithin(options.ratio, traceId))) return await next();
-      const url = new URL(c.req.url);
+      // Without a host where the request names none.
+      const url = new URL(c.req.url, "http://localhost");
       // OpenTelemetry, Semantic conventions for HTTP spans. No query: it may hold anything.
       const attributes: Attributes = {
         "http.request.method": c.req.method,
