@@ -4,7 +4,7 @@ import { migrations } from "../migrations/index.ts";
 import packageJson from "../package.json" with { type: "json" };
 import { createApp } from "./app.ts";
 import type { Config } from "./config.ts";
-import { openMail, startMail } from "./mail.ts";
+import { openMail, startMail, warnWithoutMail } from "./mail.ts";
 import { openDatabase } from "./platform/database.ts";
 import type { DatabaseAddress } from "./platform/database-address.ts";
 import type { PoolLimits } from "./platform/database-lane.ts";
@@ -70,6 +70,7 @@ export async function startServer(
 
     const secret = inherited?.jwtSecret ?? jwtSecret(config, onProgress);
     const mail = openMail(config, secret);
+    if (inherited === undefined) warnWithoutMail(config, log);
 
     let isDraining = false;
     const app = createApp({

@@ -1,7 +1,7 @@
 import { beforeAll, describe, expect, test } from "bun:test";
 import { availableParallelism } from "node:os";
 import { createHashingQueue } from "../src/auth/hashing-queue.ts";
-import { LIMITS, networkOf } from "../src/auth/limits.ts";
+import { LIMITS, networkOf, purgeLimits } from "../src/auth/limits.ts";
 import { type Answer, type TestServer, type TestUser, testServer } from "./harness.ts";
 import { addUsers } from "./people.ts";
 
@@ -166,6 +166,15 @@ describe("a limit", () => {
     const [row] = await server.sql`select string_agg(key, ' ') as keys from rate_limits`;
     expect(row.keys).toContain("login:account:");
     expect(row.keys).not.toMatch(/@|127\.0\.0\.1/);
+  });
+
+  test("is removed by the hourly tidying when its window has ended, and not before", async () => {
+    await server.sql`
+      insert into rate_limits (key, count, max, ends_at)
+      values ('over', 1, 1, now() - interval '1 s'), ('counts', 1, 1, now() + interval '1 minute')`;
+    await purgeLimits(server.db);
+    const rows = await server.sql`select key from rate_limits where key in ('over', 'counts')`;
+    expect([...rows]).toEqual([{ key: "counts" }]);
   });
 
   test("leaves room for eight runs of the official suite and a hundred registrations at once", () => {
