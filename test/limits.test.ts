@@ -2,6 +2,7 @@ import { beforeAll, describe, expect, test } from "bun:test";
 import { availableParallelism } from "node:os";
 import { createHashingQueue } from "../src/auth/hashing-queue.ts";
 import { LIMITS, networkOf, purgeLimits } from "../src/auth/limits.ts";
+import { verifyPassword } from "../src/auth/passwords.ts";
 import { type Answer, type TestServer, type TestUser, testServer } from "./harness.ts";
 import { addUsers } from "./people.ts";
 
@@ -61,6 +62,23 @@ describe("wrong passwords", () => {
   test("are counted for accounts that do not exist, so that the count tells nothing", async () => {
     const answers = await Promise.all(Array.from({ length: 11 }, () => login("nobody@example.com", "wrong horse")));
     expect(statuses(answers)).toEqual([...Array(10).fill(401), 429]);
+  });
+
+  test("are none where the server had no time to look at them", async () => {
+    const user = await newUser();
+    const { verify } = Bun.password;
+    const { promise: ended, resolve: end } = Promise.withResolvers<boolean>();
+    Bun.password.verify = () => ended;
+    const turns = 101 * Math.max(1, availableParallelism() - 1);
+    const held = Array.from({ length: turns }, () => verifyPassword("a horse", undefined));
+    try {
+      for (let i = 0; i < 12; i++) expect((await login(user.email, user.password)).status).toBe(503);
+    } finally {
+      end(false);
+      await Promise.all(held);
+      Bun.password.verify = verify;
+    }
+    expect((await login(user.email, user.password)).status).toBe(200);
   });
 
   test("are counted by all instances together, and not against other accounts", async () => {

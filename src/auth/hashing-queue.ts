@@ -9,6 +9,8 @@ import { unavailable } from "../platform/errors.ts";
 export type HashingQueue = {
   /** Runs a hashing when it is its turn. Throws 503 with `Retry-After` where too many wait. */
   run<Result>(hashing: () => Promise<Result>): Promise<Result>;
+  /** Throws the same 503 where `run` would. */
+  checkRoom(): void;
 };
 
 /** @param atOnce how many hash at a time  @param waitingMax how many may wait: 100 are some 4 s on one core */
@@ -19,10 +21,15 @@ export function createHashingQueue(
   const waiting: (() => void)[] = [];
   let running = 0;
 
+  const checkRoom = () => {
+    if (running >= atOnce && waiting.length >= waitingMax) throw unavailable("signing in", 5);
+  };
+
   return {
+    checkRoom,
     async run(hashing) {
+      checkRoom();
       if (running >= atOnce) {
-        if (waiting.length >= waitingMax) throw unavailable("signing in", 5);
         await new Promise<void>((resolve) => waiting.push(resolve));
       } else {
         running++;

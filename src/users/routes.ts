@@ -1,7 +1,7 @@
 import { Hono } from "hono";
 import type { z } from "zod";
 import type { Guards } from "../auth/guards.ts";
-import { hashPassword, verifyPassword } from "../auth/passwords.ts";
+import { hashPassword, roomToHash, verifyPassword } from "../auth/passwords.ts";
 import type { Database } from "../platform/database.ts";
 import { ApiError, unauthorized } from "../platform/errors.ts";
 import { body, json } from "../platform/http.ts";
@@ -46,6 +46,7 @@ export function userRoutes(db: Database, { sessions, confirmFirst }: UserContext
     .post(
       "/users/login",
       body(LoginBody),
+      roomToHash,
       limits.limit<LoginRequest>("login", (c) => emailKeyOf(c.var.body.user.email)),
       async (c) => {
         const { email, password } = c.var.body.user;
