@@ -154,7 +154,16 @@ describe("a limit", () => {
 
   test("holds for each of its routes, and for no other", async () => {
     const one = { address: { max: 1, windowS: 60, from: "first" } } as const;
-    const all = { register: one, login: one, refresh: one, verify: one, resend: one, forgot: one, reset: one };
+    const all = {
+      register: one,
+      login: one,
+      refresh: one,
+      verify: one,
+      resend: one,
+      forgot: one,
+      reset: one,
+      change: one,
+    };
     const strict = await testServer({ rateLimits: all });
     const user = await strict.register("only");
     const calls: [string, unknown][] = [
@@ -198,6 +207,30 @@ describe("a limit", () => {
   test("leaves room for eight runs of the official suite and a hundred registrations at once", () => {
     expect(LIMITS.register.address.max).toBeGreaterThan(8 * 21 + 100);
     expect(LIMITS.login.address.max).toBeGreaterThan(8 * 21 + 100);
+  });
+});
+
+describe("a change of the own account", () => {
+  const save = (user: TestUser, changes: object) =>
+    server.request("PUT", "/api/user", { token: user.token, body: { user: changes } });
+
+  test("has ten new passwords and addresses in an hour: no account floods the hashing, or strangers with mail", async () => {
+    const user = await newUser();
+    for (let i = 0; i < 9; i++) expect((await save(user, { email: `stranger-${i}@example.com` })).status).toBe(200);
+    expect((await save(user, { password: "another horse" })).status).toBe(200);
+    for (const changes of [{ email: "stranger@example.com" }, { password: "a third horse" }]) {
+      const refused = await save(user, changes);
+      expect([refused.status, refused.headers.has("Retry-After")]).toEqual([429, true]);
+    }
+    expect((await login("stranger-8@example.com", "another horse")).status).toBe(200);
+  });
+
+  test("is not limited otherwise, also where the address is sent along", async () => {
+    const user = await newUser();
+    for (let i = 0; i < 12; i++) {
+      const answer = await save(user, { email: user.email.toUpperCase(), bio: `${i}` });
+      expect([answer.status, answer.headers.has("RateLimit")]).toEqual([200, false]);
+    }
   });
 });
 
