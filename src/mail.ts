@@ -31,6 +31,13 @@ export function openMail(config: Config, secret: string): Mail {
   return { outbox: createOutbox(secret, transport !== null), mailbox, transport };
 }
 
+/** Says, where it is so, that no mail will be sent. Once a start, however many processes there are. */
+export function warnWithoutMail(config: Config, log: Log): void {
+  if (config.production && smtpServer(config) === null) {
+    log.warn({}, "no mail server is set (SMTP_URL): what needs mail answers 503");
+  }
+}
+
 /** The parts of `SMTP_URL`, or those that were set one by one; null where there is no mail server. */
 export function smtpServer(config: Config): SmtpServer | null {
   if (config.smtpUrl !== undefined) {
@@ -86,7 +93,6 @@ export function startMail(
           domain: config.smtpFromEmail.replace(/^.*@/, ""),
           complete: (mail) => completeReset(db, mail, outbox.newLink()),
         });
-  if (transport === null) log.warn({}, "no mail server is set (SMTP_URL): what needs mail answers 503");
   const tidyUp = () =>
     Promise.all([purgeMail(db), purgeSessions(db), purgeLimits(db)]).catch((error) =>
       log.warn({ err: error }, "could not tidy up"),

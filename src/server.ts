@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { migrations } from "../migrations/index.ts";
 import { createApp } from "./app.ts";
 import type { Config } from "./config.ts";
-import { openMail, startMail } from "./mail.ts";
+import { openMail, startMail, warnWithoutMail } from "./mail.ts";
 import { openDatabase } from "./platform/database.ts";
 import type { DatabaseAddress } from "./platform/database-address.ts";
 import type { PoolLimits } from "./platform/database-lane.ts";
@@ -69,6 +69,7 @@ export async function startServer(
 
     const secret = inherited?.jwtSecret ?? jwtSecret(config, onProgress);
     const mail = tracedMail(openMail(config, secret), tracing);
+    if (inherited === undefined) warnWithoutMail(config, log);
 
     let isDraining = false;
     const app = createApp({

@@ -1,5 +1,6 @@
 import type { Subprocess } from "bun";
 import type { Config } from "./config.ts";
+import { warnWithoutMail } from "./mail.ts";
 import type { Log } from "./platform/log.ts";
 import type { MetricsSnapshot } from "./platform/metrics.ts";
 import { serveMetrics } from "./platform/metrics-server.ts";
@@ -71,6 +72,7 @@ export async function startWorkers(config: Config, onProgress: (message: string)
     }
     await Promise.all(workers.map(({ started }) => started));
     onProgress(`${config.workers} workers are running`);
+    warnWithoutMail(config, log);
 
     let stopped: Promise<void> | undefined;
     return {

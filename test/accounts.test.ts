@@ -83,6 +83,7 @@ describe("confirming an address", () => {
     }
     // Whatever it says that it accepts.
     expect((await fetch(server.url + path)).status).toBe(200);
+    expect((await fetch(`${server.url}/api/auth/verify-email?token=${token}`, { method: "HEAD" })).status).toBe(200);
     expect(await isVerified(user)).toBe(false);
     expect((await form("/verify-email", { token })).text).toContain("Your address is confirmed");
     expect(await isVerified(user)).toBe(true);

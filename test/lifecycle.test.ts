@@ -112,6 +112,20 @@ describe("workers", () => {
     served = await serve(address, { WORKERS: "2", NODE_ENV: "production" });
   });
 
+  test("warn once that there is no mail server, in production, and answer 503 to what needs one", async () => {
+    const warnings = served.output().match(/no mail server is set/g);
+    expect(warnings).toHaveLength(1);
+    const response = await fetch(`${served.url}/api/auth/forgot-password`, {
+      method: "POST",
+      body: JSON.stringify({ email: "anna@example.com" }),
+    });
+    expect(response.status).toBe(503);
+    expect(await response.json()).toEqual({
+      errors: { mail: ["cannot be sent: this server has no mail server set up"] },
+    });
+    expect((await fetch(`${served.url}/dev/mail`)).status).toBe(404);
+  });
+
   test("answer on one port, each with its own connections, and their metrics stand on one port", async () => {
     for (let i = 0; i < 40; i++) await fetch(`${served.url}/api/tags`, { headers: { Connection: "close" } });
     const series = await metricsOf(served);

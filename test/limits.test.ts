@@ -1,7 +1,8 @@
 import { beforeAll, describe, expect, test } from "bun:test";
 import { availableParallelism } from "node:os";
 import { createHashingQueue } from "../src/auth/hashing-queue.ts";
-import { LIMITS, networkOf } from "../src/auth/limits.ts";
+import { LIMITS, networkOf, purgeLimits } from "../src/auth/limits.ts";
+import { verifyPassword } from "../src/auth/passwords.ts";
 import { type Answer, type TestServer, type TestUser, testServer } from "./harness.ts";
 import { addUsers } from "./people.ts";
 
@@ -61,6 +62,23 @@ describe("wrong passwords", () => {
   test("are counted for accounts that do not exist, so that the count tells nothing", async () => {
     const answers = await Promise.all(Array.from({ length: 11 }, () => login("nobody@example.com", "wrong horse")));
     expect(statuses(answers)).toEqual([...Array(10).fill(401), 429]);
+  });
+
+  test("are none where the server had no time to look at them", async () => {
+    const user = await newUser();
+    const { verify } = Bun.password;
+    const { promise: ended, resolve: end } = Promise.withResolvers<boolean>();
+    Bun.password.verify = () => ended;
+    const turns = 101 * Math.max(1, availableParallelism() - 1);
+    const held = Array.from({ length: turns }, () => verifyPassword("a horse", undefined));
+    try {
+      for (let i = 0; i < 12; i++) expect((await login(user.email, user.password)).status).toBe(503);
+    } finally {
+      end(false);
+      await Promise.all(held);
+      Bun.password.verify = verify;
+    }
+    expect((await login(user.email, user.password)).status).toBe(200);
   });
 
   test("are counted by all instances together, and not against other accounts", async () => {
@@ -136,7 +154,16 @@ describe("a limit", () => {
 
   test("holds for each of its routes, and for no other", async () => {
     const one = { address: { max: 1, windowS: 60, from: "first" } } as const;
-    const all = { register: one, login: one, refresh: one, verify: one, resend: one, forgot: one, reset: one };
+    const all = {
+      register: one,
+      login: one,
+      refresh: one,
+      verify: one,
+      resend: one,
+      forgot: one,
+      reset: one,
+      change: one,
+    };
     const strict = await testServer({ rateLimits: all });
     const user = await strict.register("only");
     const calls: [string, unknown][] = [
@@ -168,9 +195,42 @@ describe("a limit", () => {
     expect(row.keys).not.toMatch(/@|127\.0\.0\.1/);
   });
 
+  test("is removed by the hourly tidying when its window has ended, and not before", async () => {
+    await server.sql`
+      insert into rate_limits (key, count, max, ends_at)
+      values ('over', 1, 1, now() - interval '1 s'), ('counts', 1, 1, now() + interval '1 minute')`;
+    await purgeLimits(server.db);
+    const rows = await server.sql`select key from rate_limits where key in ('over', 'counts')`;
+    expect([...rows]).toEqual([{ key: "counts" }]);
+  });
+
   test("leaves room for eight runs of the official suite and a hundred registrations at once", () => {
     expect(LIMITS.register.address.max).toBeGreaterThan(8 * 21 + 100);
     expect(LIMITS.login.address.max).toBeGreaterThan(8 * 21 + 100);
+  });
+});
+
+describe("a change of the own account", () => {
+  const save = (user: TestUser, changes: object) =>
+    server.request("PUT", "/api/user", { token: user.token, body: { user: changes } });
+
+  test("has ten new passwords and addresses in an hour: no account floods the hashing, or strangers with mail", async () => {
+    const user = await newUser();
+    for (let i = 0; i < 9; i++) expect((await save(user, { email: `stranger-${i}@example.com` })).status).toBe(200);
+    expect((await save(user, { password: "another horse" })).status).toBe(200);
+    for (const changes of [{ email: "stranger@example.com" }, { password: "a third horse" }]) {
+      const refused = await save(user, changes);
+      expect([refused.status, refused.headers.has("Retry-After")]).toEqual([429, true]);
+    }
+    expect((await login("stranger-8@example.com", "another horse")).status).toBe(200);
+  });
+
+  test("is not limited otherwise, also where the address is sent along", async () => {
+    const user = await newUser();
+    for (let i = 0; i < 12; i++) {
+      const answer = await save(user, { email: user.email.toUpperCase(), bio: `${i}` });
+      expect([answer.status, answer.headers.has("RateLimit")]).toEqual([200, false]);
+    }
   });
 });
 

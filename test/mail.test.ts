@@ -3,9 +3,13 @@ import { mkdtemp, readdir, rm, stat } from "node:fs/promises";
 import { createServer, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { loadConfig } from "../src/config.ts";
 import { openMailbox } from "../src/mail/mailbox.ts";
+import { purgeMail } from "../src/mail/queries.ts";
+import { smtpTransport } from "../src/mail/transport.ts";
 import { backoffS } from "../src/mail/worker.ts";
-import { type TestServer, type TestUser, testServer } from "./harness.ts";
+import { openMail, startMail } from "../src/mail.ts";
+import { JWT_SECRET, type TestServer, type TestUser, testServer } from "./harness.ts";
 import { linkIn, sendMail, type TestSmtp, testSmtp } from "./mail.ts";
 
 let server: TestServer;
@@ -31,6 +35,7 @@ function work(to: Parameters<typeof sendMail>[1], options?: Parameters<typeof se
 }
 const newUser = (): Promise<TestUser> => server.register(`mail-${++users}`);
 const CONFIRM = "Confirm your address";
+const SILENT = { debug() {}, info() {}, warn() {}, error() {} };
 
 type Row = { attempts: number; fault: string | null; sent: boolean; dead: boolean; waits: boolean; sealed: unknown };
 /** The only row of the outbox, as soon as it is so. */
@@ -258,6 +263,110 @@ describe("the outbox", () => {
     const [row] = await server.sql`select count(*)::int as mails from outbox`;
     expect(row.mails).toBe(0);
   });
+});
+
+describe("a password for the mail server", () => {
+  const from = { address: "conduit@example.com", name: "Conduit" };
+  const message = { messageId: "<1@example.com>", to: "a@example.com", subject: "S", text: "T", html: "<p>T</p>" };
+  const seen: string[] = [];
+  const guarded = (options: Parameters<typeof testSmtp>[0] = {}) =>
+    smtpServer({
+      authOptional: false,
+      onAuth({ username, password }, _session, done) {
+        seen.push(`${username}:${password}`);
+        if (password === "hunter2") done(null, { user: username ?? "" });
+        else done(Object.assign(new Error("no"), { responseCode: 535 }));
+      },
+      ...options,
+    });
+  async function send(port: number, server: { host: string; tls: boolean; password?: string }): Promise<string> {
+    seen.length = 0;
+    const transport = smtpTransport({ port, username: "ann", password: "hunter2", ...server }, from, 2_000);
+    try {
+      return await transport.send(message).then(
+        () => "sent",
+        (error) => error.code,
+      );
+    } finally {
+      transport.close();
+    }
+  }
+
+  test("signs in, over loopback in plain too; a wrong one sends nothing and gives no mail up", async () => {
+    const { port, arrived } = await guarded();
+    expect(await send(port, { host: "127.0.0.1", tls: false })).toBe("sent");
+    expect([seen, arrived.length]).toEqual([["ann:hunter2"], 1]);
+    expect(await send(port, { host: "127.0.0.1", tls: false, password: "wrong" })).toBe("EAUTH");
+    expect(arrived).toHaveLength(1);
+  });
+
+  test("goes to no server elsewhere that does not offer TLS", async () => {
+    const { port } = await guarded();
+    // A name that is not known to be loopback, as far as we are concerned.
+    expect(await send(port, { host: "LOCALHOST", tls: false })).toBe("ETLS");
+    expect(seen).toEqual([]);
+  });
+
+  test("goes to no server whose certificate nobody vouches for, by STARTTLS or from the first byte", async () => {
+    const offering = await guarded({ disabledCommands: [] });
+    expect(await send(offering.port, { host: "127.0.0.1", tls: false })).not.toBe("sent");
+    const encrypted = await guarded({ secure: true });
+    expect(await send(encrypted.port, { host: "127.0.0.1", tls: true })).not.toBe("sent");
+    expect(seen).toEqual([]);
+  });
+});
+
+describe("links of mails", () => {
+  test("lead to BASE_URL, or to the pages of VERIFY_URL and RESET_URL", async () => {
+    const smtp = await smtpServer();
+    const SMTP_URL = `smtp://127.0.0.1:${smtp.port}`;
+    const sending = async (env: Record<string, string>) => {
+      const config = loadConfig({ SMTP_URL, BASE_URL: "https://conduit.example/sub/", ...env });
+      const mail = openMail(config, JWT_SECRET);
+      const sender = await testServer({ address: server.address, outbox: mail.outbox });
+      stops.unshift(startMail(mail, config, sender.db, SILENT, sender.url).stop, sender.stop);
+      return sender;
+    };
+    const urlIn = (mail: { text?: string | undefined }) => /https:\S+token=/.exec(mail.text ?? "")?.[0];
+    const user = await (await sending({})).register("linked");
+    const confirm = await smtp.take(user.email, CONFIRM);
+    expect(urlIn(confirm)).toBe("https://conduit.example/sub/verify-email?token=");
+    expect(confirm.text).toContain("https://conduit.example/sub\n");
+    await Promise.all(stops.splice(0, 1).map((stop) => stop()));
+    const pages = { VERIFY_URL: "https://front.example/v?lang=en", RESET_URL: "https://front.example/r" };
+    const fronted = await sending(pages);
+    await fronted.request("POST", "/api/auth/resend-verification", { token: user.token });
+    await fronted.request("POST", "/api/auth/forgot-password", { body: { email: user.email } });
+    expect(urlIn(await smtp.take(user.email, CONFIRM))).toBe("https://front.example/v?lang=en&token=");
+    expect(urlIn(await smtp.take(user.email, "Choose a new password"))).toBe("https://front.example/r?token=");
+  });
+});
+
+test("the hourly tidying removes what has had its time, and nothing else", async () => {
+  const user = await newUser();
+  await server.sql`delete from outbox`;
+  await server.sql`
+    insert into outbox (kind, to_address, username, sent_at, dead_at)
+    values ('password_changed', 'a@b.c', 'kept waiting', null, null),
+           ('password_changed', 'a@b.c', 'kept sent', now() - interval '6 days', null),
+           ('password_changed', 'a@b.c', 'kept dead', null, now() - interval '29 days'),
+           ('password_changed', 'a@b.c', 'sent', now() - interval '8 days', null),
+           ('password_changed', 'a@b.c', 'dead', null, now() - interval '31 days')`;
+  const [{ id }] = await server.sql`select id from users where email = ${user.email}`;
+  await server.sql`
+    insert into email_links (token_hash, user_id, purpose, email, email_key, expires_at, used_at)
+    select sha256(days::text::bytea), ${id}, 'reset', 'a@b.c', 'a@b.c', now() - days * interval '1 day', now()
+      from unnest(array[29, 31]) days`;
+  await purgeMail(server.db);
+  const mails = await server.sql`select username from outbox order by username`;
+  expect(mails.map(({ username }: { username: string }) => username)).toEqual([
+    "kept dead",
+    "kept sent",
+    "kept waiting",
+  ]);
+  const [links] =
+    await server.sql`select count(*)::int as n from email_links where user_id = ${id} and purpose = 'reset'`;
+  expect(links.n).toBe(1);
 });
 
 describe("a message", () => {

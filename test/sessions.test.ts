@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { purgeSessions } from "../src/sessions/queries.ts";
 import { createRevocations, followRevocations } from "../src/sessions/revocations.ts";
 import { deviceLabel } from "../src/sessions/rules.ts";
 import { type Answer, type TestServer, type TestUser, testServer } from "./harness.ts";
@@ -308,6 +309,23 @@ describe("another instance on the same database", () => {
     await following.stop();
     await third.stop();
   });
+});
+
+test("the hourly tidying removes sessions an hour after their last token has ended, and no other", async () => {
+  const user = await newUser();
+  const [{ id }] = await server.sql`select id from users where email = ${user.email}`;
+  const [yes, no] = ["2 hours", "30 minutes"];
+  await server.sql`
+    insert into sessions (user_id, device, family_hash, current_hash, access_expires_at, expires_at, revoked_at, revoked_for)
+    select ${id}, d.name, sha256(d.name::bytea), sha256('x'), now() - d.access::interval, now() - d.refresh::interval,
+           case when d.revoked then now() end, case when d.revoked then 'logout' end
+      from (values ('gone: expired', ${yes}, ${no}, false), ('gone: revoked', ${yes}, '-1 day', true),
+                   ('kept: revoked, its access token just ended', ${no}, '-1 day', true),
+                   ('kept: revoked, its access token good', '-1 hour', ${yes}, true),
+                   ('kept: its refresh token good', ${yes}, '-1 day', false)) d (name, access, refresh, revoked)`;
+  await purgeSessions(server.db);
+  const rows = await server.sql`select device from sessions where user_id = ${id} order by device collate "C"`;
+  expect(rows.map(({ device }: { device: string }) => device.split(":")[0])).toEqual(["Bun", "kept", "kept", "kept"]);
 });
 
 test("a device is named as a person would name it", () => {

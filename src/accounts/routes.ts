@@ -24,7 +24,8 @@ export function accountRoutes(db: Database, { revocations, outbox, limits }: Ses
         const { token } = c.var.query;
         // A browser has a person before it, or a program that opens every link of a mail to look for evil ones: the
         // page's button tells them apart.
-        if (wantsPage(c)) return verifyPage(c, token);
+        // And HEAD changes nothing, whoever asks (RFC 9110, 9.2.1).
+        if (wantsPage(c) || c.req.method === "HEAD") return verifyPage(c, token);
         await verifyEmail(db, token);
         return c.json(VERIFIED, 200, PRIVATE_HEADERS);
       },

@@ -10,6 +10,8 @@ export type HashingQueue = {
   /** Runs a hashing when it is its turn. Throws 503 with `Retry-After` where too many wait. */
   run<Result>(hashing: () => Promise<Result>): Promise<Result>;
   state(): { readonly underWay: number; readonly waiting: number };
+  /** Throws the same 503 where `run` would. */
+  checkRoom(): void;
 };
 
 /** @param atOnce how many hash at a time  @param waitingMax how many may wait: 100 are some 4 s on one core */
@@ -20,11 +22,16 @@ export function createHashingQueue(
   const waiting: (() => void)[] = [];
   let running = 0;
 
+  const checkRoom = () => {
+    if (running >= atOnce && waiting.length >= waitingMax) throw unavailable("signing in", 5);
+  };
+
   return {
     state: () => ({ underWay: running, waiting: waiting.length }),
+    checkRoom,
     async run(hashing) {
+      checkRoom();
       if (running >= atOnce) {
-        if (waiting.length >= waitingMax) throw unavailable("signing in", 5);
         await new Promise<void>((resolve) => waiting.push(resolve));
       } else {
         running++;

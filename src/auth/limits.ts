@@ -41,6 +41,11 @@ export const LIMITS = {
     account: { max: 5, windowS: 60 * MINUTE_S, from: "last" },
   },
   reset: { address: { max: 100, windowS: 10 * MINUTE_S, from: "first" } },
+  // A new password or address by who is signed in: each costs a hashing, or a mail to whoever has that address.
+  change: {
+    address: { max: 300, windowS: 10 * MINUTE_S, from: "first" },
+    account: { max: 10, windowS: 60 * MINUTE_S, from: "first" },
+  },
 } as const satisfies Record<string, { address: Limit; account?: Limit }>;
 
 export type Limited = keyof typeof LIMITS;

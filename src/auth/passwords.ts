@@ -1,3 +1,4 @@
+import type { MiddlewareHandler } from "hono";
 import { createHashingQueue } from "./hashing-queue.ts";
 
 /** argon2id with 19 MiB and 2 passes: the first choice of the OWASP Password Storage Cheat Sheet for small servers. */
@@ -22,6 +23,12 @@ const queue = createHashingQueue();
 
 /** How many hashings are under way and how many wait, in this process. */
 export const hashingState = (): ReturnType<typeof queue.state> => queue.state();
+
+/** Guard before a limit: who is refused because too many wait has not tried a password. */
+export const roomToHash: MiddlewareHandler = async function checkRoomToHash(_c, next) {
+  queue.checkRoom();
+  await next();
+};
 
 /** A hash in PHC string format. Takes some 35 ms, outside the event loop, and its turn. Throws 503 where too many wait. */
 export function hashPassword(password: string): Promise<string> {
