@@ -64,7 +64,7 @@ export const SETTINGS = {
     name: "DATABASE_POOL_MAX",
     flag: "database-pool-max",
     fallback: "8",
-    what: "Connections for writes; reads, which share connections, have half as many more.",
+    what: "Connections for writes; reads, which share connections, have a quarter as many besides.",
     parse: wholeNumber(1, 1_000),
   }),
   databaseConnectTimeoutMs: setting({

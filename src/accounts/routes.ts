@@ -3,7 +3,7 @@ import type { Guards } from "../auth/guards.ts";
 import { hashPassword } from "../auth/passwords.ts";
 import type { Database } from "../platform/database.ts";
 import { ApiError } from "../platform/errors.ts";
-import { body, query } from "../platform/http.ts";
+import { body, jsonOf, query } from "../platform/http.ts";
 import { describeRoute } from "../platform/openapi.ts";
 import { PRIVATE_HEADERS } from "../platform/page.ts";
 import type { SessionContext } from "../sessions/routes.ts";
@@ -45,7 +45,7 @@ export function accountRoutes(db: Database, { revocations, outbox, limits }: Ses
       limits.limit("verify"),
       async (c) => {
         await verifyEmail(db, c.var.body.token);
-        return c.json(VERIFIED);
+        return jsonOf(c, VERIFIED);
       },
       describeRoute({
         operationId: "VerifyEmail",
@@ -64,7 +64,7 @@ export function accountRoutes(db: Database, { revocations, outbox, limits }: Ses
         if (!outbox.isOpen) throw noMail();
         await resendVerification(db, c.var.userId, outbox.newLink());
         outbox.wake();
-        return c.json({ message: "A new link is on its way" });
+        return jsonOf(c, { message: "A new link is on its way" });
       },
       describeRoute({
         operationId: "ResendVerification",
@@ -84,7 +84,7 @@ export function accountRoutes(db: Database, { revocations, outbox, limits }: Ses
         if (!outbox.isOpen) throw noMail();
         await askForReset(db, c.var.body.email);
         outbox.wake();
-        return c.json({ message: "If an account has this address, a link to choose a new password is on its way" });
+        return jsonOf(c, { message: "If an account has this address, a link to choose a new password is on its way" });
       },
       describeRoute({
         operationId: "ForgotPassword",
@@ -103,7 +103,7 @@ export function accountRoutes(db: Database, { revocations, outbox, limits }: Ses
         const { token, new_password } = c.var.body;
         revocations.add(await resetByLink(db, token, new_password));
         outbox.wake();
-        return c.json({ message: "The password was changed; sign in with it" });
+        return jsonOf(c, { message: "The password was changed; sign in with it" });
       },
       describeRoute({
         operationId: "ResetPassword",

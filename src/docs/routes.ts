@@ -1,7 +1,7 @@
 import { type Context, Hono } from "hono";
 import { accepts } from "hono/accepts";
 import packageJson from "../../package.json" with { type: "json" };
-import { json } from "../platform/http.ts";
+import { json, jsonOf } from "../platform/http.ts";
 import { describeRoute, type openApiDocument } from "../platform/openapi.ts";
 import { conduitDocument } from "./document.ts";
 import { docsPage, type Page, welcomePage } from "./pages.ts";
@@ -34,7 +34,7 @@ export function docsRoutes(routes: () => Parameters<typeof openApiDocument>[1]) 
           return respond(c, welcome());
         }
         const links = { documentation: "/docs", openapi: "/openapi.json", health: "/health" };
-        return c.json({ name: "conduit", version, ...links } as const);
+        return jsonOf(c, { name: "conduit", version, ...links });
       },
       describeRoute({
         operationId: "GetWelcome",

@@ -1,6 +1,7 @@
 import { Hono } from "hono";
 import type { Database } from "../platform/database.ts";
 import { ApiError } from "../platform/errors.ts";
+import { jsonOf } from "../platform/http.ts";
 import { type Migration, missingMigrations } from "../platform/migrations.ts";
 import { describeRoute } from "../platform/openapi.ts";
 import { HealthResponse, LiveResponse, type ReadyCheck, ReadyResponse } from "./schema.ts";
@@ -24,9 +25,9 @@ export function healthRoutes(db: Database, { migrations, isDraining }: HealthOpt
         } catch (error) {
           if (!(error instanceof ApiError)) throw error;
           c.header("Retry-After", "1");
-          return c.json({ status: "error", message: "Server is running", database: "disconnected" }, 503);
+          return jsonOf(c, { status: "error", message: "Server is running", database: "disconnected" }, 503);
         }
-        return c.json({ status: "ok", message: "Server is running", database: "connected" });
+        return jsonOf(c, { status: "ok", message: "Server is running", database: "connected" });
       },
       describeRoute({
         operationId: "GetHealth",
@@ -38,7 +39,7 @@ export function healthRoutes(db: Database, { migrations, isDraining }: HealthOpt
 
     .get(
       "/health/live",
-      (c) => c.json({ status: "ok" }),
+      (c) => jsonOf(c, { status: "ok" }),
       describeRoute({
         operationId: "GetHealthLive",
         tag: "Operations",
@@ -65,7 +66,7 @@ export function healthRoutes(db: Database, { migrations, isDraining }: HealthOpt
         ]);
         const isReady = checks.every(({ status }) => status === "ok");
         if (!isReady) c.header("Retry-After", "1");
-        return c.json({ status: isReady ? "ok" : "error", checks }, isReady ? 200 : 503);
+        return jsonOf(c, { status: isReady ? "ok" : "error", checks }, isReady ? 200 : 503);
       },
       describeRoute({
         operationId: "GetHealthReady",

@@ -1,7 +1,7 @@
 import { SQL } from "bun";
 
 export type PoolLimits = {
-  /** Connections for writes; reads, which are pipelined, have half as many. */
+  /** Connections for writes; reads, which are pipelined, have a quarter as many, two at least. */
   readonly poolMax: number;
   readonly connectTimeoutMs: number;
   /** How long a statement may wait for a connection. */

@@ -94,10 +94,11 @@ export function openDatabase(address: DatabaseAddress, limits: PoolLimits, obser
     }),
     connectionTimeout: limits.connectTimeoutMs / 1000,
   });
-  // Pipelined, reads gain nothing from more connections but wake-ups: of 8, 62 µs of our time a request; of 4, 51.
-  const readMax = Math.ceil(limits.poolMax / 2);
+  // Pipelined, reads gain little from more connections but wake-ups (docs/decisions/0004-two-lanes.md). Two at least, so
+  // that what comes behind a slow one has another way.
+  const readMax = Math.max(2, Math.ceil(limits.poolMax / 4));
   const lanes = {
-    read: createLane(options(readMax), limits, readMax * 32, (ms) => observer?.onWait("read", ms)),
+    read: createLane(options(readMax), limits, readMax * 64, (ms) => observer?.onWait("read", ms)),
     write: createLane(options(limits.poolMax), limits, limits.poolMax, (ms) => observer?.onWait("write", ms)),
   };
 

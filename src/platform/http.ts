@@ -9,6 +9,14 @@ export const BODY_SIZE_MAX = 2 * 1024 * 1024;
 
 const JSON_HEADERS = { "Content-Type": "application/json" };
 
+/** An answer that is a value, as JSON. Without an ETag: what is small, or for one client alone. */
+export function jsonOf(c: Context, value: object, status: 200 | 201 | 503 = 200): Response {
+  const body = JSON.stringify(value);
+  // For the log: an answer does not know its size.
+  c.set("bytes", Buffer.byteLength(body));
+  return c.body(body, status, JSON_HEADERS);
+}
+
 /** An answer whose JSON text is at hand. To a GET, 304 where the client has it already (RFC 9110, 13.1.2). */
 export function json(c: Context, body: string | Uint8Array<ArrayBuffer>, status: 200 | 201 = 200): Response {
   if (status === 200 && (c.req.method === "GET" || c.req.method === "HEAD")) {
@@ -21,7 +29,6 @@ export function json(c: Context, body: string | Uint8Array<ArrayBuffer>, status:
       return c.body(null, 304);
     }
   }
-  // For the log: an answer does not know its size.
   c.set("bytes", Buffer.byteLength(body));
   return c.body(body, status, JSON_HEADERS);
 }

@@ -5,7 +5,7 @@ import type { Tokens } from "../auth/tokens.ts";
 import type { Outbox } from "../mail/outbox.ts";
 import type { ClientAddress } from "../platform/client-address.ts";
 import type { Database } from "../platform/database.ts";
-import { body } from "../platform/http.ts";
+import { body, jsonOf } from "../platform/http.ts";
 import { describeRoute } from "../platform/openapi.ts";
 import {
   type Client,
@@ -46,7 +46,7 @@ export function sessionRoutes(db: Database, context: SessionContext, { requireUs
           outbox.wake();
           throw refreshFault("has been used before; its session was ended");
         }
-        return c.json(tokenPair(context, outcome.session));
+        return jsonOf(c, tokenPair(context, outcome.session));
       },
       describeRoute({
         operationId: "RefreshSession",
@@ -64,7 +64,7 @@ export function sessionRoutes(db: Database, context: SessionContext, { requireUs
       body(RefreshBody),
       async (c) => {
         revocations.add(await logOut(db, c.var.body.refresh_token));
-        return c.json({ message: "Logged out" });
+        return jsonOf(c, { message: "Logged out" });
       },
       describeRoute({
         operationId: "LogOut",
@@ -79,7 +79,7 @@ export function sessionRoutes(db: Database, context: SessionContext, { requireUs
       "/auth/sessions",
       requireUser,
       async (c) => {
-        return c.json({ sessions: await listSessions(db, c.var.userId, c.var.sessionId) });
+        return jsonOf(c, { sessions: await listSessions(db, c.var.userId, c.var.sessionId) });
       },
       describeRoute({
         operationId: "GetSessions",

@@ -4,7 +4,7 @@ import type { Guards } from "../auth/guards.ts";
 import { hashPassword, roomToHash, verifyPassword } from "../auth/passwords.ts";
 import type { Database } from "../platform/database.ts";
 import { ApiError, unauthorized } from "../platform/errors.ts";
-import { body, json } from "../platform/http.ts";
+import { body, json, jsonOf } from "../platform/http.ts";
 import { describeRoute } from "../platform/openapi.ts";
 import { openSession } from "../sessions/queries.ts";
 import { clientOf, type SessionContext, tokenPair } from "../sessions/routes.ts";
@@ -32,7 +32,7 @@ export function userRoutes(db: Database, { sessions, confirmFirst }: UserContext
         const client = clientOf(sessions, c);
         const { account, session } = await insertUser(db, user, passwordHash, link, client, sessions.sessionLimits);
         outbox.wake();
-        return c.json(signedIn(account, tokenPair(sessions, session)), 201);
+        return jsonOf(c, signedIn(account, tokenPair(sessions, session)), 201);
       },
       describeRoute({
         operationId: "CreateUser",
@@ -62,7 +62,7 @@ export function userRoutes(db: Database, { sessions, confirmFirst }: UserContext
         );
         if (session === undefined) throw wrongCredentials();
         sessions.revocations.add(session.revoked);
-        return c.json(signedIn(found.account, tokenPair(sessions, session)));
+        return jsonOf(c, signedIn(found.account, tokenPair(sessions, session)));
       },
       describeRoute({
         operationId: "Login",
@@ -111,7 +111,7 @@ export function userRoutes(db: Database, { sessions, confirmFirst }: UserContext
         });
         sessions.revocations.add(revoked);
         outbox.wake();
-        return c.json(userResponse(account, c.var.token));
+        return jsonOf(c, userResponse(account, c.var.token));
       },
       describeRoute({
         operationId: "UpdateCurrentUser",
