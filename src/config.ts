@@ -345,6 +345,10 @@ export function loadConfig(env: Record<string, string | undefined>, flags: Recor
   if (production && !sendsMail && values.requireEmailConfirmation) {
     faults.push("REQUIRE_EMAIL_CONFIRMATION=true needs a mail server in production: set SMTP_URL");
   }
+  if (Number(values.refreshTokenTtlS) < Number(values.accessTokenTtlS)) {
+    // Its session would be gone while its access token still worked, and could not be ended.
+    faults.push("REFRESH_TOKEN_TTL must not be shorter than ACCESS_TOKEN_TTL");
+  }
   if (faults.length > 0)
     throw new StartupError(`The configuration is wrong:\n${faults.map((f) => `  ${f}`).join("\n")}`);
   return { ...(values as Values), production };

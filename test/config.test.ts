@@ -79,7 +79,7 @@ describe("the configuration", () => {
       { "500ms": 500, "5s": 5_000, "1.5m": 90_000, " 2 s ": 2_000 },
       ["5", "0s", "1h", "-5s", "5 sec", ""].filter(Boolean),
     ],
-    ["ACCESS_TOKEN_TTL", "accessTokenTtlS", { "1s": 1, "15m": 900, "365d": 31_536_000 }, ["500ms", "366d", "never"]],
+    ["ACCESS_TOKEN_TTL", "accessTokenTtlS", { "1s": 1, "15m": 900, "30d": 2_592_000 }, ["500ms", "366d", "never"]],
     [
       "CORS_ORIGINS",
       "corsOrigins",
@@ -105,6 +105,11 @@ describe("the configuration", () => {
       }
     });
   }
+});
+
+test("a refresh token lives at least as long as an access token", () => {
+  expect(faults({ ACCESS_TOKEN_TTL: "31d" })).toEqual(["REFRESH_TOKEN_TTL must not be shorter than ACCESS_TOKEN_TTL"]);
+  expect(loadConfig({ ACCESS_TOKEN_TTL: "31d", REFRESH_TOKEN_TTL: "31d" }).accessTokenTtlS).toBe(31 * 86_400);
 });
 
 describe("secrets", () => {
