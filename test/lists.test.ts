@@ -245,6 +245,31 @@ describe("GET /api/articles/feed", () => {
     expect(await feed(cleo)).toEqual(["", 0]);
   });
 
+  test("knows who has written last, also when the newest of an author was deleted", async () => {
+    // On a server of its own: the lists of the others count every article.
+    const own = await testServer();
+    const reader = await own.register("reader");
+    const [dora, emil] = (await addUsers(own, reader, ["dora", "emil"])) as [TestUser, TestUser];
+    for (const { username } of [dora, emil]) {
+      await own.request("POST", `/api/profiles/${username}/follow`, { token: reader.token });
+    }
+    await own.publish(dora, { title: "d1" });
+    await own.publish(emil, { title: "e1" });
+    await own.publish(dora, { title: "d2" });
+    const last = async () =>
+      (await own.request("GET", "/api/articles/feed?limit=1", { token: reader.token })).json.articles[0]?.title;
+    expect(await last()).toBe("d2");
+    await own.request("DELETE", "/api/articles/d2", { token: dora.token });
+    expect(await last()).toBe("e1");
+    await own.request("DELETE", "/api/articles/e1", { token: emil.token });
+    expect(await last()).toBe("d1");
+    await own.request("DELETE", "/api/articles/d1", { token: dora.token });
+    expect(await last()).toBeUndefined();
+    await own.publish(emil, { title: "e2" });
+    expect(await last()).toBe("e2");
+    await own.stop();
+  });
+
   test("shows articles without bodies, and knows the viewer's favourites and follows", async () => {
     const { json } = await server.request("GET", "/api/articles/feed?offset=3", { token: anna.token });
     const { body: _, ...rest } = articles.b1 as ArticleJson;
