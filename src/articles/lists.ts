@@ -1,63 +1,68 @@
-import { type Database, read, type Statement } from "../platform/database.ts";
-import { type Seen, VIEWER_GONE } from "../profiles/queries.ts";
+import { type Database, type Parameter, read } from "../platform/database.ts";
+import { type ReadByViewer, readByViewer, rowSeen, type Seen, viewerGone } from "../profiles/viewer.ts";
 import { userGone } from "../users/queries.ts";
 import { sameKey } from "../users/rules.ts";
-import { ARTICLE_JSON } from "./queries.ts";
+import { articleInList } from "./queries.ts";
 import type { ListFilters, Page } from "./schema.ts";
 
-/** A page in one row: the number of all matches, and the articles as JSON text with commas between; null for none. */
-type ListRow = { articles_count: string; articles: string | null; viewer_gone: boolean };
+type ListRow = { answer: string; viewer_gone: boolean };
 
 /** Articles by tag, author and reader who favourited them, newest first, with the number of all matches. */
 export async function listArticles(db: Database, viewerId: string | null, filters: ListFilters): Promise<Seen> {
   const { tag, author, favorited, limit, offset } = filters;
   const which = `${tag === undefined ? "" : "t"}${author === undefined ? "" : "a"}${favorited === undefined ? "" : "f"}`;
-  const parameters: (string | number | null)[] = [viewerId, limit, offset];
+  const parameters: Parameter[] = [limit, offset];
   if (tag !== undefined) parameters.push(tag);
   if (author !== undefined) parameters.push(sameKey(author));
   if (favorited !== undefined) parameters.push(sameKey(favorited));
-  const list = await db.row(LISTS[which as keyof typeof LISTS], parameters);
-  return { json: listJson(list), viewerGone: list?.viewer_gone ?? false };
+  const list = await rowSeen(db, LISTS[which as keyof typeof LISTS], viewerId, parameters);
+  if (list === undefined) throw new Error("a list has no row");
+  return { answer: list.answer, viewerGone: list.viewer_gone };
 }
 
 /** Articles of the authors whom the viewer follows, newest first, with the number of all. Throws 401. */
 export async function listFeed(db: Database, viewerId: string, { limit, offset }: Page): Promise<string> {
-  const list = await db.row(FEED, [viewerId, limit, offset]);
-  if (list?.viewer_gone) throw userGone();
-  return listJson(list);
-}
-
-function listJson(list: ListRow | undefined): string {
-  return `{"articles":[${list?.articles ?? ""}],"articlesCount":${list?.articles_count ?? 0}}`;
+  const list = await db.row(FEED, [limit, offset, viewerId]);
+  if (list === undefined || list.viewer_gone) throw userGone();
+  return list.answer;
 }
 
 /**
- * A list as a statement. First the keys of the page, from an index that has them sorted; then the articles of those
- * keys alone. Parameters: `$1` viewer, `$2` limit, `$3` offset, and from `$4` on what `scope` and `page` ask for.
+ * A list as a statement of one row. First the keys of the page, from an index that has them sorted; then the articles of
+ * those keys alone. Parameters: `$1` limit, `$2` offset, and from `$3` on what `scope` and `page` ask for.
+ * @param viewer SQL, null for nobody
  * @param scope a query of one row: `count`, how many match, and what `page` needs to find them
  * @param page a query of the keys (created_at, id) of all matches in any order; may refer to `scope`
  * @param before a common table expression that both may refer to
  */
-function list(name: string, scope: string, page: string, before = ""): Statement<ListRow> {
-  return read(
-    `articles_${name}`,
-    `with ${before === "" ? "" : `${before},`} scope as materialized (${scope}),
+function listText(viewer: string, scope: string, page: string, before = ""): string {
+  return `with ${before === "" ? "" : `${before},`} scope as materialized (${scope}),
           page as materialized (
             ${page}
             order by created_at desc, id desc
             -- A page past the end is empty: known from the count, without walking there.
-            limit case when $3::bigint < (select count from scope) then $2::bigint else 0 end
-            offset $3::bigint)
-     select coalesce((select count from scope), 0) as articles_count, ${VIEWER_GONE},
+            limit case when $2::bigint < (select count from scope) then $1::bigint else 0 end
+            offset $2::bigint),
+          -- Looked up together, for a seventh less than each with its article.
+          favourites as materialized (
+            select array_agg(article_id) as ids from favorites
+             where user_id = ${viewer} and article_created_at = any (array(select created_at from page)))
+     select '{"articlesCount":' || coalesce((select count from scope), 0) || ',"articles":[' || coalesce((
             -- Put together here: one value to send and to read instead of a hundred, half of the application's work.
-            (select string_agg(a.article, ',' order by p.created_at desc, p.id desc)
+            select string_agg(a.article, ',' order by p.created_at desc, p.id desc)
                from page p cross join lateral (
-                 select ${ARTICLE_JSON} as article from articles a join users u on u.id = a.author_id
+                 select ${articleInList(viewer, isFavourite(viewer))} as article from articles a join users u on u.id = a.author_id
                   -- One article a key, each by its index: told by the limit, or the planner, who cannot know how short
                   -- a page is, may read the whole table instead.
-                  where a.id = p.id limit 1) a) as articles`,
-  );
+                  where a.id = p.id limit 1) a), '') || ']}' as answer, ${viewerGone(viewer)}`;
 }
+
+/** Of an article `a` of a list. Null without favourites, which is no "yes" either. */
+const isFavourite = (viewer: string): string =>
+  `${viewer} is not null and a.id = any ((select ids from favourites)::bigint[])`;
+
+const list = (name: string, scope: string, page: string): ReadByViewer<ListRow> =>
+  readByViewer(`articles_${name}`, (viewer) => listText(viewer, scope, page));
 
 const USER_BY_KEY = (parameter: string): string => `(select id from users where username_key = ${parameter})`;
 
@@ -70,17 +75,17 @@ const LISTS = {
   ),
   t: list(
     "by_tag",
-    "select articles_count as count from tags where name = $4",
-    "select created_at, article_id as id from article_tags where tag = $4",
+    "select articles_count as count from tags where name = $3",
+    "select created_at, article_id as id from article_tags where tag = $3",
   ),
   a: list(
     "by_author",
-    `select user_id, articles_count as count from author_counts where user_id = ${USER_BY_KEY("$4")}`,
+    `select user_id, articles_count as count from author_counts where user_id = ${USER_BY_KEY("$3")}`,
     "select created_at, id from articles where author_id = (select user_id from scope)",
   ),
   f: list(
     "by_favorited",
-    `select user_id, favorites_count as count from reader_counts where user_id = ${USER_BY_KEY("$4")}`,
+    `select user_id, favorites_count as count from reader_counts where user_id = ${USER_BY_KEY("$3")}`,
     `select article_created_at as created_at, article_id as id from favorites
       where user_id = (select user_id from scope)`,
   ),
@@ -89,31 +94,31 @@ const LISTS = {
   ta: list(
     "by_tag_author",
     `select author_id, count(*) as count from article_tags
-      where author_id = ${USER_BY_KEY("$5")} and tag = $4 group by author_id`,
-    "select created_at, article_id as id from article_tags where author_id = (select author_id from scope) and tag = $4",
+      where author_id = ${USER_BY_KEY("$4")} and tag = $3 group by author_id`,
+    "select created_at, article_id as id from article_tags where author_id = (select author_id from scope) and tag = $3",
   ),
   tf: list(
     "by_tag_favorited",
     `select user_id, count(*) as count from favorites f
-      where user_id = ${USER_BY_KEY("$5")} and ${tagged("f", "$4")} group by user_id`,
+      where user_id = ${USER_BY_KEY("$4")} and ${tagged("f", "$3")} group by user_id`,
     `select article_created_at as created_at, article_id as id from favorites f
-      where user_id = (select user_id from scope) and ${tagged("f", "$4")}`,
+      where user_id = (select user_id from scope) and ${tagged("f", "$3")}`,
   ),
   af: list(
     "by_author_favorited",
     `select user_id, author_id, count(*) as count from favorites
-      where user_id = ${USER_BY_KEY("$5")} and author_id = ${USER_BY_KEY("$4")} group by user_id, author_id`,
+      where user_id = ${USER_BY_KEY("$4")} and author_id = ${USER_BY_KEY("$3")} group by user_id, author_id`,
     `select article_created_at as created_at, article_id as id from favorites
       where user_id = (select user_id from scope) and author_id = (select author_id from scope)`,
   ),
   taf: list(
     "by_tag_author_favorited",
     `select user_id, author_id, count(*) as count from favorites f
-      where user_id = ${USER_BY_KEY("$6")} and author_id = ${USER_BY_KEY("$5")} and ${tagged("f", "$4")}
+      where user_id = ${USER_BY_KEY("$5")} and author_id = ${USER_BY_KEY("$4")} and ${tagged("f", "$3")}
       group by user_id, author_id`,
     `select article_created_at as created_at, article_id as id from favorites f
       where user_id = (select user_id from scope) and author_id = (select author_id from scope)
-        and ${tagged("f", "$4")}`,
+        and ${tagged("f", "$3")}`,
   ),
 };
 
@@ -126,15 +131,18 @@ function tagged(favorite: string, tag: string): string {
 // The newest articles of all can only be by the authors whose newest are the newest: as many authors as the page goes
 // deep. So the cost grows with the number of authors followed, one probe each, and with the depth of the page, but not
 // with the number of articles.
-const FEED = list(
-  "feed",
-  `select coalesce(sum(articles_count), 0)::bigint as count from followed`,
-  `select newest.created_at, newest.id
+const FEED = read<ListRow>(
+  "articles_feed",
+  listText(
+    "$3::bigint",
+    `select coalesce(sum(articles_count), 0)::bigint as count from followed`,
+    `select newest.created_at, newest.id
      from (select user_id from followed
-            order by newest_created_at desc, newest_id desc limit $2::bigint + $3::bigint) author
+            order by newest_created_at desc, newest_id desc limit $1::bigint + $2::bigint) author
     cross join lateral (
       select created_at, id from articles where author_id = author.user_id
-       order by created_at desc, id desc limit $2::bigint + $3::bigint) newest`,
-  `followed as materialized (
-     select c.* from follows f join author_counts c on c.user_id = f.followee_id where f.follower_id = $1::bigint)`,
+       order by created_at desc, id desc limit $1::bigint + $2::bigint) newest`,
+    `followed as materialized (
+     select c.* from follows f join author_counts c on c.user_id = f.followee_id where f.follower_id = $3::bigint)`,
+  ),
 );

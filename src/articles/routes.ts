@@ -23,7 +23,7 @@ export function articleRoutes(db: Database, { requireUser, optionalUser }: Guard
       async (c) => {
         const list = await listArticles(db, c.var.viewerId, c.var.query);
         if (list.viewerGone) markBadToken(c);
-        return json(c, list.json);
+        return json(c, list.answer);
       },
       describeRoute({
         operationId: "GetArticles",
@@ -53,7 +53,7 @@ export function articleRoutes(db: Database, { requireUser, optionalUser }: Guard
       requireUser,
       body(NewArticleBody),
       async (c) => {
-        return json(c, articleResponse(await insertArticle(db, c.var.userId, c.var.body.article)), 201);
+        return json(c, await insertArticle(db, c.var.userId, c.var.body.article), 201);
       },
       describeRoute({
         operationId: "CreateArticle",
@@ -70,7 +70,7 @@ export function articleRoutes(db: Database, { requireUser, optionalUser }: Guard
       async (c) => {
         const article = await findArticle(db, c.var.viewerId, c.req.param("slug"));
         if (article.viewerGone) markBadToken(c);
-        return json(c, articleResponse(article.json));
+        return json(c, article.answer);
       },
       describeRoute({
         operationId: "GetArticle",
@@ -87,7 +87,7 @@ export function articleRoutes(db: Database, { requireUser, optionalUser }: Guard
       body(UpdateArticleBody),
       async (c) => {
         const article = await updateArticle(db, c.var.userId, c.req.param("slug"), c.var.body.article);
-        return json(c, articleResponse(article));
+        return json(c, article);
       },
       describeRoute({
         operationId: "UpdateArticle",
@@ -119,7 +119,7 @@ export function articleRoutes(db: Database, { requireUser, optionalUser }: Guard
       "/articles/:slug/favorite",
       requireUser,
       async (c) => {
-        return json(c, articleResponse(await favorite(db, c.var.userId, c.req.param("slug"))));
+        return json(c, await favorite(db, c.var.userId, c.req.param("slug")));
       },
       describeRoute({
         operationId: "CreateArticleFavorite",
@@ -134,7 +134,7 @@ export function articleRoutes(db: Database, { requireUser, optionalUser }: Guard
       "/articles/:slug/favorite",
       requireUser,
       async (c) => {
-        return json(c, articleResponse(await unfavorite(db, c.var.userId, c.req.param("slug"))));
+        return json(c, await unfavorite(db, c.var.userId, c.req.param("slug")));
       },
       describeRoute({
         operationId: "DeleteArticleFavorite",
@@ -145,5 +145,3 @@ export function articleRoutes(db: Database, { requireUser, optionalUser }: Guard
       }),
     );
 }
-
-const articleResponse = (article: string): string => `{"article":${article}}`;

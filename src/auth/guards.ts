@@ -22,7 +22,7 @@ export function createGuards(tokens: Tokens, isRevoked: (sessionId: string) => b
   }
 
   const guards: Guards = {
-    async requireUser(c, next) {
+    requireUser(c, next) {
       const token = tokenOf(c.req.header("Authorization"));
       if (token === undefined) throw unauthorized("is missing");
       try {
@@ -34,10 +34,10 @@ export function createGuards(tokens: Tokens, isRevoked: (sessionId: string) => b
         throw error;
       }
       c.set("token", token);
-      await next();
+      return next();
     },
 
-    async optionalUser(c, next) {
+    optionalUser(c, next) {
       const token = tokenOf(c.req.header("Authorization"));
       c.set("viewerId", null);
       if (token !== undefined) {
@@ -48,7 +48,7 @@ export function createGuards(tokens: Tokens, isRevoked: (sessionId: string) => b
           markBadToken(c, error.message);
         }
       }
-      await next();
+      return next();
     },
   };
   describeGuard(guards.requireUser, { auth: "required", errors: ["unauthorized"] });

@@ -1,37 +1,30 @@
 import { requireOwned } from "../articles/queries.ts";
-import { type Database, read, violatedConstraint, write } from "../platform/database.ts";
+import { type Database, violatedConstraint, write } from "../platform/database.ts";
 import { notFound } from "../platform/errors.ts";
-import { AUTHOR_JSON, type Seen, VIEWER_GONE } from "../profiles/queries.ts";
+import { authorSeenBy } from "../profiles/queries.ts";
+import { readByViewer, rowSeen, type Seen, viewerGone } from "../profiles/viewer.ts";
 import { userGone } from "../users/queries.ts";
 
-/** A comment as columns, in every statement that returns one: from `c` and its author `u`, seen by the viewer `$1`. */
-const COMMENT = `c.id, c.body, json_timestamp(c.created_at) as created_at, json_timestamp(c.updated_at) as updated_at,
-  ${AUTHOR_JSON} as author`;
-
-type CommentColumns = { id: string; body: string; created_at: string; updated_at: string; author: string };
-type Maybe<Columns> = { [Column in keyof Columns]: Columns[Column] | null };
-
-function commentJson(c: CommentColumns): string {
-  return `{"id":${c.id},"createdAt":"${c.created_at}","updatedAt":"${c.updated_at}","body":${JSON.stringify(c.body)},"author":${c.author}}`;
-}
+/** A comment as JSON text, an SQL expression: of `comments c` and its author `users u`, seen by a viewer. Null where `c` is. */
+const commentSeenBy = (viewer: string): string =>
+  `'{' || c.json_members || ',"body":' || to_json(c.body) || ',"author":' || ${authorSeenBy(viewer)} || '}'`;
 
 /** An article's comments, newest first, seen by a viewer. Throws 404. */
 export async function listComments(db: Database, viewerId: string | null, slug: string): Promise<Seen> {
-  const rows = await db.rows(COMMENTS, [viewerId, slug]);
-  if (rows[0] === undefined) throw notFound("article");
-  const comments = rows[0].id === null ? [] : (rows as CommentColumns[]);
-  return { json: `[${comments.map(commentJson).join(",")}]`, viewerGone: rows[0].viewer_gone };
+  const comments = await rowSeen(db, COMMENTS, viewerId, [slug]);
+  if (comments === undefined) throw notFound("article");
+  return { answer: comments.answer, viewerGone: comments.viewer_gone };
 }
 
-// No row: no article. One row without an id: no comments.
-const COMMENTS = read<Maybe<CommentColumns> & { viewer_gone: boolean }>(
+// No row: no article.
+const COMMENTS = readByViewer<{ answer: string; viewer_gone: boolean }>(
   "comments",
-  `select c.*, ${VIEWER_GONE}
+  (viewer) => `select '{"comments":[' || coalesce((
+       select string_agg(${commentSeenBy(viewer)}, ',' order by c.created_at desc, c.id desc)
+         from comments c join users u on u.id = c.author_id where c.article_id = a.id), '') || ']}' as answer,
+       ${viewerGone(viewer)}
      from articles a
-     left join lateral (
-       select ${COMMENT} from comments c join users u on u.id = c.author_id
-        where c.article_id = a.id order by c.created_at desc, c.id desc) c on true
-    where a.slug = $2`,
+    where a.slug = $1`,
 );
 
 /** Adds a comment of the viewer. Throws 401, 404. Returns it as JSON text. */
@@ -39,8 +32,8 @@ export async function insertComment(db: Database, viewerId: string, slug: string
   try {
     const outcome = await db.row(INSERT_COMMENT, [viewerId, slug, body]);
     if (outcome?.viewer == null) throw userGone();
-    if (outcome.id === null) throw notFound("article");
-    return commentJson(outcome as CommentColumns);
+    if (outcome.answer === null) throw notFound("article");
+    return outcome.answer;
   } catch (error) {
     // Either was deleted between the statement's look and its insert.
     if (violatedConstraint(error) === "comments_author_id_fkey") throw userGone();
@@ -49,14 +42,14 @@ export async function insertComment(db: Database, viewerId: string, slug: string
   }
 }
 
-const INSERT_COMMENT = write<Maybe<CommentColumns> & { viewer: string | null }>(
+const INSERT_COMMENT = write<{ viewer: string | null; answer: string | null }>(
   "comment_insert",
   `with viewer as (select * from users where id = $1::bigint),
         c as (
           insert into comments (article_id, author_id, body)
           select a.id, v.id, $3 from articles a, viewer v where a.slug = $2
           returning *)
-   select u.id as viewer, ${COMMENT}
+   select u.id as viewer, '{"comment":' || ${commentSeenBy("$1::bigint")} || '}' as answer
      from (select) as one left join viewer u on true left join c on true`,
 );
 

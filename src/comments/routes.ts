@@ -14,7 +14,7 @@ export function commentRoutes(db: Database, { requireUser, optionalUser }: Guard
       async (c) => {
         const comments = await listComments(db, c.var.viewerId, c.req.param("slug"));
         if (comments.viewerGone) markBadToken(c);
-        return json(c, `{"comments":${comments.json}}`);
+        return json(c, comments.answer);
       },
       describeRoute({
         operationId: "GetArticleComments",
@@ -31,7 +31,7 @@ export function commentRoutes(db: Database, { requireUser, optionalUser }: Guard
       body(NewCommentBody),
       async (c) => {
         const comment = await insertComment(db, c.var.userId, c.req.param("slug"), c.var.body.comment.body);
-        return json(c, `{"comment":${comment}}`, 201);
+        return json(c, comment, 201);
       },
       describeRoute({
         operationId: "CreateArticleComment",

@@ -119,8 +119,12 @@ export function createLane(
   /** A pool that had one bad connection is replaced at once, which is worth a moment's wait; a longer search is not. */
   const isAway = (now: number) => search !== undefined && now - search.since > ASK_EVERY_MS;
 
-  async function run(text: string, parameters: unknown[]): Promise<unknown[]> {
-    if (underWay.size >= underWayMax || waiting.length > 0 || search !== undefined) await turn();
+  function run(text: string, parameters: unknown[]): Promise<unknown[]> {
+    const isBusy = underWay.size >= underWayMax || waiting.length > 0 || search !== undefined;
+    return isBusy ? turn().then(() => send(text, parameters)) : send(text, parameters);
+  }
+
+  function send(text: string, parameters: unknown[]): Promise<unknown[]> {
     return new Promise((resolve, reject) => {
       const entry = { since: performance.now(), pool, reject };
       underWay.add(entry);

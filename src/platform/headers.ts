@@ -13,12 +13,12 @@ const EXPOSED = ["ETag", "RateLimit", "RateLimit-Policy", "Retry-After", "WWW-Au
 export function answerHeaders(origins: "*" | string[]): MiddlewareHandler {
   const preflight = cors({ origin: origins, exposeHeaders: EXPOSED, maxAge: 86_400 });
   const exposed = EXPOSED.join(",");
-  return async function setAnswerHeaders(c, next) {
+  return function setAnswerHeaders(c, next) {
     c.header("X-Content-Type-Options", "nosniff");
     if (origins !== "*" || c.req.method === "OPTIONS") return preflight(c, next);
     c.header("Access-Control-Allow-Origin", "*");
     c.header("Access-Control-Expose-Headers", exposed);
-    await next();
+    return next();
   };
 }
 

@@ -39,9 +39,9 @@ function isKnown(ifNoneMatch: string | undefined, etag: string): boolean {
 }
 
 /** Guard for every path: one that holds U+0000 (`%00`) names nothing, and no statement would take it. */
-export const storablePath: MiddlewareHandler = async function checkPath(c, next) {
+export const storablePath: MiddlewareHandler = function checkPath(c, next) {
   if (!isStorable(c.req.path)) throw invalid({ path: [NOT_STORABLE] });
-  await next();
+  return next();
 };
 
 /** Guard: reads the body as JSON and checks its shape; the handler finds it in `c.var.body`. */
@@ -50,7 +50,7 @@ export function body<Schema extends z.ZodType>(
 ): MiddlewareHandler<{ Variables: { body: z.output<Schema> } }> {
   const guard: MiddlewareHandler = async function validateBody(c, next) {
     c.set("body", parse(schema, await readJson(c.req.raw), "body"));
-    await next();
+    return next();
   };
   return describeGuard(guard, {
     body: schema,
@@ -62,9 +62,9 @@ export function body<Schema extends z.ZodType>(
 export function query<Schema extends z.ZodObject>(
   schema: Schema,
 ): MiddlewareHandler<{ Variables: { query: z.output<Schema> } }> {
-  const guard: MiddlewareHandler = async function validateQuery(c, next) {
+  const guard: MiddlewareHandler = function validateQuery(c, next) {
     c.set("query", parse(schema, c.req.query(), "query"));
-    await next();
+    return next();
   };
   return describeGuard(guard, { query: schema, errors: ["invalid"] });
 }

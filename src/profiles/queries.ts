@@ -1,39 +1,35 @@
-import { type Database, read, violatedConstraint, write } from "../platform/database.ts";
+import { type Database, violatedConstraint, write } from "../platform/database.ts";
 import { invalid, notFound } from "../platform/errors.ts";
 import { userGone } from "../users/queries.ts";
 import { sameKey } from "../users/rules.ts";
-
-/** Whether the viewer `$1` follows the author `u`: one probe of an index, none for nobody. */
-const FOLLOWING = `($1::bigint is not null and exists (
-    select from follows where follower_id = $1::bigint and followee_id = u.id))`;
+import { readByViewer, rowSeen, type Seen, viewerGone } from "./viewer.ts";
 
 /**
- * An author as JSON text, an SQL expression, in every statement that returns one: of `users u`, seen by the viewer `$1`
- * (null for nobody). Null where `u` is.
+ * An author as JSON text, an SQL expression, in every statement that returns one: of `users u`, seen by a viewer (SQL, null
+ * for nobody), which takes one probe of an index. Null where `u` is.
  */
-export const AUTHOR_JSON = authorJson(FOLLOWING);
+export const authorSeenBy = (viewer: string): string =>
+  authorJson(`${viewer} is not null and exists (
+    select from follows where follower_id = ${viewer} and followee_id = u.id)`);
 
 function authorJson(following: string): string {
   return `'{' || u.json_members || case when ${following} then ',"following":true}' else ',"following":false}' end`;
 }
 
-/** Whether the viewer `$1` is an account that is gone, for answers that anybody may read. */
-export const VIEWER_GONE = `($1::bigint is not null and not exists (
-    select from users where id = $1::bigint)) as viewer_gone`;
-
-/** What anybody may read, as JSON text, and whether the viewer who read it is an account that is gone. */
-export type Seen = { json: string; viewerGone: boolean };
+/** What a request for one profile is answered with. */
+const profileAnswer = (author: string): string => `'{"profile":' || ${author} || '}' as answer`;
 
 /** A profile, seen by a viewer. Throws 404. */
 export async function findProfile(db: Database, viewerId: string | null, username: string): Promise<Seen> {
-  const profile = await db.row(PROFILE, [viewerId, sameKey(username)]);
+  const profile = await rowSeen(db, PROFILE, viewerId, [sameKey(username)]);
   if (profile === undefined) throw notFound("profile");
-  return { json: profile.author, viewerGone: profile.viewer_gone };
+  return { answer: profile.answer, viewerGone: profile.viewer_gone };
 }
 
-const PROFILE = read<{ author: string; viewer_gone: boolean }>(
+const PROFILE = readByViewer<{ answer: string; viewer_gone: boolean }>(
   "profile",
-  `select ${AUTHOR_JSON} as author, ${VIEWER_GONE} from users u where u.username_key = $2`,
+  (viewer) =>
+    `select ${profileAnswer(authorSeenBy(viewer))}, ${viewerGone(viewer)} from users u where u.username_key = $1`,
 );
 
 /** Makes the viewer follow a user. Idempotent. Throws 401, 404, 422 for oneself. Returns the profile as JSON text. */
@@ -50,8 +46,8 @@ export async function follow(db: Database, viewerId: string, username: string): 
   }
 }
 
-/** Outcome columns: `viewer` and `author` are null where there is no such user. */
-type FollowOutcome = { viewer: string | null; author: string | null; oneself: boolean };
+/** Outcome columns: `viewer` and `answer` are null where there is no such user. */
+type FollowOutcome = { viewer: string | null; answer: string | null; oneself: boolean };
 
 const FOLLOW = write<FollowOutcome>(
   "follow",
@@ -61,7 +57,7 @@ const FOLLOW = write<FollowOutcome>(
           insert into follows (follower_id, followee_id)
           select v.id, t.id from viewer v, target t where v.id <> t.id
           on conflict do nothing)
-   select v.id as viewer, ${authorJson("true")} as author, v.id = u.id as oneself
+   select v.id as viewer, ${profileAnswer(authorJson("true"))}, v.id = u.id as oneself
      from (select) as one left join viewer v on true left join target u on true`,
 );
 
@@ -77,12 +73,12 @@ const UNFOLLOW = write<FollowOutcome>(
         target as (select id, json_members from users where username_key = $2),
         removed as (
           delete from follows f using viewer v, target t where f.follower_id = v.id and f.followee_id = t.id)
-   select v.id as viewer, ${authorJson("false")} as author, v.id = u.id as oneself
+   select v.id as viewer, ${profileAnswer(authorJson("false"))}, v.id = u.id as oneself
      from (select) as one left join viewer v on true left join target u on true`,
 );
 
 function profileOf(outcome: FollowOutcome | undefined): string {
   if (outcome?.viewer == null) throw userGone();
-  if (outcome.author === null) throw notFound("profile");
-  return outcome.author;
+  if (outcome.answer === null) throw notFound("profile");
+  return outcome.answer;
 }

@@ -14,7 +14,7 @@ export function profileRoutes(db: Database, { requireUser, optionalUser }: Guard
       async (c) => {
         const profile = await findProfile(db, c.var.viewerId, c.req.param("username"));
         if (profile.viewerGone) markBadToken(c);
-        return json(c, profileResponse(profile.json));
+        return json(c, profile.answer);
       },
       describeRoute({
         operationId: "GetProfileByUsername",
@@ -29,7 +29,7 @@ export function profileRoutes(db: Database, { requireUser, optionalUser }: Guard
       "/profiles/:username/follow",
       requireUser,
       async (c) => {
-        return json(c, profileResponse(await follow(db, c.var.userId, c.req.param("username"))));
+        return json(c, await follow(db, c.var.userId, c.req.param("username")));
       },
       describeRoute({
         operationId: "FollowUserByUsername",
@@ -45,7 +45,7 @@ export function profileRoutes(db: Database, { requireUser, optionalUser }: Guard
       "/profiles/:username/follow",
       requireUser,
       async (c) => {
-        return json(c, profileResponse(await unfollow(db, c.var.userId, c.req.param("username"))));
+        return json(c, await unfollow(db, c.var.userId, c.req.param("username")));
       },
       describeRoute({
         operationId: "UnfollowUserByUsername",
@@ -56,5 +56,3 @@ export function profileRoutes(db: Database, { requireUser, optionalUser }: Guard
       }),
     );
 }
-
-const profileResponse = (profile: string): string => `{"profile":${profile}}`;
