@@ -2,7 +2,7 @@
 import { text } from "node:stream/consumers";
 import autocannon from "autocannon";
 
-const { url, connections, durationS, once, requests } = JSON.parse(await text(process.stdin));
+const { url, connections, durationS, once, pipelined = 1, requests } = JSON.parse(await text(process.stdin));
 
 // Each connection has a part of the sequence to itself; where there is but one request, all have that one.
 const share = requests.length < connections ? requests.length : Math.floor(requests.length / connections);
@@ -10,8 +10,12 @@ let connection = 0;
 const result = await autocannon({
   url,
   connections,
+  pipelining: pipelined,
   ...(once ? { amount: share * connections } : { duration: durationS }),
+  // Where several go out at a time, they are the same one.
+  ...(pipelined > 1 ? requests[0] : {}),
   setupClient(client) {
+    if (pipelined > 1) return;
     const from = (connection++ * share) % requests.length;
     client.setRequests(requests.slice(from, from + share));
   },

@@ -1,7 +1,14 @@
 import type { Sample } from "./dataset.ts";
 
 /** A request. `as` is the username of who is signed in; undefined is nobody. */
-export type Call = { readonly method: string; readonly path: string; readonly as?: string; readonly body?: object };
+export type Call = {
+  readonly method: string;
+  readonly path: string;
+  readonly as?: string;
+  readonly body?: object;
+  /** Besides those of every call. */
+  readonly headers?: Readonly<Record<string, string>>;
+};
 
 export type Endpoint = {
   readonly name: string;

@@ -9,6 +9,8 @@ export type LoadJob = {
   readonly connections: number;
   readonly durationS: number;
   readonly once: boolean;
+  /** So many requests go out at a time on each connection; one, unless the load generator shall be out of the way. */
+  readonly pipelined?: number;
 };
 
 /** Times in milliseconds. `loadCpuUs` is the load generator's own CPU time for a request. */
@@ -49,7 +51,7 @@ async function runWrk(job: LoadJob, folder: string): Promise<LoadFigures> {
       })
       .join("\0"),
   );
-  const { connections, durationS, once, url } = job;
+  const { connections, durationS, once, url, pipelined = 1 } = job;
   return await run(
     // wrk knows whole seconds alone.
     [
@@ -62,7 +64,8 @@ async function runWrk(job: LoadJob, folder: string): Promise<LoadFigures> {
       url,
       "--",
       file,
-      once ? "once" : "",
+      once ? "once" : "again",
+      String(pipelined),
     ],
     "",
     (out) => JSON.parse(/^FIGURES (.+)$/m.exec(out)?.[1] ?? "null"),

@@ -24,7 +24,7 @@ const USAGE = `Usage: npm run bench -- [flags]
        npm run bench -- compare before.json after.json
 
   --articles=20000    size of the data set, kept in bench/.data; 1000000 takes some minutes the first time
-  --only=NAME         endpoints whose name begins with this; may be given several times
+  --only=NAME         what begins with this: an endpoint, "workers" or "starts"; may be given several times
   --quick             one short round, without the bare server
   --rounds=3          each measures everything once
   --seconds=2         of each measurement
@@ -34,6 +34,12 @@ const USAGE = `Usage: npm run bench -- [flags]
   --out=FILE          where the figures go as JSON (bench/.data/result-ARTICLES.json)`;
 
 const JWT_SECRET = "the secret of the bench, which is 32 bytes or more";
+
+/**
+ * So many requests at a time on each connection where workers are compared: the load generator shall leave them the
+ * cores. Elsewhere it is one, as Bun closes a connection on which a request comes before the last was answered.
+ */
+const PIPELINED = 8;
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -86,9 +92,12 @@ async function bench(): Promise<void> {
   const folder = join(import.meta.dir, ".data");
   mkdirSync(folder, { recursive: true });
   const only = values.only ?? [""];
-  const endpoints = ENDPOINTS.filter(({ name }) => only.some((start) => name.startsWith(start)));
-  if (endpoints.length === 0)
-    throw new Error(`no endpoint of this name; there are: ${ENDPOINTS.map(({ name }) => name).join("; ")}`);
+  const wants = (name: string): boolean => only.some((start) => name.startsWith(start));
+  const endpoints = ENDPOINTS.filter(({ name }) => wants(name));
+  if (endpoints.length === 0 && !wants("workers") && !wants("starts")) {
+    const names = [...ENDPOINTS.map(({ name }) => name), "workers", "starts"];
+    throw new Error(`nothing of this name is measured; there are: ${names.join("; ")}`);
+  }
 
   const closers: (() => Promise<void>)[] = [];
   try {
@@ -158,8 +167,8 @@ async function bench(): Promise<void> {
       select1,
       costs,
       memory,
-      workers: values.only === undefined ? await measureWorkers(bench, settings, rounds) : [],
-      starts: values.only === undefined ? await measureStarts(folder) : null,
+      workers: wants("workers") ? await measureWorkers(bench, settings, rounds) : [],
+      starts: wants("starts") ? await measureStarts(folder) : null,
     };
     const out = values.out ?? join(folder, `result-${articles}.json`);
     await Bun.write(out, `${JSON.stringify(result, null, 2)}\n`);
@@ -298,18 +307,21 @@ async function measureWorkers(
   try {
     apps.push(await startApp({ ...settings, METRICS_PORT: "0", WORKERS: "2" }));
     const measured: Result["workers"] = [];
-    for (const [name, path, status] of [
-      ["/health/live", "/health/live", 200],
-      ["401", "/api/user", 401],
+    const { url } = apps[0] as App;
+    const etag = (await fetch(`${url}/openapi.json`)).headers.get("ETag") ?? "";
+    for (const [name, path, status, headers] of [
+      ["/health/live", "/health/live", 200, {}],
+      ["304", "/openapi.json", 304, { "If-None-Match": etag }],
+      ["401", "/api/user", 401, {}],
     ] as const) {
       const perS: [number[], number[]] = [[], []];
-      const answer = await fetch((apps[0] as App).url + path);
-      if (answer.status !== status) continue;
+      const answer = await fetch(url + path, { headers });
+      if (answer.status !== status) throw new Error(`GET ${path} is answered with ${answer.status}, not ${status}`);
+      const calls = [{ method: "GET", path, headers }];
       for (let round = 0; round < rounds; round++) {
         for (const [i, { url }] of apps.entries()) {
-          const calls = [{ method: "GET", path }];
-          const figures = await load.run({ url, calls, tokens, connections, durationS: seconds, once: false });
-          perS[i as 0 | 1].push(figures.perS);
+          const job = { url, calls, tokens, connections, durationS: seconds, once: false, pipelined: PIPELINED };
+          perS[i as 0 | 1].push((await load.run(job)).perS);
         }
       }
       measured.push({ name, onePerS: perS[0], twoPerS: perS[1] });

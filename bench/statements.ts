@@ -57,6 +57,7 @@ export function wireForm(
     headers: {
       ...(token === undefined ? {} : { Authorization: `Token ${token}` }),
       ...(call.body === undefined ? {} : { "Content-Type": "application/json" }),
+      ...call.headers,
     },
     body: call.body === undefined ? undefined : JSON.stringify(call.body),
   };

@@ -25,24 +25,42 @@ export type Tokens = {
   verify(token: string): TokenClaims;
 };
 
+/** How many tokens are remembered as good, twice: a token is checked at every request of its reader. */
+const KNOWN_MAX = 5_000;
+
 /**
  * Access tokens: JWT, HS256 alone (RFC 8725, 3.1: the algorithm is ours to say, not the token's).
  * @param ttlS lifetime in seconds
  */
 export function createTokens(secret: string, ttlS: number): Tokens {
   const sign = createSigner({ key: secret, algorithm: "HS256", expiresIn: ttlS * 1000 });
-  const verify = createVerifier({
+  const check = createVerifier({
     key: secret,
     algorithms: ["HS256"],
     requiredClaims: ["sub", "sid", "iat", "exp", "jti"],
-    // A token is verified at every request of its reader: 3 instead of 7 µs. Expiry is still checked on each use.
-    cache: 10_000,
   });
+  // Not the verifier's own cache, which hashes each token to look it up: 2 µs known and 10 new, against 0.1 and 6.
+  // The newest, and those from before the newest were last too many; of these, who asks again becomes a newest.
+  let known = new Map<string, TokenClaims>();
+  let older = known;
+  function remember(token: string, claims: TokenClaims): void {
+    if (known.size >= KNOWN_MAX) {
+      older = known;
+      known = new Map();
+    }
+    known.set(token, claims);
+  }
+
   return {
     issue: (userId, sessionId) => sign({ sub: userId, sid: sessionId, jti: crypto.randomUUID() }),
     verify(token) {
+      const seen = known.get(token) ?? older.get(token);
+      if (seen !== undefined && Date.now() < seen.exp * 1000) {
+        if (!known.has(token)) remember(token, seen);
+        return seen;
+      }
       try {
-        const claims: TokenClaims = verify(token);
+        const claims: TokenClaims = check(token);
         // 18 digits: all of them fit into 64 bits.
         const isOurs =
           typeof claims.sub === "string" &&
@@ -50,6 +68,7 @@ export function createTokens(secret: string, ttlS: number): Tokens {
           typeof claims.sid === "string" &&
           /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/.test(claims.sid);
         if (!isOurs) throw new TokenFault("is malformed");
+        remember(token, claims);
         return claims;
       } catch (error) {
         throw new TokenFault(describe(error), { cause: error });
