@@ -7,6 +7,7 @@ import sessions from "./0003_sessions.sql" with { type: "text" };
 import mail from "./0004_mail.sql" with { type: "text" };
 import rateLimits from "./0005_rate_limits.sql" with { type: "text" };
 import commentJsonMembers from "./0006_comment_json_members.sql" with { type: "text" };
+import articleBlocks from "./0007_article_blocks.sql" with { type: "text" };
 
 /** The whole history of the schema, oldest first. */
 export const migrations: readonly Migration[] = [
@@ -16,4 +17,5 @@ export const migrations: readonly Migration[] = [
   { version: "0004", file: "0004_mail.sql", sql: mail },
   { version: "0005", file: "0005_rate_limits.sql", sql: rateLimits },
   { version: "0006", file: "0006_comment_json_members.sql", sql: commentJsonMembers },
+  { version: "0007", file: "0007_article_blocks.sql", sql: articleBlocks },
 ];

@@ -1,5 +1,6 @@
 import { join } from "node:path";
 import { completeReset } from "./accounts/queries.ts";
+import { closeArticleBlocks } from "./articles/lists.ts";
 import { purgeLimits } from "./auth/limits.ts";
 import type { Config } from "./config.ts";
 import { type Mailbox, openMailbox } from "./mail/mailbox.ts";
@@ -64,6 +65,7 @@ export function smtpServer(config: Config): SmtpServer | null {
 }
 
 const TIDY_EVERY_MS = 3600_000;
+const TIDY_FIRST_MS = 60_000;
 
 /**
  * Starts sending, and tidying up what has had its time.
@@ -94,14 +96,15 @@ export function startMail(
           complete: (mail) => completeReset(db, mail, outbox.newLink()),
         });
   const tidyUp = () =>
-    Promise.all([purgeMail(db), purgeSessions(db), purgeLimits(db)]).catch((error) =>
+    Promise.all([purgeMail(db), purgeSessions(db), purgeLimits(db), closeArticleBlocks(db)]).catch((error) =>
       log.warn({ err: error }, "could not tidy up"),
     );
-  const timer = setInterval(tidyUp, TIDY_EVERY_MS);
-  timer.unref();
+  // Also soon after the start, for servers that are started anew more often than that.
+  const timers = [setTimeout(tidyUp, TIDY_FIRST_MS), setInterval(tidyUp, TIDY_EVERY_MS)];
+  for (const timer of timers) timer.unref();
   return {
     async stop() {
-      clearInterval(timer);
+      for (const timer of timers) clearTimeout(timer);
       await worker?.stop();
     },
   };

@@ -1,6 +1,8 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { closeArticleBlocks } from "../src/articles/lists.ts";
 import { type ArticleJson, type TestServer, type TestUser, testServer } from "./harness.ts";
 import { addUsers } from "./people.ts";
+import { expectExact } from "./recounts.ts";
 
 let server: TestServer;
 let anna: TestUser;
@@ -276,5 +278,78 @@ describe("GET /api/articles/feed", () => {
     expect(json.articles).toEqual([
       { ...rest, favorited: true, favoritesCount: 2, author: { ...rest.author, following: true } } as ArticleJson,
     ]);
+  });
+});
+
+describe("a page deep in the list of all", () => {
+  test("is the same as by walking there, whatever was published, deleted and counted meanwhile", async () => {
+    const deep = await testServer();
+    const dora = await deep.register("dora");
+    // 12,000 articles, a hundred at a moment, the newest of them of the last hour.
+    await deep.sql`insert into articles (author_id, slug, title, description, body, created_at)
+      select (select id from users), 'deep-' || n, 'Deep ' || n, 'd', 'b', now() - interval '1 minute' * (n / 100)
+        from generate_series(1, 12000) n`;
+
+    const expectSame = async () => {
+      const all = await deep.sql`select slug from articles order by created_at desc, id desc`;
+      for (let offset = 9_985; offset < all.length + 20; offset += 97) {
+        const { json } = await deep.request("GET", `/api/articles?limit=10&offset=${offset}`, { token: dora.token });
+        expect(json.articlesCount).toBe(all.length);
+        expect([offset, ...json.articles.map((article: ArticleJson) => article.slug)]).toEqual([
+          offset,
+          ...all.slice(offset, offset + 10).map(({ slug }: { slug: string }) => slug),
+        ]);
+      }
+      await expectExact(deep);
+    };
+    const blocks = async () =>
+      (await deep.sql`select articles_count::integer as n from article_blocks order by end_created_at, end_id`).map(
+        ({ n }: { n: number }) => n,
+      );
+    await expectSame();
+    expect(await blocks()).toEqual([]);
+    await closeArticleBlocks(deep.db);
+    expect(await blocks()).toEqual([5_000]);
+    await deep.sql`select close_article_blocks(500)`;
+    expect(await blocks()).toEqual([5_000, 500, 500]);
+    await expectSame();
+
+    // Old ones and new ones go, one by one and many at once; some come, also with a date of long ago.
+    const slugs = await deep.sql`select slug from articles where id % 131 = 0`;
+    await Promise.all(
+      slugs.map(({ slug }: { slug: string }) => deep.request("DELETE", `/api/articles/${slug}`, { token: dora.token })),
+    );
+    await deep.sql`delete from articles where id % 17 = 0`;
+    for (let i = 0; i < 3; i++) await deep.publish(dora, { title: `New ${i}` });
+    await deep.sql`insert into articles (author_id, slug, title, description, body, created_at)
+      select (select id from users), 'old-' || n, 'Old ' || n, 'd', 'b', now() - interval '7 minutes' * n
+        from generate_series(1, 100) n`;
+    await expectSame();
+    expect((await blocks()).map((n: number) => n === 5_000 || n === 500)).toEqual([false, false, false]);
+    // Two instances tidy up at once.
+    await Promise.all([closeArticleBlocks(deep.db), closeArticleBlocks(deep.db)]);
+    await deep.sql`select close_article_blocks(100)`;
+    await expectSame();
+  });
+
+  test("who publishes or deletes while blocks are closed waits, and is counted", async () => {
+    const deep = await testServer();
+    const dora = await deep.register("dora");
+    await deep.sql`insert into articles (author_id, slug, title, description, body, created_at)
+      select (select id from users), 'deep-' || n, 'Deep ' || n, 'd', 'b', now() - interval '1 hour' * n
+        from generate_series(2, 300) n`;
+    const closer = await deep.sql.reserve();
+    await closer`begin`;
+    await closer`select close_article_blocks(50)`;
+    const deleted = Promise.all(
+      [299, 240, 180, 3].map((n) => deep.request("DELETE", `/api/articles/deep-${n}`, { token: dora.token })),
+    );
+    const published = deep.publish(dora, { title: "Meanwhile" });
+    await Bun.sleep(300);
+    await closer`commit`;
+    closer.release();
+    expect((await deleted).map(({ status }) => status)).toEqual([204, 204, 204, 204]);
+    expect((await published).slug).toBe("meanwhile");
+    await expectExact(deep);
   });
 });

@@ -1,9 +1,12 @@
-import { type Database, type Parameter, read } from "../platform/database.ts";
+import { type Database, type Parameter, read, write } from "../platform/database.ts";
 import { type ReadByViewer, readByViewer, rowSeen, type Seen, viewerGone } from "../profiles/viewer.ts";
 import { userGone } from "../users/queries.ts";
 import { sameKey } from "../users/rules.ts";
 import { articleInList } from "./queries.ts";
 import type { ListFilters, Page } from "./schema.ts";
+
+/** From this offset on, the list of all finds its page by blocks: to add them up takes as long as to walk there. */
+const DEEP_FROM = 10_000;
 
 type ListRow = { answer: string; viewer_gone: boolean };
 
@@ -15,7 +18,8 @@ export async function listArticles(db: Database, viewerId: string | null, filter
   if (tag !== undefined) parameters.push(tag);
   if (author !== undefined) parameters.push(sameKey(author));
   if (favorited !== undefined) parameters.push(sameKey(favorited));
-  const list = await rowSeen(db, LISTS[which as keyof typeof LISTS], viewerId, parameters);
+  const statement = which === "" && offset >= DEEP_FROM ? LISTS.deep : LISTS[which as keyof typeof LISTS];
+  const list = await rowSeen(db, statement, viewerId, parameters);
   if (list === undefined) throw new Error("a list has no row");
   return { answer: list.answer, viewerGone: list.viewer_gone };
 }
@@ -29,20 +33,28 @@ export async function listFeed(db: Database, viewerId: string, { limit, offset }
 
 /**
  * A list as a statement of one row. First the keys of the page, from an index that has them sorted; then the articles of
- * those keys alone. Parameters: `$1` limit, `$2` offset, and from `$3` on what `scope` and `page` ask for.
- * @param viewer SQL, null for nobody
- * @param scope a query of one row: `count`, how many match, and what `page` needs to find them
- * @param page a query of the keys (created_at, id) of all matches in any order; may refer to `scope`
- * @param before a common table expression that both may refer to
+ * those keys alone. Parameters: `$1` limit, `$2` offset, and from `$3` on what the parts ask for.
  */
-function listText(viewer: string, scope: string, page: string, before = ""): string {
-  return `with ${before === "" ? "" : `${before},`} scope as materialized (${scope}),
+type ListParts = {
+  /** A query of one row: `count`, how many match, and what `page` needs to find them. */
+  readonly scope: string;
+  /** A query of the keys (created_at, id) of all matches in any order, or of all but the newest; may refer to `scope`. */
+  readonly page: string;
+  /** How many of the newest `page` has left out. */
+  readonly skipped?: string;
+  /** A common table expression that all of these may refer to. */
+  readonly before?: string;
+};
+
+/** @param viewer SQL, null for nobody */
+function listText(viewer: string, { scope, page, skipped, before }: ListParts): string {
+  return `with ${before === undefined ? "" : `${before},`} scope as materialized (${scope}),
           page as materialized (
             ${page}
             order by created_at desc, id desc
             -- A page past the end is empty: known from the count, without walking there.
             limit case when $2::bigint < (select count from scope) then $1::bigint else 0 end
-            offset $2::bigint),
+            offset $2::bigint${skipped === undefined ? "" : ` - ${skipped}`}),
           -- Looked up together, for a seventh less than each with its article.
           favourites as materialized (
             select array_agg(article_id) as ids from favorites
@@ -51,7 +63,8 @@ function listText(viewer: string, scope: string, page: string, before = ""): str
             -- Put together here: one value to send and to read instead of a hundred, half of the application's work.
             select string_agg(a.article, ',' order by p.created_at desc, p.id desc)
                from page p cross join lateral (
-                 select ${articleInList(viewer, isFavourite(viewer))} as article from articles a join users u on u.id = a.author_id
+                 select ${articleInList(viewer, isFavourite(viewer))} as article
+                   from articles a join users u on u.id = a.author_id
                   -- One article a key, each by its index: told by the limit, or the planner, who cannot know how short
                   -- a page is, may read the whole table instead.
                   where a.id = p.id limit 1) a), '') || ']}' as answer, ${viewerGone(viewer)}`;
@@ -61,8 +74,8 @@ function listText(viewer: string, scope: string, page: string, before = ""): str
 const isFavourite = (viewer: string): string =>
   `${viewer} is not null and a.id = any ((select ids from favourites)::bigint[])`;
 
-const list = (name: string, scope: string, page: string): ReadByViewer<ListRow> =>
-  readByViewer(`articles_${name}`, (viewer) => listText(viewer, scope, page));
+const list = (name: string, scope: string, page: string, more: Partial<ListParts> = {}): ReadByViewer<ListRow> =>
+  readByViewer(`articles_${name}`, (viewer) => listText(viewer, { scope, page, ...more }));
 
 const USER_BY_KEY = (parameter: string): string => `(select id from users where username_key = ${parameter})`;
 
@@ -72,6 +85,22 @@ const LISTS = {
     "all",
     "select sum(articles_count)::bigint as count from article_totals",
     "select created_at, id from articles",
+  ),
+  // Counted blocks are skipped: newer ones than that in which the page begins.
+  deep: list(
+    "all_deep",
+    `select t.count, coalesce(b.newer, 0) as newer, coalesce(b.end_created_at, 'infinity') as end_created_at,
+            coalesce(b.end_id, 0) as end_id
+       from (select coalesce(sum(articles_count), 0)::bigint as count from article_totals) t
+       left join lateral (
+         select end_created_at, end_id, newer
+           from (select end_created_at, end_id,
+                        t.count - sum(articles_count) over (order by end_created_at, end_id)::bigint as newer
+                   from article_blocks) ends
+          where newer <= $2::bigint order by end_created_at, end_id limit 1) b on true`,
+    `select created_at, id from articles
+      where (created_at, id) < ((select end_created_at from scope), (select end_id from scope))`,
+    { skipped: "(select newer from scope)" },
   ),
   t: list(
     "by_tag",
@@ -133,16 +162,28 @@ function tagged(favorite: string, tag: string): string {
 // with the number of articles.
 const FEED = read<ListRow>(
   "articles_feed",
-  listText(
-    "$3::bigint",
-    `select coalesce(sum(articles_count), 0)::bigint as count from followed`,
-    `select newest.created_at, newest.id
+  listText("$3::bigint", {
+    scope: `select coalesce(sum(articles_count), 0)::bigint as count from followed`,
+    page: `select newest.created_at, newest.id
      from (select user_id from followed
             order by newest_created_at desc, newest_id desc limit $1::bigint + $2::bigint) author
     cross join lateral (
       select created_at, id from articles where author_id = author.user_id
        order by created_at desc, id desc limit $1::bigint + $2::bigint) newest`,
-    `followed as materialized (
-     select c.* from follows f join author_counts c on c.user_id = f.followee_id where f.follower_id = $3::bigint)`,
-  ),
+    before: `followed as materialized (
+     select user_id, articles_count, newest_created_at, newest_id from author_counts
+      -- Not joined: one walk through the index for all of them, half of what a probe for each takes.
+      where user_id = any (array(select followee_id from follows where follower_id = $3::bigint)))`,
+  }),
+);
+
+/** Counts what has become old enough, for the pages deep in the list of all. */
+export async function closeArticleBlocks(db: Database): Promise<void> {
+  // In portions, between which others can publish.
+  while ((await db.row(ARTICLE_BLOCKS_CLOSE, []))?.are_more);
+}
+
+const ARTICLE_BLOCKS_CLOSE = write<{ are_more: boolean }>(
+  "article_blocks_close",
+  "select close_article_blocks() = 100 as are_more",
 );

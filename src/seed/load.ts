@@ -120,6 +120,7 @@ export const TABLES = [
   "author_counts",
   "reader_counts",
   "article_totals",
+  "article_blocks",
 ] as const;
 
 /** Checked once by a join when they are added again, instead of row by row: a third of the time. */
