@@ -1,6 +1,6 @@
 -- Comments get what articles and authors have: the part of their JSON that is dear to make, made when they are written
 -- (docs/decisions/0003-json-members.md). For a comment that is its two points in time, half of what reading it cost; the
--- body, which is cheap to escape, is not stored twice. Adding the column rewrites the table: some 3 s a million comments,
+-- body, which is cheap to escape, is not stored twice. Adding the column rewrites the table: some 10 s a million comments,
 -- in which they cannot be read.
 
 create function comment_json_members(id bigint, created_at timestamptz, updated_at timestamptz)

@@ -13,7 +13,7 @@ create table article_blocks (
 ) with (fillfactor = 70);
 
 -- Closes blocks of so many articles, at most a hundred at a time, of what is older than an hour; says how many. While it
--- counts, some 0.2 ms a block, nobody can publish or delete: who had begun is waited for, for a second at most, and who
+-- counts, some 0.5 ms a block, nobody can publish or delete: who had begun is waited for, for a second at most, and who
 -- comes then sees the new blocks.
 create function close_article_blocks(size integer default 5000) returns integer language plpgsql set lock_timeout = '1s' as $$
 declare

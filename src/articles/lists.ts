@@ -6,7 +6,7 @@ import { articleInList } from "./queries.ts";
 import type { ListFilters, Page } from "./schema.ts";
 
 /** From this offset on, the list of all finds its page by blocks: to add them up takes as long as to walk there. */
-const DEEP_FROM = 10_000;
+const DEEP_FROM = 5_000;
 
 type ListRow = { answer: string; viewer_gone: boolean };
 
