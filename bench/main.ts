@@ -14,6 +14,7 @@ import type { Payload } from "./bare-server.ts";
 import { compare } from "./compare.ts";
 import { type Dataset, openDataset } from "./dataset.ts";
 import { ENDPOINTS, type Endpoint } from "./endpoints.ts";
+import { explain, explainedTable } from "./explain.ts";
 import { chooseLoadGenerator, type LoadGenerator } from "./load.ts";
 import { type App, type Asked, cpuOf, cpuOfPostgres, memoryOf, startApp, startAsked, urlOf } from "./processes.ts";
 import { type Costs, type Measured, type Result, report } from "./report.ts";
@@ -21,7 +22,10 @@ import type { StatementFigures, StatementRun } from "./statement-limit.ts";
 import { createStatementFinder, type StatementFinder, wireForm } from "./statements.ts";
 
 const USAGE = `Usage: npm run bench -- [flags]
+       npm run bench -- explain [--articles=…] [--only=…]
        npm run bench -- compare before.json after.json
+
+explain prints how PostgreSQL runs the statement of each endpoint, and writes the whole plans to bench/.data/plans-ARTICLES.txt.
 
   --articles=20000    size of the data set, kept in bench/.data; 1000000 takes some minutes the first time
   --only=NAME         what begins with this: an endpoint, "workers" or "starts"; may be given several times
@@ -62,6 +66,8 @@ if (values.help) {
 } else if (positionals[0] === "compare" && positionals.length === 3) {
   const [, before, after] = positionals as [string, string, string];
   console.log(compare(await Bun.file(before).json(), await Bun.file(after).json()));
+} else if (positionals[0] === "explain" && positionals.length === 1) {
+  await explainAll();
 } else if (positionals.length > 0) {
   console.error(USAGE);
   process.exit(1);
@@ -174,6 +180,31 @@ async function bench(): Promise<void> {
     await Bun.write(out, `${JSON.stringify(result, null, 2)}\n`);
     console.log(report(result));
     console.log(`The figures are in ${out}`);
+  } finally {
+    for (const close of closers.reverse()) await close();
+  }
+}
+
+async function explainAll(): Promise<void> {
+  const articles = Number(values.articles);
+  const dataset = await openDataset(articles, (message) => console.error(message));
+  const closers = [dataset.stop];
+  try {
+    const app = await startApp({ DATABASE_URL: urlOf(dataset.address), JWT_SECRET });
+    closers.push(app.stop);
+    const db = openDatabase(dataset.address, poolLimits(loadConfig({})));
+    closers.push(() => db.close(1_000));
+    const only = values.only ?? [""];
+    const endpoints = ENDPOINTS.filter(({ name }) => only.some((start) => name.startsWith(start)));
+    const findStatements = createStatementFinder(db, JWT_SECRET, await signIn(app.url));
+    const explained = await explain(dataset, endpoints, findStatements);
+    const file = join(import.meta.dir, ".data", `plans-${articles}.txt`);
+    await Bun.write(
+      file,
+      explained.map(({ endpoint, statement, plan }) => `${endpoint}: ${statement}\n\n${plan}\n`).join("\n"),
+    );
+    console.log(explainedTable(explained));
+    console.log(`The plans are in ${file}`);
   } finally {
     for (const close of closers.reverse()) await close();
   }

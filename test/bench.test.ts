@@ -2,6 +2,7 @@ import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { compare } from "../bench/compare.ts";
 import { makeArticles, takeSample } from "../bench/dataset.ts";
 import { ENDPOINTS } from "../bench/endpoints.ts";
+import { explain, explainedTable } from "../bench/explain.ts";
 import { type Measured, type Result, report, targets } from "../bench/report.ts";
 import { createStatementFinder, wireForm } from "../bench/statements.ts";
 import { statements } from "../src/platform/database.ts";
@@ -43,6 +44,46 @@ describe("the bench", () => {
       }
       await server.sql.unsafe("delete from articles where slug like 'bench-%'");
     }
+  });
+
+  test("explains every statement, and leaves nothing behind", async () => {
+    const server = await testServer();
+    await seed(server.address, loadSize({ articles: "300", users: "100" }), () => {});
+    const sample = await takeSample(server.sql);
+    const login = await server.request("POST", "/api/users/login", {
+      body: { user: { email: loadEmail("writer_1"), password: SEED_PASSWORD } },
+    });
+    const tokens = new Map(
+      ["reader_10", "reader_1000", "writer_1"].map((username) => [username, login.json.user.token]),
+    );
+    const rows = async () =>
+      (await server.sql`select (select count(*) from articles) + (select count(*) from comments) as n`)[0].n;
+    const before = await rows();
+    const explained = await explain(
+      {
+        address: server.address,
+        sample,
+        prepare: async ({ articlesBefore = 0 }, nonce) =>
+          articlesBefore > 0 ? makeArticles(server.sql, nonce, 1, sample.tags) : undefined,
+        tidy: async () => void (await server.sql.unsafe("delete from articles where slug like 'bench-%'")),
+      },
+      ENDPOINTS,
+      (calls) =>
+        createStatementFinder(
+          server.db,
+          JWT_SECRET,
+          tokens,
+        )(calls.map((call) => ({ ...call, ...(call.as ? { as: "writer_1" } : {}) }))),
+    );
+    expect(explained.map(({ endpoint }) => endpoint)).toEqual(
+      ENDPOINTS.filter(({ kind }) => kind !== "mix").map(({ name }) => name),
+    );
+    for (const { plan, executeMs, buffers } of explained) {
+      expect(plan).toContain("Execution Time");
+      expect(executeMs * buffers).toBeGreaterThan(0);
+    }
+    expect(explainedTable(explained)).toMatch(/^article +0\.[0-9]+ +[0-9.]+ +[0-9]+ {2}.*articles_slug_key/m);
+    expect(await rows()).toBe(before);
   });
 
   test("prints every target beside its figure, met or not met", () => {
