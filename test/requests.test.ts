@@ -106,6 +106,23 @@ describe("a body", () => {
     }
   });
 
+  test("that is compressed is 415, and the answer says what would do", async () => {
+    const answer = await fetch(`${server.url}/api/articles`, {
+      method: "POST",
+      headers: {
+        Authorization: `Token ${anna.token}`,
+        "Content-Type": "application/json",
+        "Content-Encoding": "gzip",
+      },
+      body: Bun.gzipSync(JSON.stringify({ article: WHOLE })),
+    });
+    expect([answer.status, answer.headers.get("Accept-Encoding"), await answer.json()]).toEqual([
+      415,
+      "identity",
+      { errors: { body: ["must be sent without a Content-Encoding"] } },
+    ]);
+  });
+
   test("of another content type is 415", async () => {
     const errors = { body: ["must be sent as application/json"] };
     for (const type of [

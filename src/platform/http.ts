@@ -93,6 +93,14 @@ export async function readForm(request: Request): Promise<Record<string, string>
 }
 
 async function readText(request: Request): Promise<string> {
+  const encoding = request.headers.get("content-encoding");
+  if (encoding !== null && encoding.toLowerCase() !== "identity") {
+    throw new ApiError(
+      "unsupported_media_type",
+      { body: ["must be sent without a Content-Encoding"] },
+      { "Accept-Encoding": "identity" },
+    );
+  }
   let bytes: Uint8Array;
   try {
     const length = request.headers.get("content-length");
