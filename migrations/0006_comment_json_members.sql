@@ -1,7 +1,7 @@
 -- Comments get what articles and authors have: the part of their JSON that is dear to make, made when they are written
 -- (docs/decisions/0003-json-members.md). For a comment that is its two points in time, half of what reading it cost; the
--- body, which is cheap to escape, is not stored twice. Adding the column rewrites the table: some 10 s a million comments,
--- in which they cannot be read.
+-- body, which is cheap to escape, is not stored twice. Adding the column rewrites the table, some 10 s a million comments.
+-- Servers that run meanwhile wait where they read or write one, and with them what comes behind on the same connection.
 
 create function comment_json_members(id bigint, created_at timestamptz, updated_at timestamptz)
 returns text language sql immutable

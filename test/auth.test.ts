@@ -129,16 +129,12 @@ describe("an access token", () => {
   });
 });
 
-test("a token that was seen long ago, with ten thousand others since, is as good as then, and forgeries are not", () => {
+test("a token that was seen before ten thousand others is as good as then, and forgeries are not", () => {
   const tokens = createTokens(JWT_SECRET, 60);
   const sid = crypto.randomUUID();
   const [first, second] = [tokens.issue("1", sid), tokens.issue("2", sid)] as const;
   for (const token of [first, second]) tokens.verify(token);
-  for (let i = 0; i < 12_000; i++) {
-    tokens.verify(tokens.issue(String(i + 3), sid));
-    // Asked for all the time, and so never forgotten.
-    if (i % 1_000 === 0) expect(tokens.verify(second).sub).toBe("2");
-  }
+  for (let i = 0; i < 12_000; i++) tokens.verify(tokens.issue(String(i + 3), sid));
   expect([tokens.verify(first).sub, tokens.verify(second).sub]).toEqual(["1", "2"]);
   const [head, body, signature] = first.split(".");
   expect(() => tokens.verify([head, second.split(".")[1], signature].join("."))).toThrow("is invalid");

@@ -7,6 +7,7 @@ import { LOAD_READERS, LOAD_WRITERS, loadEmail } from "../src/seed/load.ts";
 import { PEOPLE } from "../src/seed/people.ts";
 import { type Login, loadSize, SEED_PASSWORD, seed } from "../src/seed/seed.ts";
 import { connect, type TestServer, testDatabase, testServer } from "./harness.ts";
+import { expectExact } from "./recounts.ts";
 
 // On a machine that does much else, the first to start PostgreSQL may take longer than Bun's 5 s.
 setDefaultTimeout(30_000);
@@ -167,6 +168,19 @@ describe("the load-test data set", () => {
   let seededServer: Awaited<ReturnType<typeof seeded>>;
   beforeAll(async () => {
     seededServer = await seeded(LOAD);
+  });
+
+  test("has its old articles in blocks, and none of what was left over by hand", async () => {
+    const server = await testServer();
+    const ann = await server.register("ann");
+    await server.sql`insert into articles (author_id, slug, title, description, body, created_at)
+      select id, 'old-' || n, 'Old', 'd', 'b', '2024-01-01' from users, generate_series(1, 9) n`;
+    await server.sql`select close_article_blocks(2)`;
+    await server.sql`delete from users where username = ${ann.username}`;
+    await seed(server.address, { articles: 6_000, users: 100 }, () => {});
+    const blocks = await server.sql`select articles_count::integer as n from article_blocks`;
+    expect(blocks.map(({ n }: { n: number }) => n)).toEqual([5_000]);
+    await expectExact(server);
   });
 
   test("has the size that was asked for", async () => {

@@ -72,7 +72,13 @@ export function connectionOptions(
         : { tls: { ca: Bun.file(address.tlsCaFile) } }
       : { path: address.socketPath, tls: false }),
     max,
-    connection: { application_name: "conduit", timezone: "UTC", ...connection },
+    connection: {
+      application_name: "conduit",
+      timezone: "UTC",
+      // Triggers and retries are written for it, whatever the database's own default is.
+      default_transaction_isolation: "read committed",
+      ...connection,
+    },
   };
 }
 
