@@ -114,7 +114,7 @@ test(`kept counts are exact after a random storm of writes at once, accounts del
   const { server, seen, writers, deleteAccounts, faults } = await createStorm(10, "50ms");
   for (let round = 0; round < 2; round++) {
     await Promise.all([writers(16, 25), deleteAccounts(3)]);
-    // Among writers it is not always to be had in time; here it is, and the next round has blocks.
+    // Among writers the lock is not always to be had in time; here it is, and the next round has blocks.
     await server.sql`select close_article_blocks(2)`;
     await expectExact(server);
   }
@@ -125,8 +125,8 @@ test(`kept counts are exact after a random storm of writes at once, accounts del
   const [{ n }] = await server.sql`select count(*)::integer as n from articles`;
   expect(json.articlesCount).toBe(n);
   expect(n).toBeGreaterThan(0);
-  const [{ blocks }] = await server.sql`select count(*)::integer as blocks from article_blocks`;
-  expect(blocks).toBeGreaterThan(2);
+  const [{ in_blocks }] = await server.sql`select sum(articles_count)::integer as in_blocks from article_blocks`;
+  expect(in_blocks).toBeGreaterThan(0);
 
   // And when everybody goes, nothing is left.
   await server.sql`delete from users`;
