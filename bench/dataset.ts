@@ -39,6 +39,8 @@ export type Dataset = {
   prepare(endpoint: Endpoint, nonce: string): Promise<void>;
   /** Takes away what the writers have left. */
   tidy(): Promise<void>;
+  /** Vacuums, or PostgreSQL would do it by itself at some time, in the middle of a measurement. */
+  settle(): Promise<void>;
   stop(): Promise<void>;
 };
 
@@ -62,7 +64,8 @@ export async function openDataset(articles: number, say: (message: string) => vo
     const sql = new SQL(connectionOptions(postgres.address, 1, { statement_timeout: "0", jit: "off" }));
     // Left over where a run was cut short.
     await tidy(sql);
-    await sql.unsafe(`vacuum (analyze) ${TABLES.join(", ")}`);
+    const settle = async () => void (await sql.unsafe(`vacuum (analyze) ${TABLES.join(", ")}`));
+    await settle();
     const sample = await takeSample(sql);
     return {
       address: postgres.address,
@@ -72,6 +75,7 @@ export async function openDataset(articles: number, say: (message: string) => vo
         if (articlesBefore > 0) await makeArticles(sql, nonce, articlesBefore, sample.tags);
       },
       tidy: () => tidy(sql),
+      settle,
       stop: async () => {
         await sql.close({ timeout: 0 }).catch(() => {});
         await postgres.stop();
