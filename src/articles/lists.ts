@@ -79,19 +79,21 @@ const list = (name: string, scope: string, page: string, more: Partial<ListParts
 
 const USER_BY_KEY = (parameter: string): string => `(select id from users where username_key = ${parameter})`;
 
+/**
+ * All 32 rows, which lie among those that busy hours have left behind, in a hundred pages: asked for by their keys, they
+ * are found by the index where that is quicker.
+ */
+const TOTALS = "article_totals where slot between 0 and 31";
+
 /** By the filters that are set: t(ag), a(uthor), f(avorited). */
 const LISTS = {
-  "": list(
-    "all",
-    "select sum(articles_count)::bigint as count from article_totals",
-    "select created_at, id from articles",
-  ),
+  "": list("all", `select sum(articles_count)::bigint as count from ${TOTALS}`, "select created_at, id from articles"),
   // Counted blocks are skipped: newer ones than that in which the page begins.
   deep: list(
     "all_deep",
     `select t.count, coalesce(b.newer, 0) as newer, coalesce(b.end_created_at, 'infinity') as end_created_at,
             coalesce(b.end_id, 0) as end_id
-       from (select coalesce(sum(articles_count), 0)::bigint as count from article_totals) t
+       from (select coalesce(sum(articles_count), 0)::bigint as count from ${TOTALS}) t
        left join lateral (
          select end_created_at, end_id, newer
            from (select end_created_at, end_id,

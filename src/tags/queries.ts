@@ -19,7 +19,7 @@ export async function listTags(db: Database, known: TagList | undefined): Promis
 // A statement sees one state of all tables, so version and list belong together.
 const TAGS = read<{ version: string; tags: string | null }>(
   "tags",
-  `with state as materialized (select sum(tag_changes)::bigint as version from article_totals)
+  `with state as materialized (select sum(tag_changes)::bigint as version from article_totals where slot between 0 and 31)
    select version, case when version <> $1::bigint then (
             select json_agg(name order by articles_count desc, name)::text from tags where articles_count > 0) end as tags
      from state`,
