@@ -67,6 +67,11 @@ export function smtpServer(config: Config): SmtpServer | null {
 const TIDY_EVERY_MS = 3600_000;
 const TIDY_FIRST_MS = 60_000;
 
+/** Removes what has had its time, and counts articles that have become old. */
+export async function tidyUp(db: Database): Promise<void> {
+  await Promise.all([purgeMail(db), purgeSessions(db), purgeLimits(db), closeArticleBlocks(db)]);
+}
+
 /**
  * Starts sending, and tidying up what has had its time.
  * @param serverUrl where this server listens, for links where `BASE_URL` is not set
@@ -95,12 +100,9 @@ export function startMail(
           domain: config.smtpFromEmail.replace(/^.*@/, ""),
           complete: (mail) => completeReset(db, mail, outbox.newLink()),
         });
-  const tidyUp = () =>
-    Promise.all([purgeMail(db), purgeSessions(db), purgeLimits(db), closeArticleBlocks(db)]).catch((error) =>
-      log.warn({ err: error }, "could not tidy up"),
-    );
+  const tidy = () => tidyUp(db).catch((error) => log.warn({ err: error }, "could not tidy up"));
   // Also soon after the start, for servers that are started anew more often than that.
-  const timers = [setTimeout(tidyUp, TIDY_FIRST_MS), setInterval(tidyUp, TIDY_EVERY_MS)];
+  const timers = [setTimeout(tidy, TIDY_FIRST_MS), setInterval(tidy, TIDY_EVERY_MS)];
   for (const timer of timers) timer.unref();
   return {
     async stop() {

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { closeArticleBlocks } from "../src/articles/lists.ts";
+import { listArticles } from "../src/articles/lists.ts";
+import { tidyUp } from "../src/mail.ts";
 import { type ArticleJson, type TestServer, type TestUser, testServer } from "./harness.ts";
 import { addUsers } from "./people.ts";
 import { expectExact } from "./recounts.ts";
@@ -308,7 +309,7 @@ describe("a page deep in the list of all", () => {
       );
     await expectSame();
     expect(await blocks()).toEqual([]);
-    await closeArticleBlocks(deep.db);
+    await tidyUp(deep.db);
     expect(await blocks()).toEqual([5_000]);
     await deep.sql`select close_article_blocks(3000)`;
     expect(await blocks()).toEqual([5_000, 3_000]);
@@ -355,6 +356,25 @@ describe("a page deep in the list of all", () => {
     vacuum.release();
     expect((await deep.sql`select close_article_blocks(1) as closed`)[0].closed).toBe(1);
     await expectExact(deep);
+  });
+
+  test("is asked for by a statement of its own, and nobody's lists by others than a viewer's", async () => {
+    const asked: string[] = [];
+    const db: typeof server.db = {
+      ...server.db,
+      row: (statement, parameters) => {
+        asked.push(statement.name);
+        return server.db.row(statement, parameters);
+      },
+    };
+    for (const viewer of [null, "1"]) {
+      for (const offset of [4_999, 5_000]) await listArticles(db, viewer, { limit: 1, offset });
+      await listArticles(db, viewer, { limit: 1, offset: 5_000, author: "anna" });
+    }
+    expect(asked).toEqual([
+      ...["articles_all_for_nobody", "articles_all_deep_for_nobody", "articles_by_author_for_nobody"],
+      ...["articles_all", "articles_all_deep", "articles_by_author"],
+    ]);
   });
 
   test("who publishes or deletes while blocks are closed waits, and is counted", async () => {
