@@ -4,12 +4,12 @@ import { existsSync, mkdirSync, rmSync } from "node:fs";
 import { cpus } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { createTokens } from "../src/auth/tokens.ts";
-import { loadConfig } from "../src/config.ts";
-import { openDatabase } from "../src/platform/database.ts";
+import { loadConfig } from "../src/config/settings.ts";
+import { openDatabase } from "../src/db/pool.ts";
+import { createTokens } from "../src/features/identity/tokens.ts";
 import { loadEmail } from "../src/seed/load.ts";
 import { SEED_PASSWORD } from "../src/seed/seed.ts";
-import { poolLimits } from "../src/server.ts";
+import { poolLimits } from "../src/server/server.ts";
 import type { Payload } from "./bare-server.ts";
 import { compare } from "./compare.ts";
 import { type Dataset, openDataset } from "./dataset.ts";
@@ -24,6 +24,10 @@ import { createStatementFinder, type StatementFinder, wireForm } from "./stateme
 const USAGE = `Usage: npm run bench -- [flags]
        npm run bench -- explain [--articles=…] [--only=…]
        npm run bench -- compare before.json after.json
+       npm run bench -- peer [--articles=…] [--rounds=…] [--seconds=…] [--only=…] [--keep]
+
+peer loads this server and bench/peer (axum and sqlx on plain tables) in turns, and prints the ratio of each kind of request.
+It needs cargo, wrk and psql.
 
 explain prints how PostgreSQL runs the statement of each endpoint, and writes the whole plans to bench/.data/plans-ARTICLES.txt.
 
@@ -57,6 +61,7 @@ const { values, positionals } = parseArgs({
     load: { type: "string" },
     soak: { type: "string" },
     out: { type: "string" },
+    keep: { type: "boolean" },
     help: { type: "boolean", short: "h" },
   },
 });
@@ -68,6 +73,11 @@ if (values.help) {
   console.log(compare(await Bun.file(before).json(), await Bun.file(after).json()));
 } else if (positionals[0] === "explain" && positionals.length === 1) {
   await explainAll();
+} else if (positionals[0] === "peer" && positionals.length === 1) {
+  const peer = Bun.spawn(["bash", join(import.meta.dir, "peer/side-by-side.sh"), ...process.argv.slice(3)], {
+    stdio: ["inherit", "inherit", "inherit"],
+  });
+  process.exitCode = await peer.exited;
 } else if (positionals.length > 0) {
   console.error(USAGE);
   process.exit(1);
