@@ -1,11 +1,11 @@
 import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
+import { startEmbeddedPostgres } from "@conduit/embedded-postgres";
 import { SQL } from "bun";
 import { migrations } from "../migrations/index.ts";
-import { connectionOptions, textArray } from "../src/platform/database.ts";
-import type { DatabaseAddress } from "../src/platform/database-address.ts";
-import { startEmbeddedPostgres } from "../src/platform/embedded-postgres.ts";
-import { migrate } from "../src/platform/migrations.ts";
+import type { DatabaseAddress } from "../src/config/database-address.ts";
+import { migrate } from "../src/db/migrations.ts";
+import { connectionOptions, textArray } from "../src/db/pool.ts";
 import { LOAD_USERS_MIN, TABLES } from "../src/seed/load.ts";
 import { seed } from "../src/seed/seed.ts";
 import { type Endpoint, pathOf, writerOf } from "./endpoints.ts";

@@ -1,5 +1,5 @@
 import { SQL } from "bun";
-import { connectionOptions, statements } from "../src/platform/database.ts";
+import { connectionOptions, statements } from "../src/db/pool.ts";
 import type { Dataset } from "./dataset.ts";
 import type { Endpoint } from "./endpoints.ts";
 import { table, whole } from "./report.ts";

@@ -1,7 +1,7 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import type { Subprocess } from "bun";
-import type { DatabaseAddress } from "../src/platform/database-address.ts";
+import type { DatabaseAddress } from "../src/config/database-address.ts";
 
 const TICKS_PER_S = Number(Bun.spawnSync(["getconf", "CLK_TCK"]).stdout.toString().trim()) || 100;
 

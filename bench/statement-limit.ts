@@ -1,9 +1,9 @@
 // The limit of the database: the statements of the program, by its own pool, without HTTP. Told by messages which.
 
-import "../src/app.ts";
-import { loadConfig } from "../src/config.ts";
-import { openDatabase, read, type Statement, statements } from "../src/platform/database.ts";
-import { poolLimits } from "../src/server.ts";
+import "../src/server/app.ts";
+import { loadConfig } from "../src/config/settings.ts";
+import { openDatabase, read, type Statement, statements } from "../src/db/pool.ts";
+import { poolLimits } from "../src/server/server.ts";
 import type { StatementCall } from "./statements.ts";
 
 export type StatementRun = {

@@ -1,5 +1,5 @@
-import type { Database, Parameter, Statement } from "../src/platform/database.ts";
-import { testApp } from "../test/harness.ts";
+import type { Database, Parameter, Statement } from "../src/db/pool.ts";
+import { testApp } from "../test/support/harness.ts";
 import type { Call } from "./endpoints.ts";
 
 /** A statement by its name in the registry, with its parameters. */

@@ -1,6 +1,6 @@
 // Named one by one, not read from the folder: so they are part of the compiled executable. A test compares.
 
-import type { Migration } from "../src/platform/migrations.ts";
+import type { Migration } from "../src/db/migrations.ts";
 import users from "./0001_users.sql" with { type: "text" };
 import articles from "./0002_articles.sql" with { type: "text" };
 import sessions from "./0003_sessions.sql" with { type: "text" };

@@ -1,10 +1,10 @@
-// npm run client: writes client/openapi.json and client/conduit.ts from the routes. `npm run check` compares.
+// npm run client: writes packages/client/openapi.json and packages/client/conduit.ts from the routes. `npm run check` compares.
 
 import { join } from "node:path";
-import { conduitDocument } from "../src/docs/document.ts";
-import type { Database } from "../src/platform/database.ts";
-import type { JsonObject, OpenApiDocument } from "../src/platform/openapi.ts";
-import { testApp } from "../test/harness.ts";
+import type { Database } from "../src/db/pool.ts";
+import type { JsonObject, OpenApiDocument } from "../src/http/openapi.ts";
+import { conduitDocument } from "../src/web/docs/document.ts";
+import { testApp } from "../test/support/harness.ts";
 
 const root = join(import.meta.dir, "..");
 
@@ -24,18 +24,21 @@ async function generateClient(): Promise<Record<string, string>> {
   // The document does not depend on the database.
   const document = conduitDocument(testApp({} as Database).routes);
   return {
-    "client/openapi.json": await formatted("openapi.json", JSON.stringify(document)),
-    "client/conduit.ts": await formatted("conduit.ts", clientOf(document)),
+    "packages/client/openapi.json": await formatted("openapi.json", JSON.stringify(document)),
+    "packages/client/conduit.ts": await formatted("conduit.ts", clientOf(document)),
   };
 }
 
 async function formatted(name: string, text: string): Promise<string> {
-  const biome = Bun.spawn([join(root, "node_modules/.bin/biome"), "format", `--stdin-file-path=client/${name}`], {
-    cwd: root,
-    stdin: new Blob([text]),
-    stdout: "pipe",
-    stderr: "pipe",
-  });
+  const biome = Bun.spawn(
+    [join(root, "node_modules/.bin/biome"), "format", `--stdin-file-path=packages/client/${name}`],
+    {
+      cwd: root,
+      stdin: new Blob([text]),
+      stdout: "pipe",
+      stderr: "pipe",
+    },
+  );
   const [out, err] = await Promise.all([biome.stdout.text(), biome.stderr.text()]);
   if ((await biome.exited) !== 0) throw new Error(`biome could not format ${name}: ${err}`);
   return out;

@@ -6,7 +6,7 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
-import { startEmbeddedPostgres } from "../src/platform/embedded-postgres.ts";
+import { startEmbeddedPostgres } from "@conduit/embedded-postgres";
 
 const dataDir = await mkdtemp(join(tmpdir(), "conduit-postgres-"));
 const { address, stop } = await startEmbeddedPostgres({ dataDir, onProgress: () => {} });

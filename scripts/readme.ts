@@ -1,6 +1,6 @@
 // Writes the README's table of settings from src/config.ts.
 import { dirname, join } from "node:path";
-import { SETTINGS } from "../src/config.ts";
+import { SETTINGS } from "../src/config/settings.ts";
 
 const BEGIN = "<!-- settings: npm run format writes this table from src/config.ts -->\n";
 const END = "<!-- /settings -->";

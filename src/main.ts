@@ -2,17 +2,17 @@
 import { parseArgs } from "node:util";
 import { migrations } from "../migrations/index.ts";
 import packageJson from "../package.json" with { type: "json" };
-import { backup, restore } from "./commands/backup.ts";
-import { doctor } from "./commands/doctor.ts";
-import { health } from "./commands/health.ts";
-import { type Config, loadConfig, SETTINGS } from "./config.ts";
-import type { Log } from "./platform/log.ts";
-import { migrate } from "./platform/migrations.ts";
-import { StartupError } from "./platform/startup-error.ts";
+import { backup, restore } from "./cli/backup.ts";
+import { doctor } from "./cli/doctor.ts";
+import { health } from "./cli/health.ts";
+import { type Config, loadConfig, SETTINGS } from "./config/settings.ts";
+import { StartupError } from "./config/startup-error.ts";
+import { migrate } from "./db/migrations.ts";
+import type { Log } from "./observability/log.ts";
 import { loadSize, seed } from "./seed/seed.ts";
-import { logFormat, reachDatabase, serverLog, startServer } from "./server.ts";
-import { startWorkers } from "./supervisor.ts";
-import { runWorker, WORKER_VARIABLE } from "./worker.ts";
+import { logFormat, reachDatabase, serverLog, startServer } from "./server/server.ts";
+import { startWorkers } from "./server/supervisor.ts";
+import { runWorker, WORKER_VARIABLE } from "./server/worker.ts";
 
 /** `operand` is what has to stand behind the command's name; `flags` are those that it alone has, each with what it does. */
 type Command = {

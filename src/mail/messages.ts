@@ -1,4 +1,4 @@
-import { escapeHtml } from "../platform/page.ts";
+import { escapeHtml } from "../web/page.ts";
 import type { ClaimedMail } from "./queries.ts";
 import type { Message } from "./transport.ts";
 

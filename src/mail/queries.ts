@@ -1,4 +1,4 @@
-import { type Database, read, write } from "../platform/database.ts";
+import { type Database, read, write } from "../db/pool.ts";
 import { LINK_TTL } from "./outbox.ts";
 
 export type MailKind = "verify_email" | "reset_password" | "password_changed" | "email_changed" | "session_ended";

@@ -1,5 +1,5 @@
-import type { Database } from "../platform/database.ts";
-import type { Log } from "../platform/log.ts";
+import type { Database } from "../db/pool.ts";
+import type { Log } from "../observability/log.ts";
 import { type LinkUrls, messageOf } from "./messages.ts";
 import { linkHash, type OutboxKeys } from "./outbox.ts";
 import { type ClaimedMail, claimMail, markDead, markFailed, markSent, renewLink } from "./queries.ts";

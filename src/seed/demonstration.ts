@@ -1,7 +1,7 @@
 import type { SQL } from "bun";
-import { slugBase } from "../articles/rules.ts";
-import { write } from "../platform/database.ts";
-import { sameKey } from "../users/rules.ts";
+import { write } from "../db/pool.ts";
+import { slugBase } from "../features/articles/rules.ts";
+import { sameKey } from "../features/identity/users/rules.ts";
 import { type DemonstrationArticle, readCollections } from "./collections.ts";
 import { DEMO_USERNAME, PEOPLE } from "./people.ts";
 

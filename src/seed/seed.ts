@@ -1,8 +1,8 @@
 import { SQL } from "bun";
-import { hashPassword } from "../auth/passwords.ts";
-import { connectionOptions, read } from "../platform/database.ts";
-import type { DatabaseAddress } from "../platform/database-address.ts";
-import { StartupError } from "../platform/startup-error.ts";
+import type { DatabaseAddress } from "../config/database-address.ts";
+import { StartupError } from "../config/startup-error.ts";
+import { connectionOptions, read } from "../db/pool.ts";
+import { hashPassword } from "../features/identity/passwords.ts";
 import { demonstrationParagraphs, insertDemonstration } from "./demonstration.ts";
 import { insertLoadData, LOAD_USERS_MIN, type LoadSize, loadEmail, TABLES } from "./load.ts";
 

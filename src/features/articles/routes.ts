@@ -1,0 +1,147 @@
+import { Hono } from "hono";
+import type { Database } from "../../db/pool.ts";
+import { describeRoute } from "../../http/openapi.ts";
+import { body, json, query } from "../../http/validation.ts";
+import { type Guards, markBadToken } from "../identity/guards.ts";
+import { listArticles, listFeed } from "./lists.ts";
+import { deleteArticle, favorite, findArticle, insertArticle, unfavorite, updateArticle } from "./queries.ts";
+import {
+  ArticleResponse,
+  ArticlesResponse,
+  ListQuery,
+  NewArticleBody,
+  PageQuery,
+  UpdateArticleBody,
+} from "./schema.ts";
+
+export function articleRoutes(db: Database, { requireUser, optionalUser }: Guards) {
+  return new Hono()
+    .get(
+      "/articles",
+      optionalUser,
+      query(ListQuery),
+      async (c) => {
+        const list = await listArticles(db, c.var.viewerId, c.var.query);
+        if (list.viewerGone) markBadToken(c);
+        return json(c, list.answer);
+      },
+      describeRoute({
+        operationId: "GetArticles",
+        tag: "Articles",
+        summary: "Articles, newest first",
+        answers: { 200: ArticlesResponse, 304: null },
+      }),
+    )
+
+    .get(
+      "/articles/feed",
+      requireUser,
+      query(PageQuery),
+      async (c) => {
+        return json(c, await listFeed(db, c.var.userId, c.var.query));
+      },
+      describeRoute({
+        operationId: "GetArticlesFeed",
+        tag: "Articles",
+        summary: "Articles of the authors one follows",
+        answers: { 200: ArticlesResponse, 304: null },
+      }),
+    )
+
+    .post(
+      "/articles",
+      requireUser,
+      body(NewArticleBody),
+      async (c) => {
+        return json(c, await insertArticle(db, c.var.userId, c.var.body.article), 201);
+      },
+      describeRoute({
+        operationId: "CreateArticle",
+        tag: "Articles",
+        summary: "Publish an article",
+        description: "Its path (`slug`) is made of the title. Where another article has that path, it gets a suffix.",
+        answers: { 201: ArticleResponse },
+      }),
+    )
+
+    .get(
+      "/articles/:slug",
+      optionalUser,
+      async (c) => {
+        const article = await findArticle(db, c.var.viewerId, c.req.param("slug"));
+        if (article.viewerGone) markBadToken(c);
+        return json(c, article.answer);
+      },
+      describeRoute({
+        operationId: "GetArticle",
+        tag: "Articles",
+        summary: "An article",
+        answers: { 200: ArticleResponse, 304: null },
+        errors: ["not_found"],
+      }),
+    )
+
+    .put(
+      "/articles/:slug",
+      requireUser,
+      body(UpdateArticleBody),
+      async (c) => {
+        const article = await updateArticle(db, c.var.userId, c.req.param("slug"), c.var.body.article);
+        return json(c, article);
+      },
+      describeRoute({
+        operationId: "UpdateArticle",
+        tag: "Articles",
+        summary: "Change an own article",
+        description: "Its path (`slug`) follows a changed title.",
+        answers: { 200: ArticleResponse },
+        errors: ["forbidden", "not_found"],
+      }),
+    )
+
+    .delete(
+      "/articles/:slug",
+      requireUser,
+      async (c) => {
+        await deleteArticle(db, c.var.userId, c.req.param("slug"));
+        return c.body(null, 204);
+      },
+      describeRoute({
+        operationId: "DeleteArticle",
+        tag: "Articles",
+        summary: "Delete an own article",
+        answers: { 204: null },
+        errors: ["forbidden", "not_found"],
+      }),
+    )
+
+    .post(
+      "/articles/:slug/favorite",
+      requireUser,
+      async (c) => {
+        return json(c, await favorite(db, c.var.userId, c.req.param("slug")));
+      },
+      describeRoute({
+        operationId: "CreateArticleFavorite",
+        tag: "Favorites",
+        summary: "Make an article a favourite",
+        answers: { 200: ArticleResponse },
+        errors: ["not_found"],
+      }),
+    )
+
+    .delete(
+      "/articles/:slug/favorite",
+      requireUser,
+      async (c) => {
+        return json(c, await unfavorite(db, c.var.userId, c.req.param("slug")));
+      },
+      describeRoute({
+        operationId: "DeleteArticleFavorite",
+        tag: "Favorites",
+        summary: "Make it none again",
+        answers: { 200: ArticleResponse },
+        errors: ["not_found"],
+      }),
+    );
+}

@@ -1,0 +1,75 @@
+import { z } from "zod";
+import { characters, envelope, filter, isStorable, requiredText, timestamp, wholeNumber } from "../../http/fields.ts";
+import { Profile } from "../profiles/schema.ts";
+import { normaliseTags } from "./rules.ts";
+
+const title = requiredText(255);
+const description = requiredText(1_000);
+
+const body = requiredText(Number.POSITIVE_INFINITY).refine(
+  (value) => Buffer.byteLength(value) <= 1024 * 1024,
+  "is too long (maximum is 1 MiB)",
+);
+
+const tagList = z
+  .array(z.custom<string>().meta({ type: "string" }), { error: "must be a list of strings" })
+  // Of all at once: a fault for each of a million that are none would hold everybody up for a second.
+  .refine((tags) => tags.every((tag) => typeof tag === "string"), { error: "must be a list of strings", abort: true })
+  .transform(normaliseTags)
+  .refine((tags) => tags.every(isStorable), { error: "contains a character that is not allowed", abort: true })
+  .refine((tags) => tags.length <= 20, "has too many tags (maximum is 20)")
+  .refine((tags) => tags.every((tag) => characters(tag) <= 50), "has a tag that is too long (maximum is 50 characters)")
+  .meta({ description: "At most 20 tags of at most 50 characters each" });
+
+export const NewArticleBody = envelope("article", { title, description, body, tagList: tagList.default([]) }).meta({
+  id: "NewArticleRequest",
+});
+
+/** Absent stays as it is; nothing of an article can be null. */
+export const UpdateArticleBody = envelope("article", {
+  title: title.optional(),
+  description: description.optional(),
+  body: body.optional(),
+  tagList: tagList.optional(),
+}).meta({ id: "UpdateArticleRequest", description: "What is absent stays as it is." });
+
+export const PageQuery = z.object({
+  limit: wholeNumber(1, 100, 20).meta({ description: "How many to send; more than 100 is 100" }),
+  offset: wholeNumber(0, Number.MAX_SAFE_INTEGER, 0).meta({ description: "How many to leave out before" }),
+});
+
+export const ListQuery = PageQuery.extend({
+  tag: filter.meta({ description: "Only with this tag" }),
+  author: filter.meta({ description: "Only by the user of this name" }),
+  favorited: filter.meta({ description: "Only favourites of the user of this name" }),
+});
+
+const ArticlePreview = z
+  .object({
+    slug: z.string(),
+    title: z.string(),
+    description: z.string(),
+    tagList: z.array(z.string()),
+    createdAt: timestamp,
+    updatedAt: timestamp,
+    favorited: z.boolean().meta({ description: "Whether it is a favourite of the one who asks" }),
+    favoritesCount: z.int().nonnegative(),
+    author: Profile,
+  })
+  .meta({ id: "ArticlePreview", description: "An article without its body" });
+
+const Article = ArticlePreview.extend({ body: z.string() }).meta({ id: "Article" });
+
+export const ArticleResponse = z.object({ article: Article }).meta({ id: "ArticleResponse" });
+
+export const ArticlesResponse = z
+  .object({
+    articles: z.array(ArticlePreview),
+    articlesCount: z.int().nonnegative().meta({ description: "Number of all matches, on this page or not" }),
+  })
+  .meta({ id: "ArticlesResponse" });
+
+export type NewArticle = z.output<typeof NewArticleBody>["article"];
+export type ArticleUpdate = z.output<typeof UpdateArticleBody>["article"];
+export type Page = z.output<typeof PageQuery>;
+export type ListFilters = z.output<typeof ListQuery>;

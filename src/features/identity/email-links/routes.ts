@@ -1,0 +1,133 @@
+import { Hono } from "hono";
+import type { Database } from "../../../db/pool.ts";
+import { ApiError } from "../../../http/errors.ts";
+import { describeRoute } from "../../../http/openapi.ts";
+import { body, jsonOf, query } from "../../../http/validation.ts";
+import { verifyPage, wantsPage } from "../../../web/account-pages.ts";
+import { PRIVATE_HEADERS } from "../../../web/page.ts";
+import type { Guards } from "../guards.ts";
+import { hashPassword } from "../passwords.ts";
+import type { SessionContext } from "../sessions/routes.ts";
+import { MessageResponse } from "../sessions/schema.ts";
+import { emailKeyOf } from "../users/queries.ts";
+import { askForReset, checkLink, resendVerification, resetPassword, verifyEmail } from "./queries.ts";
+import { ForgotBody, ResetBody, VerifyBody, VerifyQuery } from "./schema.ts";
+
+/** Confirming an address and choosing a new password, for programs. For people see page-routes.ts. */
+export function accountRoutes(db: Database, { revocations, outbox, limits }: SessionContext, { requireUser }: Guards) {
+  return new Hono()
+    .get(
+      "/auth/verify-email",
+      query(VerifyQuery),
+      limits.limit("verify"),
+      async (c) => {
+        const { token } = c.var.query;
+        // A browser has a person before it, or a program that opens every link of a mail to look for evil ones: the
+        // page's button tells them apart.
+        // And HEAD changes nothing, whoever asks (RFC 9110, 9.2.1).
+        if (wantsPage(c) || c.req.method === "HEAD") return verifyPage(c, token);
+        await verifyEmail(db, token);
+        return c.json(VERIFIED, 200, PRIVATE_HEADERS);
+      },
+      describeRoute({
+        operationId: "VerifyEmailByLink",
+        tag: TAG,
+        summary: "Confirm an address",
+        description: "A browser (`Accept: text/html`) gets a page whose button does it.",
+        answers: { 200: MessageResponse },
+        errors: ["not_found", "gone", "conflict"],
+      }),
+    )
+
+    .post(
+      "/auth/verify-email",
+      body(VerifyBody),
+      limits.limit("verify"),
+      async (c) => {
+        await verifyEmail(db, c.var.body.token);
+        return jsonOf(c, VERIFIED);
+      },
+      describeRoute({
+        operationId: "VerifyEmail",
+        tag: TAG,
+        summary: "Confirm an address",
+        answers: { 200: MessageResponse },
+        errors: ["not_found", "gone", "conflict"],
+      }),
+    )
+
+    .post(
+      "/auth/resend-verification",
+      requireUser,
+      limits.limit<{ userId: string }>("resend", (c) => c.var.userId),
+      async (c) => {
+        if (!outbox.isOpen) throw noMail();
+        await resendVerification(db, c.var.userId, outbox.newLink());
+        outbox.wake();
+        return jsonOf(c, { message: "A new link is on its way" });
+      },
+      describeRoute({
+        operationId: "ResendVerification",
+        tag: TAG,
+        summary: "Mail a new link to confirm the own address",
+        description: "The older links end. 409 where the address is confirmed already.",
+        answers: { 200: MessageResponse },
+        errors: ["conflict"],
+      }),
+    )
+
+    .post(
+      "/auth/forgot-password",
+      body(ForgotBody),
+      limits.limit<{ body: { email: string } }>("forgot", (c) => emailKeyOf(c.var.body.email)),
+      async (c) => {
+        if (!outbox.isOpen) throw noMail();
+        await askForReset(db, c.var.body.email);
+        outbox.wake();
+        return jsonOf(c, { message: "If an account has this address, a link to choose a new password is on its way" });
+      },
+      describeRoute({
+        operationId: "ForgotPassword",
+        tag: TAG,
+        summary: "Mail a link to choose a new password",
+        description: "The same answer, in the same time, whether there is such an account or not.",
+        answers: { 200: MessageResponse },
+      }),
+    )
+
+    .post(
+      "/auth/reset-password",
+      body(ResetBody),
+      limits.limit("reset"),
+      async (c) => {
+        const { token, new_password } = c.var.body;
+        revocations.add(await resetByLink(db, token, new_password));
+        outbox.wake();
+        return jsonOf(c, { message: "The password was changed; sign in with it" });
+      },
+      describeRoute({
+        operationId: "ResetPassword",
+        tag: TAG,
+        summary: "Choose a new password by a mailed link",
+        description: "Ends every session of the account.",
+        answers: { 200: MessageResponse },
+        errors: ["not_found", "gone"],
+      }),
+    );
+}
+
+const TAG = "Accounts";
+const VERIFIED = { message: "Email verified successfully" };
+
+/** Two statements where the rule is one: nobody makes us hash with a link that is none. The second decides. */
+export async function resetByLink(db: Database, token: string, password: string) {
+  await checkLink(db, token, "reset");
+  return resetPassword(db, token, await hashPassword(password));
+}
+
+const noMail = () =>
+  new ApiError(
+    "unavailable",
+    { mail: ["cannot be sent: this server has no mail server set up"] },
+    { "Retry-After": "3600" },
+  );

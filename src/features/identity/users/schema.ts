@@ -1,0 +1,78 @@
+import { z } from "zod";
+import { characters, envelope, optionalText, requiredText, text } from "../../../http/fields.ts";
+import { TokenPair } from "../sessions/schema.ts";
+
+const username = text(Number.POSITIVE_INFINITY)
+  .transform((value) => value.trim())
+  .refine((value) => value !== "", { error: "can't be blank", abort: true })
+  .refine((value) => characters(value) >= 3 && characters(value) <= 50, "must be 3 to 50 characters long")
+  // They would break the paths and headers that a username becomes part of.
+  .refine((value) => !/[\p{Cc}/?#%]/u.test(value), "must not contain control characters or any of / ? # %")
+  // A path segment of dots means another path to every client (RFC 3986, 5.2.4).
+  .refine((value) => !/^\.+$/.test(value), "must not be dots alone")
+  .meta({ description: "3 to 50 characters, none of them a control character or any of / ? # %" });
+
+/**
+ * RFC 5321, 4.1.2, with letters beyond ASCII (RFC 6531, 3.3): words joined by dots, then @ and labels joined by dots. Neither
+ * names in quotes nor numbers in brackets.
+ */
+const ADDRESS =
+  /^(?!.*[\p{Cc}\p{Z}])(?=[^@]{1,64}@)[^.@"(),:;<>[\\\]]+(?:\.[^.@"(),:;<>[\\\]]+)*@(?!-)[-0-9A-Za-z\u{80}-\u{10ffff}]+(?<!-)(?:\.(?!-)[-0-9A-Za-z\u{80}-\u{10ffff}]+(?<!-))*$/su;
+
+const email = text(254)
+  .transform((value) => value.trim())
+  .refine((value) => value !== "", { error: "can't be blank", abort: true })
+  .refine((value) => ADDRESS.test(value), "is not a valid address");
+
+/** NIST SP 800-63B, 5.1.1.2: length alone, any Unicode, counted in code points. */
+export const newPassword = text(Number.POSITIVE_INFINITY)
+  .refine((value) => value !== "", { error: "can't be blank", abort: true })
+  .refine((value) => characters(value) >= 8, "is too short (minimum is 8 characters)")
+  // Hashing takes time in proportion: not for ever.
+  .refine((value) => Buffer.byteLength(value) <= 1024, "is too long (maximum is 1024 bytes)")
+  .meta({ format: "password", minLength: 8, maxLength: 1024 });
+
+const bio = optionalText(10_000);
+const image = optionalText(2_048).meta({ description: "Address of a picture" });
+
+export const NewUserBody = envelope("user", { username, email, password: newPassword }).meta({ id: "NewUserRequest" });
+
+export const LoginBody = envelope("user", {
+  // As long as an address can be: what is compared is normalised, at a cost (auth/passwords.ts).
+  email: requiredText(254),
+  password: text(Number.POSITIVE_INFINITY).refine((value) => value !== "", "can't be blank"),
+}).meta({ id: "LoginRequest" });
+
+export const UpdateUserBody = envelope("user", {
+  username: username.optional(),
+  email: email.optional(),
+  password: newPassword.optional(),
+  bio,
+  image,
+})
+  .refine(({ user }) => Object.values(user).some((value) => value !== undefined), {
+    path: ["user"],
+    // RealWorld openapi.yml, UpdateUserRequest.
+    error: "must have at least one of username, email, password, bio, image",
+  })
+  .meta({ id: "UpdateUserRequest", description: "What is absent stays as it is; at least one must be there." });
+
+export type UserUpdate = z.output<typeof UpdateUserBody>["user"];
+
+/** The own account, as only its user sees it. */
+const User = z
+  .object({
+    email: z.string(),
+    email_verified: z.boolean().meta({ description: "Whether the address was confirmed" }),
+    token: z.string().meta({ description: "For the `Authorization` header" }),
+    username: z.string(),
+    bio: z.string().nullable(),
+    image: z.string().nullable(),
+  })
+  .meta({ id: "User" });
+
+export const UserResponse = z.object({ user: User }).meta({ id: "UserResponse" });
+
+export const SignedInResponse = z
+  .object({ user: User, ...TokenPair.shape })
+  .meta({ id: "SignedInResponse", description: "`user.token` is the `access_token`." });

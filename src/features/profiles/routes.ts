@@ -1,0 +1,58 @@
+import { Hono } from "hono";
+import type { Database } from "../../db/pool.ts";
+import { describeRoute } from "../../http/openapi.ts";
+import { json } from "../../http/validation.ts";
+import { type Guards, markBadToken } from "../identity/guards.ts";
+import { findProfile, follow, unfollow } from "./queries.ts";
+import { ProfileResponse } from "./schema.ts";
+
+export function profileRoutes(db: Database, { requireUser, optionalUser }: Guards) {
+  return new Hono()
+    .get(
+      "/profiles/:username",
+      optionalUser,
+      async (c) => {
+        const profile = await findProfile(db, c.var.viewerId, c.req.param("username"));
+        if (profile.viewerGone) markBadToken(c);
+        return json(c, profile.answer);
+      },
+      describeRoute({
+        operationId: "GetProfileByUsername",
+        tag: "Profile",
+        summary: "A profile",
+        answers: { 200: ProfileResponse, 304: null },
+        errors: ["not_found"],
+      }),
+    )
+
+    .post(
+      "/profiles/:username/follow",
+      requireUser,
+      async (c) => {
+        return json(c, await follow(db, c.var.userId, c.req.param("username")));
+      },
+      describeRoute({
+        operationId: "FollowUserByUsername",
+        tag: "Profile",
+        summary: "Follow a user",
+        description: "Following twice is following once. Oneself cannot be followed.",
+        answers: { 200: ProfileResponse },
+        errors: ["not_found", "invalid"],
+      }),
+    )
+
+    .delete(
+      "/profiles/:username/follow",
+      requireUser,
+      async (c) => {
+        return json(c, await unfollow(db, c.var.userId, c.req.param("username")));
+      },
+      describeRoute({
+        operationId: "UnfollowUserByUsername",
+        tag: "Profile",
+        summary: "Follow a user no longer",
+        answers: { 200: ProfileResponse },
+        errors: ["not_found"],
+      }),
+    );
+}

@@ -1,0 +1,145 @@
+import { type Context, Hono, type MiddlewareHandler } from "hono";
+import { getPathNoStrict } from "hono/utils/url";
+import { migrations } from "../../migrations/index.ts";
+import type { Database } from "../db/pool.ts";
+import { articleRoutes } from "../features/articles/routes.ts";
+import { commentRoutes } from "../features/comments/routes.ts";
+import { healthRoutes } from "../features/health/routes.ts";
+import { accountRoutes } from "../features/identity/email-links/routes.ts";
+import { createGuards } from "../features/identity/guards.ts";
+import { createLimits } from "../features/identity/rate-limits.ts";
+import type { SessionLimits } from "../features/identity/sessions/queries.ts";
+import type { Revocations } from "../features/identity/sessions/revocations.ts";
+import { type SessionContext, sessionRoutes } from "../features/identity/sessions/routes.ts";
+import { createTokens } from "../features/identity/tokens.ts";
+import { type UserContext, userRoutes } from "../features/identity/users/routes.ts";
+import { profileRoutes } from "../features/profiles/routes.ts";
+import { tagRoutes } from "../features/tags/routes.ts";
+import { clientAddress } from "../http/client-address.ts";
+import { ApiError } from "../http/errors.ts";
+import { answerHeaders } from "../http/headers.ts";
+import type { Route } from "../http/openapi.ts";
+import { observeRequests, type RequestObserver, type RequestVariables, routeOf } from "../http/request-log.ts";
+import { storablePath } from "../http/validation.ts";
+import type { Mailbox } from "../mail/mailbox.ts";
+import type { Outbox } from "../mail/outbox.ts";
+import type { Log } from "../observability/log.ts";
+import { accountPageRoutes } from "../web/account-routes.ts";
+import { docsRoutes } from "../web/docs/routes.ts";
+import { mailboxRoutes } from "../web/mailbox-routes.ts";
+
+export type AppOptions = {
+  db: Database;
+  log: Log;
+  jwtSecret: string;
+  sessionLimits: SessionLimits;
+  revocations: Revocations;
+  trustedProxies: string[];
+  outbox: Outbox;
+  /** Where mail lands that is not sent; null where it is, or where nobody may read it. */
+  mailbox: Mailbox | null;
+  requireEmailConfirmation: boolean;
+  /** Other than the usual ones; null for none. */
+  rateLimits?: Parameters<typeof createLimits>[2];
+  corsOrigins: "*" | string[];
+  /** Whether the server has been told to stop, and finishes what it has. */
+  isDraining?: () => boolean;
+  observer?: RequestObserver | undefined;
+  /** Gives every request a span; undefined where nothing is traced. */
+  trace?: MiddlewareHandler | undefined;
+};
+
+/** The whole HTTP application, without side effects: nothing is opened, nothing listens. */
+export function createApp(options: AppOptions) {
+  const { db, log, jwtSecret, sessionLimits, revocations, outbox, corsOrigins } = options;
+  const { isDraining = () => false, observer, trace } = options;
+  const tokens = createTokens(jwtSecret, sessionLimits.accessTokenTtlS);
+  const guards = createGuards(tokens, revocations.has);
+  const addressOf = clientAddress(options.trustedProxies);
+  const limits = createLimits(db, addressOf, options.rateLimits);
+  const sessions: SessionContext = { tokens, revocations, sessionLimits, addressOf, outbox, limits };
+  const users: UserContext = { sessions, confirmFirst: options.requireEmailConfirmation };
+
+  const app = new Hono<{ Variables: RequestVariables }>({ getPath });
+  if (trace !== undefined) app.use(trace);
+  app
+    .use(observeRequests({ log, observer, isDraining }))
+    .use(answerHeaders(corsOrigins))
+    .use(storablePath)
+    .route("/", healthRoutes(db, { migrations, isDraining }))
+    .route(
+      "/",
+      docsRoutes((): readonly Route[] => app.routes),
+    )
+    .route("/api", userRoutes(db, users, guards))
+    .route("/api", accountRoutes(db, sessions, guards))
+    .route("/", accountPageRoutes(db, sessions))
+    .route("/api", sessionRoutes(db, sessions, guards))
+    .route("/api", profileRoutes(db, guards))
+    .route("/api", articleRoutes(db, guards))
+    .route("/api", commentRoutes(db, guards))
+    .route("/api", tagRoutes(db));
+
+  if (options.mailbox !== null) app.route("/", mailboxRoutes(options.mailbox, clientAddress([])));
+
+  const methodsOf = methodsByPath(app.routes);
+  app.notFound(async (c) => {
+    const methods = methodsOf(c.req.path);
+    const error =
+      methods.length > 0
+        ? new ApiError("method_not_allowed", { method: ["is not allowed here"] }, { Allow: methods.join(", ") })
+        : new ApiError("not_found", { path: ["not found"] });
+    return errorResponse(c, error);
+  });
+
+  app.onError((error, c: Context) => {
+    const where = { "http.method": c.req.method, "http.route": routeOf(c), "request.id": c.get("requestId") };
+    if (error instanceof ApiError) {
+      if (error.status >= 500) log.warn({ err: error, ...where }, "unavailable");
+      return errorResponse(c, error);
+    }
+    // The client is told one fixed sentence; the cause is for the log alone.
+    log.error({ err: error, ...where }, "unexpected error");
+    return errorResponse(c, new ApiError("internal", { server: ["had an unexpected error"] }));
+  });
+
+  return app;
+}
+
+/**
+ * The path without a slash at its end. A request that names no host, as those of HTTP/1.0 need not, has a URL of path and
+ * query alone, in which Hono would look for the path behind a host.
+ */
+function getPath(request: Request): string {
+  return getPathNoStrict(request.url.startsWith("/") ? ({ url: `http://host${request.url}` } as Request) : request);
+}
+
+function errorResponse(c: Context, error: ApiError): Response {
+  for (const [name, value] of Object.entries(error.headers)) c.header(name, value);
+  const body = error.body();
+  c.set("bytes", Buffer.byteLength(body));
+  return c.body(body, error.status, { "Content-Type": "application/json" });
+}
+
+/** The methods of the routes that a path matches, for the 405 of the methods that have none. */
+function methodsByPath(routes: { method: string; path: string }[]): (path: string) => string[] {
+  const patterns = new Map<string, { pattern: RegExp; methods: string[] }>();
+  for (const { method, path } of routes) {
+    if (method === "ALL") continue;
+    const entry = patterns.get(path) ?? {
+      // A trailing slash is gone from the path by now; a second one belongs to another path.
+      pattern: new RegExp(`^${path.replace(/:[a-z]+/g, "[^/]+")}$`),
+      methods: [],
+    };
+    patterns.set(path, entry);
+    if (!entry.methods.includes(method)) entry.methods.push(method);
+    if (method === "GET" && !entry.methods.includes("HEAD")) entry.methods.push("HEAD");
+  }
+  return (path) => {
+    const methods = new Set<string>();
+    for (const entry of patterns.values()) {
+      if (entry.pattern.test(path)) for (const method of entry.methods) methods.add(method);
+    }
+    return [...methods].sort();
+  };
+}

@@ -1,0 +1,224 @@
+import { randomBytes } from "node:crypto";
+import { join } from "node:path";
+import { migrations } from "../../migrations/index.ts";
+import type { DatabaseAddress } from "../config/database-address.ts";
+import { secretFromFile } from "../config/secret-file.ts";
+import type { Config } from "../config/settings.ts";
+import { StartupError } from "../config/startup-error.ts";
+import type { PoolLimits } from "../db/lane.ts";
+import { migrate } from "../db/migrations.ts";
+import { openDatabase } from "../db/pool.ts";
+import { createRevocations, followRevocations } from "../features/identity/sessions/revocations.ts";
+import { createLog, type Log } from "../observability/log.ts";
+import type { Metrics } from "../observability/metrics.ts";
+import { serveMetrics } from "../observability/metrics-server.ts";
+import { createApp } from "./app.ts";
+import { openMail, startMail, warnWithoutMail } from "./mail.ts";
+import { limitRequests } from "./request-limit.ts";
+import { openMetrics, openTracing, tracedMail, watchServer } from "./telemetry.ts";
+
+export type RunningServer = {
+  /** Where it listens, as `http://host:port`. */
+  readonly url: string;
+  /** Where the metrics are; undefined where there are none. */
+  readonly metricsUrl: string | undefined;
+  /**
+   * Is not ready any more from here on, goes on for `SHUTDOWN_DELAY`, stops listening, lets requests under way finish
+   * within `SHUTDOWN_TIMEOUT`, and closes everything in the reverse order of its opening. Idempotent.
+   */
+  stop(): Promise<void>;
+};
+
+/** What a server is given by the process that supervises it; alone, it makes these itself. */
+export type Inheritance = {
+  readonly database: DatabaseAddress;
+  readonly jwtSecret: string;
+  readonly port: number;
+  readonly poolMax: number;
+  readonly log: Log;
+  readonly metrics: Metrics | undefined;
+};
+
+/** Starts everything: database, schema, HTTP. Throws `StartupError`, with everything that was opened closed again. */
+export async function startServer(
+  config: Config,
+  onProgress: (message: string) => void,
+  inherited?: Inheritance,
+): Promise<RunningServer> {
+  const closers: (() => unknown)[] = [];
+  try {
+    const log = inherited?.log ?? serverLog(config);
+    const metrics = inherited === undefined ? await openMetrics(config) : inherited.metrics;
+    if (metrics !== undefined) closers.push(metrics.close);
+    const metricsServer =
+      inherited === undefined && metrics !== undefined ? serveMetrics(config, () => metrics.text()) : undefined;
+    if (metricsServer !== undefined) closers.push(() => metricsServer.stop(true));
+
+    const address = inherited?.database ?? (await prepareDatabase(config, onProgress, log, closers));
+    const poolMax = inherited?.poolMax ?? config.databasePoolMax;
+    const pool = openDatabase(address, { ...poolLimits(config), poolMax }, metrics);
+    closers.push(() => pool.close(config.databaseStatementTimeoutMs));
+    metrics?.watchDatabase(pool);
+    const tracing = await openTracing(config, log);
+    if (tracing !== undefined) closers.push(tracing.close);
+    const db = tracing?.database(pool, address) ?? pool;
+
+    const revocations = createRevocations();
+    const follower = await followRevocations(address, db, log, revocations);
+    closers.push(follower.stop);
+
+    const secret = inherited?.jwtSecret ?? jwtSecret(config, onProgress);
+    const mail = tracedMail(openMail(config, secret), tracing);
+    if (inherited === undefined) warnWithoutMail(config, log);
+
+    let isDraining = false;
+    const app = createApp({
+      db,
+      log,
+      jwtSecret: secret,
+      sessionLimits: config,
+      revocations,
+      trustedProxies: config.trustedProxies,
+      outbox: mail.outbox,
+      mailbox: mail.mailbox,
+      requireEmailConfirmation: config.requireEmailConfirmation,
+      ...(config.rateLimits ? {} : { rateLimits: null }),
+      corsOrigins: config.corsOrigins,
+      isDraining: () => isDraining,
+      observer: metrics,
+      trace: tracing?.middleware,
+    });
+    const http = listen(config, inherited, limitRequests(config.requestsMax, config.corsOrigins, app.fetch));
+    closers.push(() => stopListening(http, config.shutdownTimeoutMs));
+    const sending = startMail(mail, config, db, log, http.url.origin);
+    closers.push(sending.stop);
+    if (metrics !== undefined) watchServer(metrics, http, pool);
+
+    let stopped: Promise<void> | undefined;
+    const stop = async () => {
+      isDraining = true;
+      await Bun.sleep(config.shutdownDelayMs);
+      await closeAll(closers);
+    };
+    return {
+      url: http.url.origin,
+      metricsUrl: metricsServer?.url.origin,
+      stop() {
+        stopped ??= stop();
+        return stopped;
+      },
+    };
+  } catch (error) {
+    await closeAll(closers);
+    throw error;
+  }
+}
+
+/** Calls them from the last to the first. */
+export async function closeAll(closers: (() => unknown)[]): Promise<void> {
+  for (let closer = closers.pop(); closer !== undefined; closer = closers.pop()) await closer();
+}
+
+/** @param base what stands in every line */
+export function serverLog(config: Config, base: Record<string, number> = {}): Log {
+  return createLog(config.logLevel, { format: logFormat(config), base });
+}
+
+export function logFormat(config: Config): "json" | "pretty" {
+  if (config.logFormat !== "auto") return config.logFormat;
+  return process.stdout.isTTY && !config.production ? "pretty" : "json";
+}
+
+/** The address of a database that is there and up to date. What has to be closed again is added to `closers`. */
+export async function prepareDatabase(
+  config: Config,
+  onProgress: (message: string) => void,
+  log: Log,
+  closers: (() => unknown)[],
+): Promise<DatabaseAddress> {
+  const database = await reachDatabase(config, onProgress, log);
+  closers.push(database.release);
+  for (const file of await migrate(database.address, migrations, config.databaseConnectTimeoutMs)) {
+    onProgress(`Applied migration ${file}`);
+  }
+  return database.address;
+}
+
+type ReachedDatabase = { address: DatabaseAddress; release(): Promise<void> };
+
+/** Set by scripts/build.ts in the compiled executable, and nowhere else. */
+declare const STANDALONE: true | undefined;
+
+/** Whether this is the executable, which has no embedded PostgreSQL. */
+export const isStandalone = typeof STANDALONE !== "undefined";
+
+/** The PostgreSQL of `DATABASE_URL`, or the embedded one, started. */
+export async function reachDatabase(
+  config: Config,
+  onProgress: (message: string) => void,
+  log: Log,
+): Promise<ReachedDatabase> {
+  if (config.databaseUrl !== undefined) return { address: config.databaseUrl, release: async () => {} };
+  if (isStandalone) {
+    throw new StartupError(
+      "DATABASE_URL is not set. This executable brings no PostgreSQL of its own: set it to postgres://user:password@host:5432/database (PostgreSQL 15 or newer).",
+    );
+  }
+  const { startEmbeddedPostgres } = await import("@conduit/embedded-postgres");
+  const postgres = await startEmbeddedPostgres({
+    dataDir: config.dataDir,
+    onProgress,
+    onRestart: (message) => log.error({}, message),
+  });
+  return { address: postgres.address, release: () => postgres.stop() };
+}
+
+export function poolLimits(config: Config): PoolLimits {
+  return {
+    poolMax: config.databasePoolMax,
+    connectTimeoutMs: config.databaseConnectTimeoutMs,
+    queueTimeoutMs: config.databaseQueueTimeoutMs,
+    statementTimeoutMs: config.databaseStatementTimeoutMs,
+  };
+}
+
+export function jwtSecret(config: Config, onProgress: (message: string) => void): string {
+  if (config.jwtSecret !== undefined) return config.jwtSecret.reveal();
+  if (config.databaseUrl === undefined) return secretFromFile(join(config.dataDir, "jwt-secret"));
+  onProgress("JWT_SECRET is not set: access tokens will end with this process");
+  return randomBytes(32).toString("hex");
+}
+
+function listen(
+  config: Config,
+  inherited: Inheritance | undefined,
+  fetch: (request: Request, server: Bun.Server<undefined>) => Response | Promise<Response>,
+) {
+  const port = inherited?.port ?? config.port;
+  try {
+    return Bun.serve({
+      hostname: config.host,
+      port,
+      reusePort: inherited !== undefined || config.reusePort,
+      fetch,
+      // Bun counts from a request's head to its last byte, and from an answer to the next request.
+      idleTimeout: Math.ceil(config.requestTimeoutMs / 1000),
+      // A body is counted by the guard that reads it (platform/http.ts), which can answer in the API's error format.
+      maxRequestBodySize: 64 * 1024 * 1024,
+    });
+  } catch (error) {
+    const code = (error as NodeJS.ErrnoException).code;
+    if (code === "EADDRINUSE") {
+      throw new StartupError(
+        `Port ${port} is taken by another program. Stop that one, or choose another port: --port=${port + 1} or PORT=${port + 1}.`,
+      );
+    }
+    throw new StartupError(`Cannot listen on ${config.host}:${port}: ${(error as Error).message}`);
+  }
+}
+
+async function stopListening(http: Bun.Server<undefined>, timeoutMs: number): Promise<void> {
+  const graceful = http.stop();
+  await Promise.race([graceful, Bun.sleep(timeoutMs)]);
+  await http.stop(true);
+}

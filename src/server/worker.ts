@@ -1,0 +1,56 @@
+import type { DatabaseAddress } from "../config/database-address.ts";
+import type { Config } from "../config/settings.ts";
+import { StartupError } from "../config/startup-error.ts";
+import type { MetricsSnapshot } from "../observability/metrics.ts";
+import { serverLog, startServer } from "./server.ts";
+import { openMetrics } from "./telemetry.ts";
+
+/** Set in the environment of a worker: its number. It holds no secret; those come through the channel. */
+export const WORKER_VARIABLE = "CONDUIT_WORKER";
+
+/** What a supervisor says to its worker. */
+export type ToWorker =
+  | { type: "start"; database: DatabaseAddress; jwtSecret: string; port: number; poolMax: number }
+  | { type: "metrics"; question: number };
+
+/** What a worker says to its supervisor. */
+export type FromWorker =
+  | { type: "started"; url: string }
+  | { type: "failed"; message: string }
+  | { type: "metrics"; question: number; snapshot: MetricsSnapshot };
+
+/**
+ * One of several processes on a port: a server that takes its database, port and secret from its supervisor, through
+ * their private channel. Ends with SIGTERM, and with its supervisor.
+ */
+export async function runWorker(config: Config, number: number): Promise<void> {
+  const log = serverLog(config, { worker: number });
+  const metrics = await openMetrics(config, { worker: String(number) });
+  const say = (message: FromWorker) => process.send?.(message);
+
+  const start = Promise.withResolvers<Extract<ToWorker, { type: "start" }>>();
+  process.on("message", async (message: ToWorker) => {
+    if (message.type === "start") return start.resolve(message);
+    if (metrics === undefined) return;
+    say({ type: "metrics", question: message.question, snapshot: await metrics.snapshot() });
+  });
+  // Ctrl-C reaches every process of a terminal; the supervisor says when to stop.
+  process.on("SIGINT", () => {});
+  process.on("disconnect", () => process.kill(process.pid, "SIGTERM"));
+  process.once("SIGTERM", () => process.exit(0));
+
+  const { database, jwtSecret, port, poolMax } = await start.promise;
+  try {
+    const server = await startServer(config, () => {}, { database, jwtSecret, port, poolMax, log, metrics });
+    process.removeAllListeners("SIGTERM");
+    process.once("SIGTERM", async () => {
+      await server.stop();
+      process.exit(0);
+    });
+    say({ type: "started", url: server.url });
+  } catch (error) {
+    if (!(error instanceof StartupError)) throw error;
+    say({ type: "failed", message: error.message });
+    process.exit(1);
+  }
+}

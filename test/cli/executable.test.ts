@@ -1,0 +1,85 @@
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { migrations } from "../../migrations/index.ts";
+import packageJson from "../../package.json";
+import type { DatabaseAddress } from "../../src/config/database-address.ts";
+import { JWT_SECRET, testDatabase } from "../support/harness.ts";
+
+let folder: string;
+let executable: string;
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), "conduit-executable-"));
+  executable = join(folder, "conduit");
+  const root = join(import.meta.dir, "../..");
+  const build = Bun.spawn([process.execPath, "scripts/build.ts", `--outfile=${executable}`], {
+    cwd: root,
+    stdout: "ignore",
+    stderr: "pipe",
+  });
+  expect([await build.stderr.text(), await build.exited]).toEqual(["", 0]);
+}, 60_000);
+afterAll(() => rm(folder, { recursive: true, force: true }));
+
+/** Of an address on a socket or on TCP. */
+function urlOf({ username, password, hostname, port, database, socketPath }: DatabaseAddress): string {
+  const socket = socketPath === undefined ? "" : `?host=${encodeURIComponent(dirname(socketPath))}`;
+  return `postgres://${username}:${password}@${hostname}:${port}/${database}${socket}`;
+}
+
+/** Starts it in a folder with nothing else, and with nothing else in its environment. */
+const start = (args: string[], env: Record<string, string> = {}) =>
+  Bun.spawn([executable, ...args], { cwd: folder, env, stdout: "pipe", stderr: "pipe" });
+
+describe("the executable", () => {
+  test("says what it needs where no database is named, and leaves nothing behind", async () => {
+    const process = start([]);
+    expect(await process.stderr.text()).toStartWith("DATABASE_URL is not set. This executable brings no PostgreSQL");
+    expect(await process.exited).toBe(1);
+    expect([...new Bun.Glob("*").scanSync({ cwd: folder, onlyFiles: false })]).toEqual(["conduit"]);
+  });
+
+  test("migrates and serves on a database from outside, with pages and all", async () => {
+    const env = {
+      DATABASE_URL: urlOf(await testDatabase({ migrated: false })),
+      JWT_SECRET,
+      PORT: "0",
+      HOST: "127.0.0.1",
+    };
+    const migrate = start(["migrate"], env);
+    expect(await migrate.stdout.text()).toContain(`Applied migration ${migrations.at(-1)?.file}`);
+    expect(await migrate.exited).toBe(0);
+
+    const server = start(["serve"], { ...env, LOG_LEVEL: "warn" });
+    try {
+      let out = "";
+      for await (const chunk of server.stdout) {
+        out += new TextDecoder().decode(chunk);
+        if (out.includes("Server is running on ")) break;
+      }
+      const url = /Server is running on (\S+)/.exec(out)?.[1];
+      const load = async (path: string) =>
+        await (await fetch(`${url}${path}`, { headers: { Accept: "text/html" } })).text();
+      expect(JSON.parse(await load("/health"))).toMatchObject({ status: "ok" });
+      expect(JSON.parse(await load("/openapi.json")).info.version).toBe(packageJson.version);
+      expect((await load("/docs")).includes("openapi.paths")).toBe(true);
+      expect((await load("/")).includes(`Version ${packageJson.version}`)).toBe(true);
+      const health = start(["health"], { ...env, PORT: new URL(url ?? "").port });
+      expect(await health.exited).toBe(0);
+      const user = { username: "ann", email: "ann@example.com", password: "correct horse" };
+      const answer = await fetch(`${url}/api/users`, {
+        method: "POST",
+        headers: { "Content-Type": "application/json" },
+        body: JSON.stringify({ user }),
+      });
+      expect(answer.status).toBe(201);
+    } finally {
+      server.kill("SIGTERM");
+    }
+    expect(await server.exited).toBe(0);
+    const health = start(["health"], { ...env, PORT: "1" });
+    expect(await health.stderr.text()).toStartWith("http://127.0.0.1:1/health/ready does not answer");
+    expect(await health.exited).toBe(1);
+  });
+});

@@ -1,0 +1,261 @@
+import { describe, expect, test } from "bun:test";
+import { resolve } from "node:path";
+import { type Config, loadConfig, SETTINGS } from "../../src/config/settings.ts";
+import { StartupError } from "../../src/config/startup-error.ts";
+import { smtpServer } from "../../src/server/mail.ts";
+
+const SECRET = "a secret of 32 bytes or more, by hand";
+const URL = "postgres://ann:p%40ss@db.example:6543/conduit";
+
+/** What a configuration is refused with, line by line. */
+function faults(env: Record<string, string>, flags: Record<string, string> = {}): string[] {
+  try {
+    loadConfig(env, flags);
+  } catch (error) {
+    if (!(error instanceof StartupError)) throw error;
+    const [head, ...lines] = error.message.split("\n");
+    expect(head).toBe("The configuration is wrong:");
+    return lines.map((line) => line.trim());
+  }
+  return [];
+}
+
+describe("the configuration", () => {
+  test("without anything set is that of the first start", () => {
+    const config = loadConfig({});
+    expect(config).toMatchObject({
+      host: "0.0.0.0",
+      port: 3000,
+      dataDir: resolve("data"),
+      accessTokenTtlS: 24 * 3600,
+      corsOrigins: "*",
+      production: false,
+    });
+    expect(config.databaseUrl).toBeUndefined();
+    expect(config.jwtSecret).toBeUndefined();
+  });
+
+  test("names each setting once, and every fallback is a good value", () => {
+    const settings = Object.values(SETTINGS) as { name: string; flag?: string; fallback?: string; what: string }[];
+    expect(new Set(settings.map(({ name }) => name)).size).toBe(settings.length);
+    const flags = settings.flatMap(({ flag }) => flag ?? []);
+    expect(new Set(flags).size).toBe(flags.length);
+    expect(
+      faults(Object.fromEntries(settings.flatMap(({ name, fallback }) => (fallback ? [[name, fallback]] : [])))),
+    ).toEqual([]);
+    for (const { name, flag, what } of settings) {
+      expect(what).toEndWith(".");
+      if (flag !== undefined) expect(flag).toBe(name.toLowerCase().replaceAll("_", "-"));
+    }
+  });
+
+  test("tells all faults in one go, each by the name it was given under", () => {
+    const found = faults(
+      { DATABASE_CONNECT_TIMEOUT: "soon", JWT_SECRET: "short", CORS_ORIGINS: "example.com", LOG_LEVEL: "loud" },
+      { port: "70000" },
+    );
+    expect(found).toEqual([
+      '--port must be a whole number from 0 to 65535, not "70000"',
+      expect.stringMatching(/^DATABASE_CONNECT_TIMEOUT must be a time from 100ms to 60s, such as .*, not "soon"$/),
+      "JWT_SECRET must have at least 32 bytes",
+      'CORS_ORIGINS must be * or origins such as https://example.com, not "example.com"',
+      expect.stringMatching(/^LOG_LEVEL must be one of debug, info, warn, error, silent, not "loud"$/),
+    ]);
+  });
+
+  test("takes a flag before the environment, and an empty variable for an unset one", () => {
+    expect(loadConfig({ PORT: "4000" }, { port: "5000" }).port).toBe(5000);
+    expect(loadConfig({ PORT: "4000" }).port).toBe(4000);
+    expect(loadConfig({ PORT: "", JWT_SECRET: "", DATABASE_URL: "" }).port).toBe(3000);
+    expect(faults({}, { port: "" })).toHaveLength(1);
+  });
+
+  const values: [name: string, key: keyof Config, good: Record<string, unknown>, bad: string[]][] = [
+    ["PORT", "port", { "0": 0, "65535": 65_535 }, ["-1", "65536", "3000.5", "3e3", "http", " "]],
+    ["DATABASE_POOL_MAX", "databasePoolMax", { "1": 1, "1000": 1000 }, ["0", "1001", "many"]],
+    [
+      "DATABASE_STATEMENT_TIMEOUT",
+      "databaseStatementTimeoutMs",
+      { "500ms": 500, "5s": 5_000, "1.5m": 90_000, " 2 s ": 2_000 },
+      ["5", "0s", "1h", "-5s", "5 sec", ""].filter(Boolean),
+    ],
+    ["ACCESS_TOKEN_TTL", "accessTokenTtlS", { "1s": 1, "15m": 900, "30d": 2_592_000 }, ["500ms", "366d", "never"]],
+    [
+      "CORS_ORIGINS",
+      "corsOrigins",
+      {
+        "*": "*",
+        "https://a.example": ["https://a.example"],
+        "https://a.example, http://localhost:4100": ["https://a.example", "http://localhost:4100"],
+      },
+      ["a.example", "https://a.example/", "https://a.example/path", "https://*.example", "*,https://a.example"],
+    ],
+    ["HOST", "host", { "::1": "::1", localhost: "localhost" }, [" "]],
+  ];
+  for (const [name, key, good, bad] of values) {
+    test(`takes for ${name} what it should, and nothing else`, () => {
+      for (const [written, value] of Object.entries(good)) {
+        expect([written, loadConfig({ [name]: written })[key] as unknown]).toEqual([written, value]);
+      }
+      for (const written of bad) {
+        expect([written, faults({ [name]: written })]).toEqual([
+          written,
+          [expect.stringMatching(new RegExp(`^${name} must `))],
+        ]);
+      }
+    });
+  }
+});
+
+test("a refresh token lives at least as long as an access token", () => {
+  expect(faults({ ACCESS_TOKEN_TTL: "31d" })).toEqual(["REFRESH_TOKEN_TTL must not be shorter than ACCESS_TOKEN_TTL"]);
+  expect(loadConfig({ ACCESS_TOKEN_TTL: "31d", REFRESH_TOKEN_TTL: "31d" }).accessTokenTtlS).toBe(31 * 86_400);
+});
+
+describe("secrets", () => {
+  const config = loadConfig({ JWT_SECRET: SECRET, DATABASE_URL: URL });
+
+  test("are at hand for who asks, and print as nothing", () => {
+    expect(config.jwtSecret?.reveal()).toBe(SECRET);
+    const printed = [
+      Bun.inspect(config),
+      JSON.stringify(config),
+      String(config.jwtSecret),
+      `${config.jwtSecret}`,
+      require("node:util").inspect(config, { depth: 9, showHidden: true }),
+      Object.values(config).join(),
+    ];
+    for (const text of printed) expect(text).not.toContain(SECRET);
+  });
+
+  test("have at least 32 bytes, counted as bytes", () => {
+    expect(faults({ JWT_SECRET: "x".repeat(31) })).toEqual(["JWT_SECRET must have at least 32 bytes"]);
+    expect(faults({ JWT_SECRET: "é".repeat(16) })).toEqual([]);
+  });
+
+  test("are in no flag, and in no message about a wrong one", () => {
+    const settings = Object.values(SETTINGS) as { name: string; flag?: string }[];
+    for (const { name, flag } of settings) {
+      // These are addresses of pages, which hold no password: config.ts refuses one.
+      if (["BASE_URL", "VERIFY_URL", "RESET_URL"].includes(name)) continue;
+      if (/SECRET|PASSWORD|URL|KEY$/.test(name)) expect([name, flag]).toEqual([name, undefined]);
+    }
+    for (const url of [
+      "hunter2-not-a-url",
+      "mysql://ann:hunter2@db/conduit",
+      "postgres://ann:hunter2@db",
+      "postgres://ann:hunter2@db/conduit?sslmode=maybe",
+      "postgres://ann:hunter2@db/conduit?pool=5",
+      "postgres://ann:hunter2@db:99999/conduit",
+      "postgres://ann:hunter2%@db/conduit",
+    ]) {
+      const [fault, ...more] = faults({ DATABASE_URL: url, JWT_SECRET: "hunter2" });
+      expect([url, fault, more]).toEqual([
+        url,
+        expect.stringMatching(/^DATABASE_URL (must|has) /),
+        ["JWT_SECRET must have at least 32 bytes"],
+      ]);
+      expect(fault).not.toContain("hunter2");
+    }
+  });
+
+  test("must be set in production with an external database", () => {
+    const env = { NODE_ENV: "production", DATABASE_URL: URL };
+    expect(faults(env)).toEqual(["JWT_SECRET must be set in production (make one: openssl rand -base64 48)"]);
+    expect(faults({ ...env, JWT_SECRET: SECRET })).toEqual([]);
+    expect(faults({ DATABASE_URL: URL })).toEqual([]);
+    // The embedded database keeps a secret of its own making.
+    expect(faults({ NODE_ENV: "production" })).toEqual([]);
+  });
+});
+
+describe("DATABASE_URL", () => {
+  const address = (url: string) => loadConfig({ DATABASE_URL: url }).databaseUrl;
+
+  test("is taken apart into an address, percent-encoding and all", () => {
+    expect(address(URL)).toEqual({
+      hostname: "db.example",
+      port: 6543,
+      username: "ann",
+      password: "p@ss",
+      database: "conduit",
+      tls: "prefer",
+    });
+    expect(address("postgresql://[::1]/my%20db")).toMatchObject({
+      hostname: "::1",
+      port: 5432,
+      username: "postgres",
+      password: "",
+      database: "my db",
+    });
+  });
+
+  test("may ask for TLS, with authorities of its own, and may name a socket's folder", () => {
+    expect(address("postgres://db/x?sslmode=verify-full&sslrootcert=package.json")).toMatchObject({
+      tls: "verify-full",
+      tlsCaFile: "package.json",
+    });
+    expect(address("postgres:///x?host=/run/postgresql")).toMatchObject({
+      socketPath: "/run/postgresql/.s.PGSQL.5432",
+      database: "x",
+    });
+    for (const [url, fault] of [
+      ["postgres://db/x?sslrootcert=/no/such.pem", "has an sslrootcert that cannot be read: /no/such.pem"],
+      ["postgres://db/x?host=elsewhere", "has a host parameter that is not a socket's folder"],
+      [
+        "postgres://db/x?sslmode=on",
+        "has an sslmode other than disable, allow, prefer, require, verify-ca, verify-full",
+      ],
+    ] as const) {
+      expect(faults({ DATABASE_URL: url })).toEqual([`DATABASE_URL ${fault}`]);
+    }
+  });
+});
+
+describe("mail", () => {
+  const production = { NODE_ENV: "production", DATABASE_URL: URL, JWT_SECRET: SECRET };
+
+  test("needs BASE_URL in production where there is a mail server, and nowhere else", () => {
+    const fault = "BASE_URL must be set in production: mails link to it";
+    expect(faults({ ...production, SMTP_URL: "smtp://mail.example" })).toEqual([fault]);
+    expect(faults({ ...production, SMTP_HOST: "mail.example" })).toEqual([fault]);
+    const BASE_URL = "https://conduit.example";
+    expect(faults({ ...production, SMTP_URL: "smtp://mail.example", BASE_URL })).toEqual([]);
+    expect(faults(production)).toEqual([]);
+    expect(faults({ SMTP_URL: "smtp://mail.example" })).toEqual([]);
+  });
+
+  test("that nobody sends confirms no address: in production that is a fault", () => {
+    expect(faults({ ...production, REQUIRE_EMAIL_CONFIRMATION: "true" })).toEqual([
+      "REQUIRE_EMAIL_CONFIRMATION=true needs a mail server in production: set SMTP_URL",
+    ]);
+    // Elsewhere there is the development mailbox.
+    expect(faults({ REQUIRE_EMAIL_CONFIRMATION: "true" })).toEqual([]);
+  });
+
+  test("has links to BASE_URL, VERIFY_URL and RESET_URL as they are written", () => {
+    for (const name of ["BASE_URL", "VERIFY_URL", "RESET_URL"]) {
+      for (const bad of [
+        "conduit.example",
+        "ftp://conduit.example",
+        "https://me:pw@conduit.example",
+        "https://a.b/#c",
+      ]) {
+        expect(faults({ [name]: bad })).toEqual([expect.stringMatching(new RegExp(`^${name} must be an address`))]);
+      }
+    }
+    const { baseUrl, verifyUrl } = loadConfig({
+      BASE_URL: "https://a.example/",
+      VERIFY_URL: "https://a.example/v?x=1",
+    });
+    expect([baseUrl, verifyUrl]).toEqual(["https://a.example", "https://a.example/v?x=1"]);
+  });
+
+  test("has the parts of SMTP_URL decoded, and a % that is none is a fault without the password", () => {
+    const server = smtpServer(loadConfig({ SMTP_URL: "smtps://ann%40x:p%2Fw%25@mail.example" }));
+    expect(server).toEqual({ host: "mail.example", port: 465, tls: true, username: "ann@x", password: "p/w%" });
+    const [fault = ""] = faults({ SMTP_URL: "smtp://ann:hunter2%@mail.example" });
+    expect(fault).toStartWith("SMTP_URL has a %");
+    expect(fault).not.toContain("hunter2");
+  });
+});

@@ -1,0 +1,76 @@
+import { afterAll, beforeAll, expect, test } from "bun:test";
+import { type TestServer, type TestUser, testServer } from "../../support/harness.ts";
+
+let server: TestServer;
+let anna: TestUser;
+let slug: string;
+beforeAll(async () => {
+  server = await testServer();
+  anna = await server.register("anna");
+  slug = (await server.publish(anna, { tagList: ["one"] })).slug;
+});
+afterAll(() => server.stop());
+
+const paths = (): string[] => [
+  "/api/articles",
+  "/api/articles?tag=one&limit=1",
+  "/api/articles/feed",
+  `/api/articles/${slug}`,
+  `/api/articles/${slug}/comments`,
+  "/api/profiles/anna",
+  "/api/tags",
+  "/api/user",
+];
+
+async function conditional(path: string, etag: string) {
+  return server.request("GET", path, { token: anna.token, headers: { "If-None-Match": etag } });
+}
+
+test("a read that did not change is 304 without a body, and keeps its ETag", async () => {
+  for (const path of paths()) {
+    const first = await server.request("GET", path, { token: anna.token });
+    expect([path, first.status, first.headers.get("cache-control")]).toEqual([path, 200, "no-cache"]);
+    const etag = first.headers.get("etag") ?? "";
+    expect(etag).toMatch(/^W\/"[0-9a-z]+"$/);
+    for (const sent of [etag, `"other", ${etag}`, "*"]) {
+      const again = await conditional(path, sent);
+      expect([path, again.status, again.text]).toEqual([path, 304, ""]);
+      expect(again.headers.get("etag")).toBe(etag);
+      expect(again.headers.get("access-control-allow-origin")).toBe("*");
+    }
+    expect((await conditional(path, '"other"')).status).toBe(200);
+  }
+});
+
+test("what a write changed is in the very next read, whatever the client has", async () => {
+  const etags = new Map<string, string>();
+  const path = `/api/articles/${slug}`;
+  const read = async () => {
+    const answer = await conditional(path, etags.get(path) ?? '""');
+    etags.set(path, answer.headers.get("etag") ?? "");
+    return answer;
+  };
+  await read();
+  await server.request("POST", `${path}/favorite`, { token: anna.token });
+  expect((await read()).json.article.favoritesCount).toBe(1);
+  expect((await read()).status).toBe(304);
+  await server.request("PUT", path, { token: anna.token, body: { article: { body: "Another body" } } });
+  expect((await read()).json.article.body).toBe("Another body");
+});
+
+test("what one reader has is not what another is told to keep", async () => {
+  const path = `/api/articles/${slug}`;
+  await server.request("POST", `${path}/favorite`, { token: anna.token });
+  const ben = await server.register("ben");
+  const etag = (await server.request("GET", path, { token: ben.token })).headers.get("etag") ?? "";
+  const answer = await conditional(path, etag);
+  expect(answer.status).toBe(200);
+  expect(answer.json.article.favorited).toBe(true);
+});
+
+test("an error has no ETag, a write neither", async () => {
+  const missing = await server.request("GET", "/api/articles/none", { headers: { "If-None-Match": "*" } });
+  expect([missing.status, missing.headers.get("etag")]).toEqual([404, null]);
+  const followed = await server.request("PUT", "/api/user", { token: anna.token, body: { user: { bio: "b" } } });
+  expect([followed.status, followed.headers.get("etag")]).toEqual([200, null]);
+});

@@ -1,0 +1,100 @@
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { type TestServer, testDatabase, testServer } from "../../support/harness.ts";
+import { startProxy } from "../../support/proxy.ts";
+
+type Ready = { status: string; checks: { name: string; status: string; duration_ms: number; error?: string }[] };
+
+describe("health", () => {
+  let server: TestServer;
+  let cut: TestServer;
+  let isDraining = false;
+  let proxy: ReturnType<typeof startProxy>;
+  beforeAll(async () => {
+    server = await testServer({ isDraining: () => isDraining });
+    proxy = startProxy(await testDatabase());
+    cut = await testServer({
+      address: proxy.address,
+      limits: { connectTimeoutMs: 300, queueTimeoutMs: 300, statementTimeoutMs: 300 },
+    });
+  });
+  afterAll(async () => {
+    await cut.stop();
+    proxy.stop();
+    await server.stop();
+  });
+
+  const ready = async (of: TestServer) => {
+    const { status, text, headers } = await of.request("GET", "/health/ready");
+    return { status, retryAfter: headers.get("retry-after"), body: JSON.parse(text) as Ready, text };
+  };
+
+  test("GET /health says that the server runs and the database is connected", async () => {
+    const { status, json } = await server.request("GET", "/health");
+    expect(status).toBe(200);
+    expect<unknown>(json).toEqual({ status: "ok", message: "Server is running", database: "connected" });
+  });
+
+  test("GET /health/ready lists the checks with their durations", async () => {
+    const { status, body } = await ready(server);
+    expect(status).toBe(200);
+    const duration_ms = expect.any(Number);
+    expect<unknown>(body).toEqual({
+      status: "ok",
+      checks: [
+        { name: "draining", status: "ok", duration_ms },
+        { name: "database", status: "ok", duration_ms },
+        { name: "migrations", status: "ok", duration_ms },
+      ],
+    });
+  });
+
+  test("GET /health/ready is 503 while the server drains, and connections close with their answers", async () => {
+    isDraining = true;
+    const { status, retryAfter, body } = await ready(server);
+    const { headers } = await server.request("GET", "/api/tags");
+    isDraining = false;
+    expect(status).toBe(503);
+    expect(retryAfter).toBe("1");
+    expect(body.checks[0]).toMatchObject({ name: "draining", status: "error", error: "the server is stopping" });
+    expect(headers.get("connection")).toBe("close");
+  });
+
+  test("GET /health/ready is 503 where a migration is missing or another; one from a newer version is none of ours", async () => {
+    await server.sql`insert into schema_migrations values ('9999', '9999_newer.sql', 'x')`;
+    expect((await ready(server)).status).toBe(200);
+    await server.sql`update schema_migrations set checksum = 'other' where version = '0002'`;
+    const { status, body } = await ready(server);
+    expect(status).toBe(503);
+    expect(body.checks[2]).toMatchObject({ status: "error", error: "not applied: 0002_articles.sql" });
+  });
+
+  test("with the database away, /health/live is as ever, the others are 503 and tell nothing of how it is reached", async () => {
+    proxy.refuse();
+    const { status, body, text } = await ready(cut);
+    expect(status).toBe(503);
+    expect(body.checks.map((check) => [check.name, check.status, check.error])).toEqual([
+      ["draining", "ok", undefined],
+      ["database", "error", "failed"],
+      ["migrations", "error", "failed"],
+    ]);
+    const { password, username } = proxy.address;
+    for (const secret of [password, username, "127.0.0.1", "ECONNREFUSED", "POSTGRES"]) {
+      if (secret !== "") expect(text.toLowerCase()).not.toContain(secret.toLowerCase());
+    }
+    expect((await cut.request("GET", "/health")).status).toBe(503);
+    const live = await cut.request("GET", "/health/live");
+    expect([live.status, live.text]).toEqual([200, '{"status":"ok"}']);
+    proxy.restore();
+  });
+
+  test("GET /health/ready says so within its own time where the database hangs", async () => {
+    const patient = await testServer({ address: proxy.address, limits: { statementTimeoutMs: 20_000 } });
+    expect((await ready(patient)).status).toBe(200);
+    proxy.hang();
+    const { status, body } = await ready(patient);
+    expect(status).toBe(503);
+    expect(body.checks[1]?.error).toBe("no answer within 2000 ms");
+    await patient.stop();
+    proxy.restore();
+  });
+});

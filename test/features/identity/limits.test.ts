@@ -1,0 +1,282 @@
+import { beforeAll, describe, expect, test } from "bun:test";
+import { availableParallelism } from "node:os";
+import { createHashingQueue } from "../../../src/features/identity/hashing-queue.ts";
+import { verifyPassword } from "../../../src/features/identity/passwords.ts";
+import { LIMITS, networkOf, purgeLimits } from "../../../src/features/identity/rate-limits.ts";
+import { type Answer, type TestServer, type TestUser, testServer } from "../../support/harness.ts";
+import { addUsers } from "../../support/people.ts";
+
+let server: TestServer;
+let anna: TestUser;
+let users = 0;
+beforeAll(async () => {
+  server = await testServer();
+  anna = await server.register("anna");
+});
+const newUser = async (): Promise<TestUser> => {
+  const [user] = await addUsers(server, anna, [`limited-${++users}`]);
+  if (user === undefined) throw new Error("no user");
+  return user;
+};
+
+const login = (email: string, password: string, on = server, headers = {}): Promise<Answer> =>
+  on.request("POST", "/api/users/login", { body: { user: { email, password } }, headers });
+const forgot = (email: string, on = server, headers = {}) =>
+  on.request("POST", "/api/auth/forgot-password", { body: { email }, headers });
+const statuses = (answers: Answer[]) => answers.map(({ status }) => status).sort();
+
+describe("wrong passwords", () => {
+  test("ten an account in 15 minutes, also when they come at once; then not even the right one", async () => {
+    const user = await newUser();
+    const answers = await Promise.all(Array.from({ length: 14 }, () => login(user.email, "wrong horse")));
+    expect(statuses(answers)).toEqual([...Array(10).fill(401), ...Array(4).fill(429)]);
+    const right = await login(` ${user.email.toUpperCase()}`, user.password);
+    expect(right.status).toBe(429);
+    expect(right.json.errors.requests?.[0]).toMatch(/^are too many, try again in \d+ minutes$/);
+    expect(Number(right.headers.get("Retry-After"))).toBeGreaterThan(14 * 60);
+    expect(Number(right.headers.get("Retry-After"))).toBeLessThanOrEqual(15 * 60);
+  });
+
+  test("count 15 minutes after the last one, so that no 15 minutes have more than ten", async () => {
+    const user = await newUser();
+    for (let i = 0; i < 9; i++) await login(user.email, "wrong horse");
+    // 14 minutes later: the tenth, and after two more the count of the first nine must not be gone.
+    const later = (minutes: number) =>
+      server.sql`update rate_limits set ends_at = ends_at - ${minutes} * interval '1 minute' where key like 'login:account:%'`;
+    await later(14);
+    expect((await login(user.email, "wrong horse")).status).toBe(401);
+    await later(2);
+    expect((await login(user.email, "wrong horse")).status).toBe(429);
+    await later(14);
+    expect((await login(user.email, user.password)).status).toBe(200);
+  });
+
+  test("are forgotten with a right one", async () => {
+    const user = await newUser();
+    for (let i = 0; i < 9; i++) await login(user.email, "wrong horse");
+    expect((await login(user.email, user.password)).status).toBe(200);
+    expect((await login(user.email, "wrong horse")).status).toBe(401);
+    expect((await login(user.email, user.password)).status).toBe(200);
+  });
+
+  test("are counted for accounts that do not exist, so that the count tells nothing", async () => {
+    const answers = await Promise.all(Array.from({ length: 11 }, () => login("nobody@example.com", "wrong horse")));
+    expect(statuses(answers)).toEqual([...Array(10).fill(401), 429]);
+  });
+
+  test("are none where the server had no time to look at them", async () => {
+    const user = await newUser();
+    const { verify } = Bun.password;
+    const { promise: ended, resolve: end } = Promise.withResolvers<boolean>();
+    Bun.password.verify = () => ended;
+    const turns = 101 * Math.max(1, availableParallelism() - 1);
+    const held = Array.from({ length: turns }, () => verifyPassword("a horse", undefined));
+    try {
+      for (let i = 0; i < 12; i++) expect((await login(user.email, user.password)).status).toBe(503);
+    } finally {
+      end(false);
+      await Promise.all(held);
+      Bun.password.verify = verify;
+    }
+    expect((await login(user.email, user.password)).status).toBe(200);
+  });
+
+  test("are counted by all instances together, and not against other accounts", async () => {
+    const second = await testServer({ address: server.address });
+    const user = await newUser();
+    for (let i = 0; i < 5; i++) {
+      await login(user.email, "wrong horse");
+      await login(user.email, "wrong horse", second);
+    }
+    expect((await login(user.email, user.password, second)).status).toBe(429);
+    const other = await newUser();
+    expect((await login(other.email, other.password, second)).status).toBe(200);
+  });
+});
+
+describe("a limit", () => {
+  const tight = { address: { max: 2, windowS: 60, from: "first" } } as const;
+  const rateLimits = { ...LIMITS, forgot: tight };
+  const proxied = () => testServer({ rateLimits, trustedProxies: ["127.0.0.1/32", "10.0.0.0/8"] });
+
+  test("is told in headers, before it is reached and after", async () => {
+    const strict = await testServer({ rateLimits });
+    const first = await forgot("a@example.com", strict);
+    expect(first.headers.get("RateLimit")).toMatch(/^"forgot-address";r=1;t=(60|59)$/);
+    expect(first.headers.get("RateLimit-Policy")).toBe('"forgot-address";q=2;w=60');
+    expect(first.headers.get("Access-Control-Expose-Headers")).toContain("RateLimit");
+    await forgot("b@example.com", strict);
+    const third = await forgot("c@example.com", strict);
+    expect(third.status).toBe(429);
+    expect(third.headers.get("RateLimit")).toMatch(/^"forgot-address";r=0;t=\d+$/);
+    expect(Number(third.headers.get("Retry-After"))).toBeGreaterThan(0);
+    await strict.sql`update rate_limits set ends_at = now()`;
+    expect((await forgot("c@example.com", strict)).status).toBe(200);
+  });
+
+  test("by address believes no header of a stranger's", async () => {
+    const strict = await testServer({ rateLimits });
+    const answers: Answer[] = [];
+    for (let i = 0; i < 3; i++)
+      answers.push(await forgot("a@example.com", strict, { "X-Forwarded-For": `192.0.2.${i}` }));
+    expect(answers.at(-1)?.status).toBe(429);
+  });
+
+  test("by address counts clients behind trusted proxies apart, by the last hop that is none of ours", async () => {
+    const behind = await proxied();
+    const from = (forwarded: string) => forgot("a@example.com", behind, { "X-Forwarded-For": forwarded });
+    // What the client itself wrote stands before what the proxy saw.
+    for (const invented of ["1.1.1.1", "2.2.2.2"]) {
+      expect((await from(`${invented}, 192.0.2.1, 10.0.0.7`)).status).toBe(200);
+    }
+    expect((await from("3.3.3.3, 192.0.2.1, 10.0.0.7")).status).toBe(429);
+    expect((await from("192.0.2.2")).status).toBe(200);
+  });
+
+  test("by address takes one of a link with its zone as what it is without", async () => {
+    const behind = await testServer({ trustedProxies: ["127.0.0.1/32"] });
+    const user = { username: "zoned", email: "zoned@example.com", password: "correct horse" };
+    const headers = { "X-Forwarded-For": "fe80::1%eth0" };
+    const { status, json } = await behind.request("POST", "/api/users", { body: { user }, headers });
+    expect(status).toBe(201);
+    const token = json.access_token;
+    const { sessions } = (await behind.request("GET", "/api/auth/sessions", { token })).json;
+    expect(sessions[0]?.ip).toBe("fe80::1");
+  });
+
+  test("by address takes an IPv6 network of one customer as one", () => {
+    expect(networkOf("2001:db8:1:2:aaaa::1")).toBe(networkOf("2001:db8:1:2:bbbb:1:2:3"));
+    expect(networkOf("2001:db8:1:2::1")).not.toBe(networkOf("2001:db8:1:3::1"));
+    expect(networkOf("2001:0db8::1")).toBe("2001:db8:0:0");
+    expect(networkOf("::1")).toBe("0:0:0:0");
+    expect(networkOf("192.0.2.1")).toBe("192.0.2.1");
+  });
+
+  test("holds for each of its routes, and for no other", async () => {
+    const one = { address: { max: 1, windowS: 60, from: "first" } } as const;
+    const all = {
+      register: one,
+      login: one,
+      refresh: one,
+      verify: one,
+      resend: one,
+      forgot: one,
+      reset: one,
+      change: one,
+    };
+    const strict = await testServer({ rateLimits: all });
+    const user = await strict.register("only");
+    const calls: [string, unknown][] = [
+      ["/api/users", { user: { username: "second", email: "second@example.com", password: "correct horse" } }],
+      ["/api/users/login", { user: { email: "x@example.com", password: "wrong horse" } }],
+      ["/api/auth/refresh", { refresh_token: "x" }],
+      ["/api/auth/verify-email", { token: "x" }],
+      ["/api/auth/resend-verification", {}],
+      ["/api/auth/forgot-password", { email: "x@example.com" }],
+      ["/api/auth/reset-password", { token: "x", new_password: "correct horse" }],
+    ];
+    for (const [path, body] of calls) {
+      await strict.request("POST", path, { body, token: user.token });
+      const { status, headers } = await strict.request("POST", path, { body, token: user.token });
+      expect([path, status, headers.has("Retry-After")]).toEqual([path, 429, true]);
+    }
+    const page = await strict.request("GET", "/verify-email?token=x");
+    expect([page.status, page.text]).toEqual([429, expect.stringContaining("Too often")]);
+    for (const path of ["/api/user", "/api/articles", "/api/auth/sessions"]) {
+      const answer = await strict.request("GET", path, { token: user.token });
+      expect([path, answer.status, answer.headers.has("RateLimit")]).toEqual([path, 200, false]);
+    }
+  });
+
+  test("keeps no address and no email", async () => {
+    await login("somebody@example.com", "wrong horse");
+    const [row] = await server.sql`select string_agg(key, ' ') as keys from rate_limits`;
+    expect(row.keys).toContain("login:account:");
+    expect(row.keys).not.toMatch(/@|127\.0\.0\.1/);
+  });
+
+  test("is removed by the hourly tidying when its window has ended, and not before", async () => {
+    await server.sql`
+      insert into rate_limits (key, count, max, ends_at)
+      values ('over', 1, 1, now() - interval '1 s'), ('counts', 1, 1, now() + interval '1 minute')`;
+    await purgeLimits(server.db);
+    const rows = await server.sql`select key from rate_limits where key in ('over', 'counts')`;
+    expect([...rows]).toEqual([{ key: "counts" }]);
+  });
+
+  test("leaves room for eight runs of the official suite and a hundred registrations at once", () => {
+    expect(LIMITS.register.address.max).toBeGreaterThan(8 * 21 + 100);
+    expect(LIMITS.login.address.max).toBeGreaterThan(8 * 21 + 100);
+  });
+});
+
+describe("a change of the own account", () => {
+  const save = (user: TestUser, changes: object) =>
+    server.request("PUT", "/api/user", { token: user.token, body: { user: changes } });
+
+  test("has ten new passwords and addresses in an hour: no account floods the hashing, or strangers with mail", async () => {
+    const user = await newUser();
+    for (let i = 0; i < 9; i++) expect((await save(user, { email: `stranger-${i}@example.com` })).status).toBe(200);
+    expect((await save(user, { password: "another horse" })).status).toBe(200);
+    for (const changes of [{ email: "stranger@example.com" }, { password: "a third horse" }]) {
+      const refused = await save(user, changes);
+      expect([refused.status, refused.headers.has("Retry-After")]).toEqual([429, true]);
+    }
+    expect((await login("stranger-8@example.com", "another horse")).status).toBe(200);
+  });
+
+  test("is not limited otherwise, also where the address is sent along", async () => {
+    const user = await newUser();
+    for (let i = 0; i < 12; i++) {
+      const answer = await save(user, { email: user.email.toUpperCase(), bio: `${i}` });
+      expect([answer.status, answer.headers.has("RateLimit")]).toEqual([200, false]);
+    }
+  });
+});
+
+describe("hashing", () => {
+  test("goes one after another, first come first served, and refuses with 503 who would wait too long", async () => {
+    const queue = createHashingQueue(2, 3);
+    const order: number[] = [];
+    let underWay = 0;
+    let most = 0;
+    const hash = (i: number) =>
+      queue.run(async () => {
+        most = Math.max(most, ++underWay);
+        await Bun.sleep(5);
+        order.push(i);
+        underWay--;
+      });
+    const results = await Promise.allSettled([0, 1, 2, 3, 4, 5, 6].map(hash));
+    expect(results.map(({ status }) => status)).toEqual([...Array(5).fill("fulfilled"), "rejected", "rejected"]);
+    expect((results[5] as PromiseRejectedResult).reason).toMatchObject({
+      status: 503,
+      headers: { "Retry-After": "5" },
+    });
+    expect([most, order]).toEqual([2, [0, 1, 2, 3, 4]]);
+    // All turns were given back, also that of one who failed.
+    await expect(queue.run(() => Promise.reject(new Error("failed")))).rejects.toThrow("failed");
+    await Promise.all([hash(7), hash(8)]);
+    expect(most).toBe(2);
+  });
+
+  test("in a flood of logins, many are refused with 503 and Retry-After, and reads go on meanwhile", async () => {
+    const free = await testServer({ rateLimits: null });
+    // As many as may hash and wait, and some more.
+    const length = 101 * Math.max(1, availableParallelism() - 1) + 60;
+    const flood = Array.from({ length }, (_, i) => login(`flood-${i}@example.com`, "wrong horse", free));
+    const reads: number[] = [];
+    let isOver = false;
+    const over = Promise.all(flood).finally(() => {
+      isOver = true;
+    });
+    while (!isOver) reads.push((await free.request("GET", "/api/articles")).status);
+    const answers = await over;
+    const refused = answers.filter(({ status }) => status === 503);
+    expect(answers.every(({ status }) => status === 401 || status === 503)).toBe(true);
+    expect(refused.length).toBeGreaterThan(0);
+    expect(refused[0]?.headers.get("Retry-After")).toBe("5");
+    expect(reads.length).toBeGreaterThan(20);
+    expect(new Set(reads)).toEqual(new Set([200]));
+  });
+});

@@ -1,0 +1,444 @@
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { type TestServer, type TestUser, testServer } from "../../support/harness.ts";
+import { addUsers, goneUser } from "../../support/people.ts";
+
+let server: TestServer;
+let anna: TestUser;
+beforeAll(async () => {
+  server = await testServer();
+  anna = await server.register("anna");
+});
+afterAll(() => server.stop());
+
+const PASSWORD = "correct horse";
+const register = (user: unknown) => server.request("POST", "/api/users", { body: { user } });
+const login = (email: string, password: string) =>
+  server.request("POST", "/api/users/login", { body: { user: { email, password } } });
+const update = (user: unknown, token = anna.token) => server.request("PUT", "/api/user", { token, body: { user } });
+const current = (token = anna.token) => server.request("GET", "/api/user", { token });
+
+describe("POST /api/users", () => {
+  test("answers 201 with the user, a token that works, and neither biography nor image", async () => {
+    const { status, headers, json } = await register({
+      username: "berta",
+      email: "Berta@Example.com",
+      password: PASSWORD,
+    });
+    expect(status).toBe(201);
+    expect(headers.get("content-type")).toStartWith("application/json");
+    const { token, ...rest } = json.user;
+    expect(rest).toEqual({
+      username: "berta",
+      email: "Berta@Example.com",
+      email_verified: false,
+      bio: null,
+      image: null,
+    });
+    expect((await current(token)).json.user).toEqual(json.user);
+  });
+
+  test("keeps no password, only an argon2id hash with 19 MiB and 2 passes", async () => {
+    const [row] = await server.sql`select * from users where username = 'anna'`;
+    expect(row.password_hash).toStartWith("$argon2id$v=19$m=19456,t=2,p=1$");
+    expect(JSON.stringify(row)).not.toContain(PASSWORD);
+  });
+
+  test("names every fault of the body at once", async () => {
+    const { status, json } = await register({ username: "a/", email: "nobody", password: "short" });
+    expect(status).toBe(422);
+    expect(json.errors).toEqual({
+      username: ["must be 3 to 50 characters long", "must not contain control characters or any of / ? # %"],
+      email: ["is not a valid address"],
+      password: ["is too short (minimum is 8 characters)"],
+    });
+  });
+
+  test("says of each missing, null, empty or blank field that it can't be blank", async () => {
+    const blank = ["can't be blank"];
+    for (const user of [
+      {},
+      { username: null, email: null, password: null },
+      { username: "", email: "", password: "" },
+    ]) {
+      const { status, json } = await register(user);
+      expect(status).toBe(422);
+      expect(json.errors).toEqual({ username: blank, email: blank, password: blank });
+    }
+    expect((await register({ username: " \t ", email: "  ", password: PASSWORD })).json.errors).toEqual({
+      username: blank,
+      email: blank,
+    });
+  });
+
+  test("says of fields that are no strings that they must be", async () => {
+    const { status, json } = await register({ username: 1, email: ["a@b.c"], password: { $ne: "" } });
+    expect(status).toBe(422);
+    const fault = ["must be a string"];
+    expect(json.errors).toEqual({ username: fault, email: fault, password: fault });
+  });
+
+  test("names both the username and the email where both are taken", async () => {
+    const { status, json } = await register({ username: "ANNA", email: "ANNA@EXAMPLE.COM", password: PASSWORD });
+    expect(status).toBe(409);
+    expect(json.errors).toEqual({
+      username: ["has already been taken"],
+      email: ["has already been taken"],
+    });
+  });
+
+  test("names the one that is taken where one is, though each be another user's", async () => {
+    await addUsers(server, anna, ["carl"]);
+    expect((await register({ username: "anna", email: "new@example.com", password: PASSWORD })).json.errors).toEqual({
+      username: ["has already been taken"],
+    });
+    expect((await register({ username: "newone", email: "anna@example.com", password: PASSWORD })).json.errors).toEqual(
+      { email: ["has already been taken"] },
+    );
+    const both = await register({ username: "anna", email: "carl@example.com", password: PASSWORD });
+    expect(both.json.errors).toEqual({ username: ["has already been taken"], email: ["has already been taken"] });
+  });
+});
+
+describe("a username", () => {
+  // Checked with PUT /api/user, which applies the same rules and need not hash a password.
+  test("has 3 to 50 characters, counted as people count them, after trimming", async () => {
+    const [user] = (await addUsers(server, anna, ["length"])) as [TestUser];
+    for (const bad of ["ab", "  ab  ", "👩👩", "x".repeat(51)]) {
+      const { status, json } = await update({ username: bad }, user.token);
+      expect([bad, status, json.errors]).toEqual([bad, 422, { username: ["must be 3 to 50 characters long"] }]);
+    }
+    for (const good of ["abc", "👩👩👩", "👩".repeat(50), "x".repeat(50)]) {
+      const { status, json } = await update({ username: good }, user.token);
+      expect([status, json.user.username]).toEqual([200, good]);
+    }
+    expect((await update({ username: " \n Zoë Łuk \t" }, user.token)).json.user.username).toBe("Zoë Łuk");
+  });
+
+  test("has no control characters and none of / ? # %, and is not of dots alone", async () => {
+    for (const bad of ["a/bc", "a?bc", "a#bc", "a%bc", "a\nbc", "a\u007fbc", "a\u0085bc"]) {
+      const { status, json } = await update({ username: bad });
+      expect([bad, status, json.errors.username]).toEqual([
+        bad,
+        422,
+        ["must not contain control characters or any of / ? # %"],
+      ]);
+    }
+    expect((await update({ username: "..." })).json.errors.username).toEqual(["must not be dots alone"]);
+  });
+
+  const same: [string, string, string][] = [
+    ["whatever its case", "Dora", "dORA"],
+    ["whatever its case in Cyrillic", "Ольга", "ОЛЬГА"],
+    ["composed or decomposed", "\u00c9mile", "e\u0301MILE"],
+    ["with the ligature ﬁ or the letters fi", "ﬁnn", "FINN"],
+    ["with ß or ss", "Strauß", "STRAUSS"],
+    ["with ß or its capital", "Preuß", "PREUẞ"],
+    ["with a final or another sigma", "Άλφας", "ΆΛΦΑΣ"],
+    ["in full width", "ｗｉｄｅ", "wide"],
+    ["with the Kelvin sign or the letter k", "\u212aarl", "karl"],
+  ];
+  for (const [how, first, second] of same) {
+    test(`is unique ${how}`, async () => {
+      const name = `u${Bun.hash(how)}`;
+      const [one, other] = (await addUsers(server, anna, [name, `${name}b`])) as [TestUser, TestUser];
+      expect((await update({ username: first }, one.token)).json.user.username).toBe(first);
+      const { status, json } = await update({ username: second }, other.token);
+      expect([status, json.errors]).toEqual([409, { username: ["has already been taken"] }]);
+      // And is found by either form.
+      const profile = await server.request("GET", `/api/profiles/${encodeURIComponent(second)}`);
+      expect(profile.json.profile.username).toBe(first);
+    });
+  }
+
+  test("differs where a letter differs, accents included", async () => {
+    const [one, other] = (await addUsers(server, anna, ["accent1", "accent2"])) as [TestUser, TestUser];
+    expect((await update({ username: "rené" }, one.token)).status).toBe(200);
+    expect((await update({ username: "rene" }, other.token)).status).toBe(200);
+  });
+});
+
+describe("an email", () => {
+  test("must be an address", async () => {
+    for (const bad of [
+      "nobody",
+      "@example.com",
+      "a@",
+      "a b@example.com",
+      "a@b@c",
+      '"a"@b.c',
+      "a..b@example.com",
+      ".a@example.com",
+      "a@example..com",
+      "a@.example.com",
+      "a@example.com.",
+      "a@-example.com",
+      "a@example.com,b",
+      "a<b>@example.com",
+      "a@exam_ple.com",
+      "a@example.com/b",
+      "a\u0001@example.com",
+      "a@example\u0085.com",
+      "a@example\u2028.com",
+      `${"x".repeat(65)}@example.com`,
+      `${"x".repeat(250)}@b.c`,
+    ]) {
+      const { status, json } = await update({ email: bad });
+      expect([bad, status, Object.keys(json.errors)]).toEqual([bad, 422, ["email"]]);
+    }
+    const [user] = (await addUsers(server, anna, ["address"])) as [TestUser];
+    for (const good of ["a@localhost", "!#$%&'*+/=?^_`{|}~-.a@b-c.d", "用户@例子.广告", `${"x".repeat(64)}@b.c`]) {
+      const { status, json } = await update({ email: good }, user.token);
+      expect([status, json.user.email]).toEqual([200, good]);
+    }
+  });
+
+  test("is kept as typed but for white space around it, and unique whatever its case", async () => {
+    const [one, other] = (await addUsers(server, anna, ["mail1", "mail2"])) as [TestUser, TestUser];
+    expect((await update({ email: " Jürgen.O'Hara+news@Exämple.COM " }, one.token)).json.user.email).toBe(
+      "Jürgen.O'Hara+news@Exämple.COM",
+    );
+    const { status, json } = await update({ email: "JÜRGEN.o'hara+NEWS@exämple.com" }, other.token);
+    expect([status, json.errors]).toEqual([409, { email: ["has already been taken"] }]);
+    expect((await login("jürgen.o'hara+news@EXÄMPLE.com", PASSWORD)).json.user.email).toBe(
+      "Jürgen.O'Hara+news@Exämple.COM",
+    );
+  });
+});
+
+describe("a password", () => {
+  test("has 8 code points or more, and up to 1,024 bytes", async () => {
+    const [user] = (await addUsers(server, anna, ["length2"])) as [TestUser];
+    for (const [bad, fault] of [
+      ["1234567", "is too short (minimum is 8 characters)"],
+      // 14 UTF-16 units, 28 bytes.
+      ["🐎".repeat(7), "is too short (minimum is 8 characters)"],
+      ["x".repeat(1025), "is too long (maximum is 1024 bytes)"],
+      // 1,026 bytes in 513 characters.
+      ["é".repeat(513), "is too long (maximum is 1024 bytes)"],
+      ["password\0", "contains a character that is not allowed"],
+    ] as const) {
+      const { status, json } = await update({ password: bad }, user.token);
+      expect([status, json.errors]).toEqual([422, { password: [fault] }]);
+    }
+    for (const good of ["🐎".repeat(8), "x".repeat(1024)]) {
+      expect((await update({ password: good }, user.token)).status).toBe(200);
+      expect((await login(user.email, good)).status).toBe(200);
+    }
+    // Every byte counts.
+    expect((await login(user.email, `${"x".repeat(1023)}y`)).status).toBe(401);
+  });
+
+  test("is the same in every Unicode form, with white space kept", async () => {
+    const [user] = (await addUsers(server, anna, ["form"])) as [TestUser];
+    expect((await update({ password: "  Ünsere ﬁxe Idee" }, user.token)).status).toBe(200);
+    expect((await login(user.email, "  U\u0308nsere fixe Idee")).status).toBe(200);
+    expect((await login(user.email, "Ünsere ﬁxe Idee")).status).toBe(401);
+    expect((await login(user.email, "  ünsere ﬁxe Idee")).status).toBe(401);
+  });
+});
+
+describe("POST /api/users/login", () => {
+  test("answers with the user and a new token that works", async () => {
+    const { status, json } = await login("ANNA@example.com", PASSWORD);
+    expect(status).toBe(200);
+    const { token, ...rest } = json.user;
+    expect(rest).toEqual({
+      username: "anna",
+      email: "anna@example.com",
+      email_verified: false,
+      bio: null,
+      image: null,
+    });
+    expect(token).not.toBe(anna.token);
+    expect((await current(token)).status).toBe(200);
+  });
+
+  test("tells a wrong password and an unknown email apart by nothing", async () => {
+    const wrong = await login("anna@example.com", "wrong horse");
+    const unknown = await login("nobody@example.com", PASSWORD);
+    expect([wrong.status, wrong.text]).toEqual([401, '{"errors":{"credentials":["invalid"]}}']);
+    expect([unknown.status, unknown.text]).toEqual([wrong.status, wrong.text]);
+  });
+
+  test("verifies a hash of the same cost for an unknown email as for a wrong password", async () => {
+    const verify = Bun.password.verify;
+    const parameters: (string | undefined)[] = [];
+    Bun.password.verify = (password, hash, ...rest) => {
+      parameters.push(/^\$argon2id\$v=\d+\$[^$]+\$/.exec(String(hash))?.[0]);
+      return verify.call(Bun.password, password, hash, ...rest);
+    };
+    try {
+      await login("anna@example.com", "wrong horse");
+      await login("nobody@example.com", "wrong horse");
+      // Too long to be anybody's; no shortcut for that either.
+      await login("nobody@example.com", "x".repeat(2000));
+    } finally {
+      Bun.password.verify = verify;
+    }
+    const cost = "$argon2id$v=19$m=19456,t=2,p=1$";
+    expect(parameters).toEqual([cost, cost, cost]);
+  });
+
+  test("is answered soon whatever is sent: nobody waits for a megabyte of combining marks", async () => {
+    const marks = "\u0301\u0316".repeat(300_000);
+    const started = performance.now();
+    const answers = [
+      await login("anna@example.com", marks),
+      await login("nobody@example.com", marks),
+      await login(marks, PASSWORD),
+    ];
+    expect(performance.now() - started).toBeLessThan(5_000);
+    expect(answers.map(({ status }) => status)).toEqual([401, 401, 422]);
+    expect(answers[2]?.json.errors).toEqual({ email: ["is too long (maximum is 254 characters)"] });
+  });
+
+  test("needs both fields", async () => {
+    const blank = ["can't be blank"];
+    expect((await login("", "")).json.errors).toEqual({ email: blank, password: blank });
+    const { status, json } = await server.request("POST", "/api/users/login", { body: { user: {} } });
+    expect([status, json.errors]).toEqual([422, { email: blank, password: blank }]);
+  });
+});
+
+describe("GET /api/user", () => {
+  test("answers with the user and the token of the request", async () => {
+    const { status, json } = await current();
+    expect(status).toBe(200);
+    expect(json.user).toEqual({
+      username: "anna",
+      email: anna.email,
+      email_verified: false,
+      token: anna.token,
+      bio: null,
+      image: null,
+    });
+  });
+
+  test("needs a token, of a user who is there", async () => {
+    expect((await server.request("GET", "/api/user")).json.errors).toEqual({ token: ["is missing"] });
+    const gone = await goneUser(server, anna, "goner");
+    const { status, json } = await current(gone.token);
+    expect([status, json.errors]).toEqual([401, { token: ["belongs to a user who is gone"] }]);
+  });
+});
+
+describe("PUT /api/user", () => {
+  test("changes what it names and leaves the rest", async () => {
+    const [user] = (await addUsers(server, anna, ["changes"])) as [TestUser];
+    const first = await update({ bio: "I work at a farm", image: "https://example.com/a.png" }, user.token);
+    expect(first.status).toBe(200);
+    expect(first.json.user).toEqual({
+      email_verified: false,
+      username: "changes",
+      email: "changes@example.com",
+      token: user.token,
+      bio: "I work at a farm",
+      image: "https://example.com/a.png",
+    });
+    const second = await update({ username: "Changed", email: "Changed@example.com" }, user.token);
+    expect(second.json.user).toEqual({ ...first.json.user, username: "Changed", email: "Changed@example.com" });
+    expect((await current(user.token)).json.user).toEqual(second.json.user);
+    expect((await login("changed@example.com", PASSWORD)).status).toBe(200);
+    expect((await login("changes@example.com", PASSWORD)).status).toBe(401);
+    expect((await server.request("GET", "/api/profiles/changes")).status).toBe(404);
+  });
+
+  test("knows absent, null and value of the biography and the image; the empty string is null", async () => {
+    const [user] = (await addUsers(server, anna, ["three"])) as [TestUser];
+    const change = async (fields: unknown) => {
+      const { bio, image } = (await update(fields, user.token)).json.user;
+      return [bio, image];
+    };
+    expect(await change({ bio: "b", image: "i" })).toEqual(["b", "i"]);
+    expect(await change({ bio: null })).toEqual([null, "i"]);
+    expect(await change({ bio: "b", image: null })).toEqual(["b", null]);
+    expect(await change({ image: "i" })).toEqual(["b", "i"]);
+    expect(await change({ bio: "" })).toEqual([null, "i"]);
+    expect(await change({ bio: "b", image: "" })).toEqual(["b", null]);
+    expect(await change({ username: "three" })).toEqual(["b", null]);
+  });
+
+  test("stores the image as sent and fetches nothing", async () => {
+    let asked = 0;
+    const elsewhere = Bun.serve({ hostname: "127.0.0.1", port: 0, fetch: () => new Response(String(++asked)) });
+    try {
+      for (const image of [
+        `${elsewhere.url}a.png`,
+        "javascript:alert(1)",
+        " not a URL ",
+        "data:image/gif;base64,R0lG",
+      ]) {
+        expect((await update({ image })).json.user.image).toBe(image);
+        expect((await server.request("GET", "/api/profiles/anna")).json.profile.image).toBe(image);
+      }
+      expect(asked).toBe(0);
+    } finally {
+      await elsewhere.stop(true);
+      await update({ image: null });
+    }
+  });
+
+  test("takes a biography of 10,000 characters and an image of 2,048, and no more", async () => {
+    expect((await update({ bio: "é".repeat(10_000), image: "x".repeat(2_048) })).status).toBe(200);
+    const { status, json } = await update({ bio: "x".repeat(10_001), image: "x".repeat(2_049) });
+    expect(status).toBe(422);
+    expect(json.errors).toEqual({
+      bio: ["is too long (maximum is 10000 characters)"],
+      image: ["is too long (maximum is 2048 characters)"],
+    });
+    await update({ bio: null, image: null });
+  });
+
+  test("refuses null and empty where there must be a value, and changes nothing then", async () => {
+    const blank = ["can't be blank"];
+    for (const value of [null, ""]) {
+      const { status, json } = await update({ username: value, email: value, password: value, bio: "not this" });
+      expect(status).toBe(422);
+      expect(json.errors).toEqual({ username: blank, email: blank, password: blank });
+    }
+    expect((await current()).json.user.bio).toBeNull();
+  });
+
+  test("refuses a body that names nothing", async () => {
+    const { status, json } = await update({});
+    expect([status, Object.keys(json.errors)]).toEqual([422, ["user"]]);
+    expect((await update({ nickname: "A" })).status).toBe(422);
+  });
+
+  test("refuses what is another's with 409, and lets one keep or respell one's own", async () => {
+    const [user] = (await addUsers(server, anna, ["keeper"])) as [TestUser];
+    const { status, json } = await update({ username: "Anna", email: "ANNA@EXAMPLE.COM" }, user.token);
+    expect([status, json.errors]).toEqual([
+      409,
+      { username: ["has already been taken"], email: ["has already been taken"] },
+    ]);
+    expect((await update({ username: "KEEPER", email: "KEEPER@example.com" }, user.token)).json.user.username).toBe(
+      "KEEPER",
+    );
+  });
+
+  test("changes the password: the new one signs in, the old one does not", async () => {
+    const [user] = (await addUsers(server, anna, ["rotator"])) as [TestUser];
+    expect((await update({ password: "a new password" }, user.token)).status).toBe(200);
+    expect((await login(user.email, "a new password")).status).toBe(200);
+    expect((await login(user.email, PASSWORD)).status).toBe(401);
+  });
+
+  test("needs a token, of a user who is there, before it looks at the body", async () => {
+    const missing = await server.request("PUT", "/api/user", { body: "{" });
+    expect([missing.status, missing.json.errors]).toEqual([401, { token: ["is missing"] }]);
+    const gone = await goneUser(server, anna, "goner2");
+    const { status, json } = await update({ bio: "b" }, gone.token);
+    expect([status, json.errors]).toEqual([401, { token: ["belongs to a user who is gone"] }]);
+  });
+
+  test("shows its change in the very next read of the profile and of the author's articles", async () => {
+    const [user] = (await addUsers(server, anna, ["renamer"])) as [TestUser];
+    const article = await server.publish(user);
+    await update({ username: "Renamed", bio: "new" }, user.token);
+    const read = await server.request("GET", `/api/articles/${article.slug}`);
+    expect(read.json.article.author).toEqual({ username: "Renamed", bio: "new", image: null, following: false });
+    const list = await server.request("GET", "/api/articles?author=renamed");
+    expect(list.json.articles[0]?.author.username).toBe("Renamed");
+  });
+});

@@ -1,0 +1,252 @@
+import { expect, test } from "bun:test";
+import fc from "fast-check";
+import { type Answer, type ArticleJson, type TestServer, type TestUser, testServer } from "../support/harness.ts";
+import { type Filters, Model } from "../support/model.ts";
+import { addUsers } from "../support/people.ts";
+import { SEED } from "../support/random.ts";
+
+const USERNAMES = ["uma", "vera", "wanda"];
+/** More names than people, some of them the same. */
+const NAMES = [...USERNAMES, "UMA", "Vera", "Xénia", "XÉNIA"];
+const TAGS = ["a", "B", "é", "🐉", "\uffee"];
+const TITLES = ["One", "one!", "Two", "Feed", "你好", "?"];
+
+const index = fc.nat(20);
+const fields = {
+  title: fc.constantFrom(...TITLES),
+  description: fc.constantFrom("d", "e"),
+  body: fc.constantFrom("b", "c"),
+  tagList: fc.array(fc.constantFrom(...TAGS), { maxLength: 4 }),
+};
+
+/** One write. People, articles and comments are picked by number, whatever there is at the time. */
+const write = fc.oneof(
+  { weight: 4, arbitrary: fc.record({ kind: fc.constant("publish" as const), by: index, fields: fc.record(fields) }) },
+  {
+    weight: 3,
+    arbitrary: fc.record({
+      kind: fc.constant("edit" as const),
+      by: index,
+      article: index,
+      fields: fc.record(fields, { requiredKeys: [] }),
+    }),
+  },
+  { weight: 1, arbitrary: fc.record({ kind: fc.constant("delete" as const), by: index, article: index }) },
+  { weight: 5, arbitrary: fc.record({ kind: fc.constant("favorite" as const), by: index, article: index }) },
+  { weight: 2, arbitrary: fc.record({ kind: fc.constant("unfavorite" as const), by: index, article: index }) },
+  { weight: 3, arbitrary: fc.record({ kind: fc.constant("follow" as const), by: index, person: index }) },
+  { weight: 1, arbitrary: fc.record({ kind: fc.constant("unfollow" as const), by: index, person: index }) },
+  { weight: 5, arbitrary: fc.record({ kind: fc.constant("comment" as const), by: index, article: index }) },
+  {
+    weight: 1,
+    arbitrary: fc.record({ kind: fc.constant("uncomment" as const), by: index, article: index, comment: index }),
+  },
+  {
+    weight: 1,
+    arbitrary: fc.record({ kind: fc.constant("rename" as const), by: index, name: fc.constantFrom(...NAMES) }),
+  },
+  {
+    weight: 1,
+    arbitrary: fc.record({ kind: fc.constant("bio" as const), by: index, bio: fc.constantFrom("", "x", null) }),
+  },
+);
+type Write = typeof write extends fc.Arbitrary<infer Value> ? Value : never;
+
+/** Does the same to the server and to the model, and compares the answers. */
+async function perform(server: TestServer, tokens: string[], model: Model, step: Write): Promise<void> {
+  const by = model.person(step.by);
+  const token = tokens[model.people.indexOf(by)];
+  const ask = (method: string, path: string, body?: unknown) => server.request(method, path, { token, body });
+  const expectStatus = (answer: Answer, status: number) =>
+    expect([answer.status, answer.text]).toEqual([status, expect.any(String)]);
+
+  switch (step.kind) {
+    case "publish": {
+      const answer = await ask("POST", "/api/articles", { article: step.fields });
+      expectStatus(answer, 201);
+      const article = model.publish(by, step.fields, answer.json.article);
+      expect(answer.json.article).toEqual(model.articleJson(article, by));
+      return;
+    }
+    case "follow":
+    case "unfollow": {
+      const person = model.person(step.person);
+      const path = `/api/profiles/${encodeURIComponent(person.username.toUpperCase())}/follow`;
+      const answer = await ask(step.kind === "follow" ? "POST" : "DELETE", path);
+      if (step.kind === "follow" && person === by) return expectStatus(answer, 422);
+      by.follows[step.kind === "follow" ? "add" : "delete"](person);
+      expectStatus(answer, 200);
+      expect(answer.json.profile).toEqual(model.profile(person, by));
+      return;
+    }
+    case "rename": {
+      const answer = await ask("PUT", "/api/user", { user: { username: step.name } });
+      if (model.isTaken(step.name, by)) return expectStatus(answer, 409);
+      expectStatus(answer, 200);
+      by.username = step.name;
+      return;
+    }
+    case "bio": {
+      expectStatus(await ask("PUT", "/api/user", { user: { bio: step.bio } }), 200);
+      by.bio = step.bio || null;
+      return;
+    }
+  }
+
+  const article = model.article(step.article);
+  const path = `/api/articles/${article?.slug ?? "none"}`;
+  switch (step.kind) {
+    case "edit": {
+      const answer = await ask("PUT", path, { article: step.fields });
+      if (article === undefined) return expectStatus(answer, 404);
+      if (article.author !== by) return expectStatus(answer, 403);
+      expectStatus(answer, 200);
+      model.edit(article, step.fields, answer.json.article);
+      expect(answer.json.article).toEqual(model.articleJson(article, by));
+      return;
+    }
+    case "delete": {
+      const answer = await ask("DELETE", path);
+      if (article === undefined) return expectStatus(answer, 404);
+      if (article.author !== by) return expectStatus(answer, 403);
+      expectStatus(answer, 204);
+      model.articles = model.articles.filter((other) => other !== article);
+      return;
+    }
+    case "favorite":
+    case "unfavorite": {
+      const answer = await ask(step.kind === "favorite" ? "POST" : "DELETE", `${path}/favorite`);
+      if (article === undefined) return expectStatus(answer, 404);
+      expectStatus(answer, 200);
+      article.favoritedBy[step.kind === "favorite" ? "add" : "delete"](by);
+      expect(answer.json.article).toEqual(model.articleJson(article, by));
+      return;
+    }
+    case "comment": {
+      const answer = await ask("POST", `${path}/comments`, { comment: { body: `by ${by.username}` } });
+      if (article === undefined) return expectStatus(answer, 404);
+      expectStatus(answer, 201);
+      const { id, createdAt } = answer.json.comment;
+      article.comments.push({ json: { id, createdAt, updatedAt: createdAt, body: `by ${by.username}` }, author: by });
+      expect(answer.json.comment).toEqual(model.commentsJson(article, by)[0] as typeof answer.json.comment);
+      return;
+    }
+    case "uncomment": {
+      const comment = article?.comments[step.comment % Math.max(1, article.comments.length)];
+      const answer = await ask("DELETE", `${path}/comments/${comment?.json.id ?? 0}`);
+      if (article === undefined || comment === undefined) return expectStatus(answer, 404);
+      if (comment.author !== by) return expectStatus(answer, 403);
+      expectStatus(answer, 204);
+      article.comments = article.comments.filter((other) => other !== comment);
+    }
+  }
+}
+
+/** Every list that can be asked for, and every page that differs in kind. */
+function* everyList(model: Model): Generator<Filters> {
+  const names = [undefined, ...model.people.map(({ username }) => username), "nobody"];
+  const pages = [{}, { limit: 1 }, { limit: 2, offset: 1 }, { offset: 2 }, { limit: 3, offset: 1000 }];
+  let i = 0;
+  for (const tag of [undefined, "a", "🐉", "unused"]) {
+    for (const author of names) {
+      for (const favorited of names) {
+        yield {
+          ...(tag === undefined ? {} : { tag }),
+          ...(author === undefined ? {} : { author }),
+          ...(favorited === undefined ? {} : { favorited }),
+          ...pages[i++ % pages.length],
+        };
+      }
+    }
+  }
+  yield* pages;
+}
+
+const queryOf = (filters: Filters): string => {
+  const query = new URLSearchParams();
+  for (const [name, value] of Object.entries(filters)) query.set(name, String(value));
+  return query.size === 0 ? "" : `?${query}`;
+};
+
+/** Everything that can be read, by everybody and by nobody. */
+async function compareAll(server: TestServer, tokens: string[], model: Model): Promise<void> {
+  const reads: Promise<void>[] = [];
+  const expectJson = async (path: string, viewer: number, expected: unknown) => {
+    const { status, json } = await server.request("GET", path, { token: tokens[viewer] });
+    expect({ path, viewer, status, json }).toEqual({ path, viewer, status: 200, json: expected as typeof json });
+  };
+  // One past the people: nobody.
+  const viewers = [0, 1, 2, 3];
+
+  let i = 0;
+  for (const filters of everyList(model)) {
+    // The page of each list for one viewer, and the first of all for each.
+    const isPlain = Object.keys(filters).length === 0;
+    for (const viewer of isPlain ? viewers : [i++ % viewers.length]) {
+      reads.push(expectJson(`/api/articles${queryOf(filters)}`, viewer, model.list(filters, model.people[viewer])));
+    }
+  }
+  for (const [viewer, person] of model.people.entries()) {
+    for (const page of [{}, { limit: 1 }, { limit: 2, offset: 1 }, { offset: 1000 }]) {
+      reads.push(expectJson(`/api/articles/feed${queryOf(page)}`, viewer, model.feed(page, person)));
+    }
+  }
+  for (const viewer of viewers) {
+    const seenBy = model.people[viewer];
+    for (const person of model.people) {
+      const path = `/api/profiles/${encodeURIComponent(person.username.toLowerCase())}`;
+      reads.push(expectJson(path, viewer, { profile: model.profile(person, seenBy) }));
+    }
+    for (const article of model.articles) {
+      const path = `/api/articles/${article.slug}`;
+      reads.push(expectJson(path, viewer, { article: model.articleJson(article, seenBy) }));
+      reads.push(expectJson(`${path}/comments`, viewer, { comments: model.commentsJson(article, seenBy) }));
+    }
+  }
+  reads.push(expectJson("/api/tags", 0, { tags: model.tags() }));
+  await Promise.all(reads);
+}
+
+test(`after any history of writes every answer is that of a plain model in memory (TEST_SEED=${SEED})`, async () => {
+  const server = await testServer();
+  const uma = await server.register("uma");
+  const [vera, wanda] = (await addUsers(server, uma, USERNAMES.slice(1))) as [TestUser, TestUser];
+  const tokens = [uma, vera, wanda].map(({ token }) => token);
+  const ids = (await server.sql`select id from users order by username`).map((row: { id: string }) => row.id);
+
+  async function startOver(): Promise<void> {
+    await server.sql`delete from articles`;
+    await server.sql`delete from follows`;
+    await server.sql`update users set username = 'user ' || id, username_key = 'user ' || id, bio = null`;
+    for (const [i, username] of USERNAMES.entries()) {
+      await server.sql`update users set username = ${username}, username_key = ${username} where id = ${ids[i]}`;
+    }
+  }
+
+  await fc.assert(
+    fc.asyncProperty(fc.array(write, { maxLength: 40, size: "max" }), async (history) => {
+      await startOver();
+      const model = new Model(USERNAMES);
+      for (const step of history) await perform(server, tokens, model, step);
+      await compareAll(server, tokens, model);
+    }),
+    // Shrinking runs histories again: for a minute at most.
+    { numRuns: 20, seed: SEED, interruptAfterTimeLimit: 60_000, markInterruptAsFailure: true },
+  );
+}, 120_000);
+
+test("the comparison finds a difference", async () => {
+  const server = await testServer();
+  const uma = await server.register("uma");
+  const model = new Model(["uma"]);
+  const whole = { title: "t", description: "d", body: "b", tagList: ["a"] };
+  const article = model.publish(model.person(0), whole, await server.publish(uma, whole));
+  await compareAll(server, [uma.token], model);
+  article.favoritedBy.add(model.person(0));
+  await expect(compareAll(server, [uma.token], model)).rejects.toThrow();
+  article.favoritedBy.clear();
+  const { slug, updatedAt }: Pick<ArticleJson, "slug" | "updatedAt"> = article;
+  expect(() =>
+    model.edit(article, { body: "x" }, { ...model.articleJson(article, undefined), slug, updatedAt }),
+  ).toThrow();
+});

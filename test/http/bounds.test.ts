@@ -1,0 +1,149 @@
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { SQL } from "bun";
+import type { DatabaseAddress } from "../../src/config/database-address.ts";
+import { connectionOptions } from "../../src/db/pool.ts";
+import { testDatabase } from "../support/harness.ts";
+import { type Served, serve, stopServed } from "../support/serve.ts";
+
+setDefaultTimeout(60_000);
+
+describe("bounds on what comes from outside", () => {
+  let address: DatabaseAddress;
+  let served: Served;
+  let brief: Served;
+  beforeAll(async () => {
+    address = await testDatabase();
+    [served, brief] = await Promise.all([
+      serve(address, { REQUESTS_MAX: "5" }),
+      serve(address, { REQUEST_TIMEOUT: "1s", CORS_ORIGINS: "https://page.example" }),
+    ]);
+  });
+  afterAll(stopServed);
+
+  const head = (line: string, fields = "") => `${line} HTTP/1.1\r\nHost: x\r\n${fields}\r\n`;
+
+  test("a URL of 8 KiB is taken, a longer one is 414", async () => {
+    const path = "/api/articles?x=";
+    const ofSize = (size: number) => path + "x".repeat(size - served.url.length - path.length);
+    const [fits, long] = await Promise.all([8 * 1024, 8 * 1024 + 1].map((size) => fetch(served.url + ofSize(size))));
+    expect(fits?.status).toBe(200);
+    expect(long?.status).toBe(414);
+    expect<unknown>(await long?.json()).toEqual({ errors: { path: ["is too long (maximum is 8192 bytes)"] } });
+  });
+
+  test("what is refused for its size or number can be read by the pages that may read any answer", async () => {
+    const long = `/api/articles?x=${"x".repeat(8 * 1024)}`;
+    const any = await fetch(served.url + long, { headers: { Origin: "https://page.example" } });
+    expect([any.status, any.headers.get("access-control-allow-origin")]).toEqual([414, "*"]);
+    expect(any.headers.get("x-content-type-options")).toBe("nosniff");
+    const listed = await fetch(brief.url + long, { headers: { Origin: "https://page.example" } });
+    expect([listed.status, listed.headers.get("access-control-allow-origin")]).toEqual([414, "https://page.example"]);
+    expect(listed.headers.get("vary")).toBe("Origin");
+    const foreign = await fetch(brief.url + long, { headers: { Origin: "https://evil.example" } });
+    expect([foreign.status, foreign.headers.get("access-control-allow-origin")]).toEqual([414, null]);
+  });
+
+  test("a head of more than 16 KiB, or of more than 200 fields, is 431", async () => {
+    const big = await raw(served, [head("GET /health/live", `X-Big: ${"x".repeat(17_000)}\r\n`)]);
+    expect(big.answer).toStartWith("HTTP/1.1 431 ");
+    const many = Array.from({ length: 201 }, (_, i) => `X-${i}: x\r\n`).join("");
+    expect((await raw(served, [head("GET /health/live", many)])).answer).toStartWith("HTTP/1.1 431 ");
+  });
+
+  test("requests above REQUESTS_MAX are 503 at once, with Retry-After, and the others are answered", async () => {
+    const sql = new SQL(connectionOptions(address, 1, {}));
+    const hold = await sql.reserve();
+    try {
+      await hold`begin`;
+      await hold`lock table tags in access exclusive mode`;
+      const held = Array.from({ length: 5 }, () => fetch(`${served.url}/api/tags`));
+      // They have arrived once one more is refused.
+      let refused = await fetch(`${served.url}/health/live`);
+      for (let i = 0; i < 200 && refused.status !== 503; i++) {
+        await Bun.sleep(10);
+        refused = await fetch(`${served.url}/health/live`);
+      }
+      expect([refused.status, refused.headers.get("retry-after")]).toEqual([503, "1"]);
+      expect<unknown>(await refused.json()).toEqual({ errors: { server: ["is busy, try again later"] } });
+      await hold`rollback`;
+      for (const answer of held) expect((await answer).status).toBe(200);
+    } finally {
+      hold.release();
+      await sql.close({ timeout: 0 });
+    }
+  });
+
+  test("a request that names no host, as HTTP/1.0 allows, finds its path", async () => {
+    const { answer } = await raw(served, ["GET /health/live?x=1 HTTP/1.0\r\n\r\n"]);
+    expect(answer).toStartWith("HTTP/1.1 200 ");
+    const empty = await raw(served, ["GET /api/tags/ HTTP/1.1\r\nHost: \r\nConnection: close\r\n\r\n"]);
+    expect(empty.answer).toStartWith("HTTP/1.1 200 ");
+    const unknown = await raw(served, ["GET /nope HTTP/1.0\r\n\r\n"]);
+    expect(unknown.answer).toStartWith("HTTP/1.1 404 ");
+  });
+
+  test("a client that hangs up in the middle of a body is no error of the server", async () => {
+    const id = "hangs-up";
+    const fields = `X-Request-Id: ${id}\r\nTransfer-Encoding: chunked\r\n`;
+    await raw(served, [head("POST /api/users", fields), "zz\r\n"], 100);
+    const lines = () =>
+      served
+        .output()
+        .split("\n")
+        .filter((line) => line.includes(id));
+    for (let i = 0; i < 100 && lines().length === 0; i++) await Bun.sleep(20);
+    expect(lines()).toHaveLength(1);
+    expect(JSON.parse(lines()[0] ?? "")).toMatchObject({ level: "info", "http.status": 400 });
+  });
+
+  test("a body that comes a byte at a time is cut off, and holds nobody else up", async () => {
+    const slow = Array.from({ length: 30 }, () =>
+      raw(brief, [head("POST /api/users", "Content-Length: 100\r\n"), ..."x".repeat(99)], 1_000),
+    );
+    let isOver = false;
+    const over = Promise.all(slow).then((results) => {
+      isOver = true;
+      return results;
+    });
+    let answered = 0;
+    while (!isOver) {
+      const answer = await fetch(`${brief.url}/api/articles`, { signal: AbortSignal.timeout(5_000) });
+      expect(answer.status).toBe(200);
+      answered++;
+      await Bun.sleep(50);
+    }
+    // Cut off long before the last of a hundred bytes.
+    for (const { sent } of await over) expect(sent).toBeLessThan(20);
+    expect(answered).toBeGreaterThan(10);
+  });
+});
+
+/** Sends the parts as they are, a pause between them, and returns what came back until the server closed. */
+async function raw({ url }: Served, parts: string[], pauseMs = 0): Promise<{ answer: string; sent: number }> {
+  let answer = "";
+  let isClosed = false;
+  const { promise: closed, resolve } = Promise.withResolvers<void>();
+  const socket = await Bun.connect({
+    hostname: "127.0.0.1",
+    port: Number(new URL(url).port),
+    socket: {
+      data(_socket, bytes) {
+        answer += bytes.toString();
+      },
+      close() {
+        isClosed = true;
+        resolve();
+      },
+      error() {},
+    },
+  });
+  let sent = 0;
+  for (const part of parts) {
+    if (isClosed) break;
+    socket.write(part);
+    sent++;
+    if (pauseMs > 0) await Promise.race([Bun.sleep(pauseMs), closed]);
+  }
+  await closed;
+  return { answer, sent };
+}

@@ -1,0 +1,291 @@
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { readFileSync } from "node:fs";
+import { SQL } from "bun";
+import type { DatabaseAddress } from "../../src/config/database-address.ts";
+import { connectionOptions } from "../../src/db/pool.ts";
+import { testDatabase } from "../support/harness.ts";
+import { type Served, serve, stopServed } from "../support/serve.ts";
+
+setDefaultTimeout(60_000);
+
+let address: DatabaseAddress;
+beforeAll(async () => {
+  address = await testDatabase();
+});
+afterAll(stopServed);
+
+describe("a stop", () => {
+  test("makes the server unready first, then lets what is under way finish, then exits 0", async () => {
+    const sql = new SQL(connectionOptions(address, 1, {}));
+    const hold = await sql.reserve();
+    try {
+      await hold`begin`;
+      await hold`lock table users in exclusive mode`;
+      const served = await serve(address, { SHUTDOWN_DELAY: "700ms", SHUTDOWN_TIMEOUT: "20s" });
+      const user = { username: "slow", email: "slow@example.com", password: "correct horse" };
+      const slow = fetch(`${served.url}/api/users`, {
+        method: "POST",
+        headers: { "Content-Type": "application/json" },
+        body: JSON.stringify({ user }),
+      });
+      await untilLocked(sql);
+      served.kill("SIGTERM");
+      await untilStopping(served);
+
+      const ready = await fetch(`${served.url}/health/ready`);
+      expect(ready.status).toBe(503);
+      expect(ready.headers.get("connection")).toBe("close");
+      expect(await ready.json()).toMatchObject({ checks: [{ name: "draining", status: "error" }, {}, {}] });
+      // Until the listener closes, it answers as ever.
+      expect((await fetch(`${served.url}/api/articles`)).status).toBe(200);
+
+      while ((await statusOf(`${served.url}/health/live`)) !== undefined) await Bun.sleep(20);
+      await hold`rollback`;
+      expect((await slow).status).toBe(201);
+      expect(await served.exited).toBe(0);
+      // The last line is not lost.
+      expect(served.output()).toContain('"http.route":"/api/users","http.status":201');
+    } finally {
+      hold.release();
+      await sql.close({ timeout: 0 });
+    }
+  });
+
+  test("does not wait longer than SHUTDOWN_TIMEOUT for what is under way", async () => {
+    const sql = new SQL(connectionOptions(address, 1, {}));
+    const hold = await sql.reserve();
+    try {
+      await hold`begin`;
+      await hold`lock table tags in access exclusive mode`;
+      const served = await serve(address, { SHUTDOWN_TIMEOUT: "200ms", DATABASE_STATEMENT_TIMEOUT: "1s" });
+      const slow = fetch(`${served.url}/api/tags`).then(
+        () => "answered",
+        () => "cut",
+      );
+      await untilLocked(sql);
+      served.kill("SIGINT");
+      expect(await served.exited).toBe(0);
+      expect(await slow).toBe("cut");
+      await hold`rollback`;
+    } finally {
+      hold.release();
+      await sql.close({ timeout: 0 });
+    }
+  });
+
+  test("asked for twice is at once", async () => {
+    const served = await serve(address, { SHUTDOWN_DELAY: "10m" });
+    served.kill("SIGTERM");
+    await untilStopping(served);
+    served.kill("SIGTERM");
+    expect(await served.exited).toBe(1);
+  });
+});
+
+// As load balancers do. What a connection risks that is made in the moment of the end: docs/decisions/0013-workers.md.
+test("a restart of one of two servers on one port drops no request of clients that keep their connections", async () => {
+  const settings = { REUSE_PORT: "yes", SHUTDOWN_DELAY: "500ms" };
+  const first = await serve(address, settings);
+  const port = new URL(first.url).port;
+  const load = startLoad(first.url);
+  const second = await serve(address, { ...settings, PORT: port });
+  first.kill("SIGTERM");
+  expect(await first.exited).toBe(0);
+  const third = await serve(address, { ...settings, PORT: port });
+  second.kill("SIGTERM");
+  expect(await second.exited).toBe(0);
+  await Bun.sleep(200);
+  const { sent, failed } = await load.stop();
+  if (process.env.SHOW)
+    console.log(`one of two restarted, then the other: ${sent} requests sent, ${failed.length} failed`);
+  expect(failed).toEqual([]);
+  expect(sent).toBeGreaterThan(100);
+  // Each had its share.
+  for (const { output } of [first, second, third]) expect(output()).toContain('"http.route":"/api/articles"');
+  third.kill("SIGTERM");
+  expect(await third.exited).toBe(0);
+});
+
+describe("workers", () => {
+  let served: Served;
+  beforeAll(async () => {
+    served = await serve(address, { WORKERS: "2", NODE_ENV: "production" });
+  });
+
+  test("warn once that there is no mail server, in production, and answer 503 to what needs one", async () => {
+    const warnings = served.output().match(/no mail server is set/g);
+    expect(warnings).toHaveLength(1);
+    const response = await fetch(`${served.url}/api/auth/forgot-password`, {
+      method: "POST",
+      body: JSON.stringify({ email: "anna@example.com" }),
+    });
+    expect(response.status).toBe(503);
+    expect(await response.json()).toEqual({
+      errors: { mail: ["cannot be sent: this server has no mail server set up"] },
+    });
+    expect((await fetch(`${served.url}/dev/mail`)).status).toBe(404);
+  });
+
+  test("answer on one port, each with its own connections, and their metrics stand on one port", async () => {
+    for (let i = 0; i < 40; i++) await fetch(`${served.url}/api/tags`, { headers: { Connection: "close" } });
+    const series = await metricsOf(served);
+    const of = (worker: string) =>
+      series.get(`http_requests_total{method="GET",route="/api/tags",status="200",worker="${worker}"}`) ?? 0;
+    expect(of("0") + of("1")).toBe(40);
+    expect(of("0")).toBeGreaterThan(0);
+    expect(of("1")).toBeGreaterThan(0);
+    expect(series.get(`conduit_workers{worker="supervisor"}`)).toBe(2);
+    // What the features keep is there too.
+    for (const name of ["password_hashes_waiting", "password_hashes_under_way", "mail_outbox_waiting"]) {
+      expect(series.get(`${name}{worker="0"}`)).toBe(0);
+    }
+  });
+
+  test("know each other's tokens, and get secrets by no command line or environment that was not there", async () => {
+    const user = { username: "ada", email: "ada@example.com", password: "correct horse" };
+    const made = await fetch(`${served.url}/api/users`, {
+      method: "POST",
+      headers: { "Content-Type": "application/json", Connection: "close" },
+      body: JSON.stringify({ user }),
+    });
+    const token = ((await made.json()) as { user: { token: string } }).user.token;
+    const headers = { Authorization: `Bearer ${token}`, Connection: "close" };
+    for (let i = 0; i < 10; i++) expect((await fetch(`${served.url}/api/user`, { headers })).status).toBe(200);
+    for (const pid of workersOf(served)) {
+      const command = readFileSync(`/proc/${pid}/cmdline`, "utf8");
+      expect(command).not.toContain("postgres");
+      if (address.password !== "") expect(command).not.toContain(address.password);
+    }
+  });
+
+  test("are replaced when they crash, and the others go on", async () => {
+    const before = workersOf(served);
+    process.kill(before[0] ?? 0, "SIGKILL");
+    while (
+      workersOf(served).length < 2 ||
+      (await metricsOf(served)).get(`conduit_workers{worker="supervisor"}`) !== 2
+    ) {
+      await Bun.sleep(50);
+    }
+    expect(workersOf(served)).toContain(before[1] ?? 0);
+    expect((await metricsOf(served)).get(`conduit_worker_restarts_total{worker="supervisor"}`)).toBe(1);
+    expect(served.output()).toContain("worker ended unexpectedly (signal SIGKILL); starting another");
+  });
+
+  test("write whole lines, nothing but JSON in production, and each says whose it is", async () => {
+    await Promise.all(
+      Array.from({ length: 300 }, (_, i) =>
+        fetch(`${served.url}/api/articles?tag=${i}`, { headers: { "X-Request-Id": `${i}-${"x".repeat(100)}` } }),
+      ),
+    );
+    await Bun.sleep(300);
+    const lines = served
+      .output()
+      .split("\n")
+      .slice(0, -1)
+      .map((line) => JSON.parse(line));
+    const workers = new Set(lines.map(({ worker }) => worker).filter((worker) => worker !== undefined));
+    expect([...workers].sort()).toEqual([0, 1]);
+    expect(lines.filter((line) => line["request.id"]?.endsWith("xx")).length).toBe(300);
+  });
+
+  test("are ended with SIGTERM to their supervisor, and drop nothing", async () => {
+    const workers = workersOf(served);
+    served.kill("SIGTERM");
+    expect(await served.exited).toBe(0);
+    expect(workers.filter(isThere)).toEqual([]);
+  });
+
+  test("end by themselves when their supervisor is killed", async () => {
+    const other = await serve(address, { WORKERS: "2" });
+    const workers = workersOf(other);
+    expect(workers.length).toBe(2);
+    other.kill("SIGKILL");
+    while (workers.some(isThere)) await Bun.sleep(50);
+  });
+
+  test("that cannot start are told in one line", async () => {
+    const blocker = Bun.serve({ hostname: "127.0.0.1", port: 0, fetch: () => new Response() });
+    try {
+      const start = serve(address, { WORKERS: "2", PORT: String(blocker.port) });
+      expect(start).rejects.toThrow(`Port ${blocker.port} is taken by another program`);
+      await start.catch(() => {});
+    } finally {
+      await blocker.stop(true);
+    }
+  });
+});
+
+/** Requests at a steady, bounded pace, on connections that are kept as long as the server keeps them. */
+function startLoad(url: string) {
+  const failed: string[] = [];
+  let sent = 0;
+  let goesOn = true;
+  const clients = Promise.all(
+    Array.from({ length: 8 }, async () => {
+      for (let i = 0; goesOn && i < 2_000; i++) {
+        sent++;
+        try {
+          const answer = await fetch(`${url}/api/articles`);
+          await answer.text();
+          if (answer.status !== 200) failed.push(String(answer.status));
+        } catch (error) {
+          failed.push(String(error));
+        }
+        await Bun.sleep(20);
+      }
+    }),
+  );
+  return {
+    async stop() {
+      goesOn = false;
+      await clients;
+      return { sent, failed };
+    },
+  };
+}
+
+async function untilLocked(sql: SQL): Promise<void> {
+  const other = new SQL({ ...sql.options, max: 1 } as SQL.Options);
+  try {
+    for (;;) {
+      const [row] = await other`select count(*)::integer as waiting from pg_stat_activity
+        where datname = current_database() and wait_event_type = 'Lock'`;
+      if (row.waiting > 0) return;
+      await Bun.sleep(20);
+    }
+  } finally {
+    await other.close({ timeout: 0 });
+  }
+}
+
+async function untilStopping(served: Served): Promise<void> {
+  while (!served.output().includes("Stopping …")) await Bun.sleep(10);
+}
+
+async function statusOf(url: string): Promise<number | undefined> {
+  return await fetch(url, { headers: { Connection: "close" } }).then(
+    ({ status }) => status,
+    () => undefined,
+  );
+}
+
+async function metricsOf(served: Served): Promise<Map<string, number>> {
+  const text = await (await fetch(served.metricsUrl)).text();
+  const lines = text.split("\n").filter((line) => line !== "" && !line.startsWith("#"));
+  return new Map(
+    lines.map((line) => [line.slice(0, line.lastIndexOf(" ")), Number(line.slice(line.lastIndexOf(" ")))]),
+  );
+}
+
+function workersOf({ pid }: Served): number[] {
+  return readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8").trim().split(" ").filter(Boolean).map(Number);
+}
+
+function isThere(pid: number): boolean {
+  try {
+    return !/^\d+ \(.*\) Z/.test(readFileSync(`/proc/${pid}/stat`, "utf8"));
+  } catch {
+    return false;
+  }
+}

@@ -1,0 +1,13 @@
+// A mail worker in a process of its own, for a test that kills it: `bun mail-worker.ts <database address as JSON> <port>`.
+import { openDatabase } from "../../src/db/pool.ts";
+import type { TestServer } from "./harness.ts";
+import { sendMail } from "./mail.ts";
+
+const [address = "", port = ""] = process.argv.slice(2);
+const db = openDatabase(JSON.parse(address), {
+  poolMax: 2,
+  connectTimeoutMs: 3_000,
+  queueTimeoutMs: 3_000,
+  statementTimeoutMs: 5_000,
+});
+sendMail({ db, url: "http://localhost" } as TestServer, { port: Number(port) }, { timeoutMs: 60_000 });

@@ -1,0 +1,100 @@
+import { type ParsedMail, simpleParser } from "mailparser";
+import { SMTPServer, type SMTPServerOptions } from "smtp-server";
+import { completeReset } from "../../src/features/identity/email-links/queries.ts";
+import { createOutbox } from "../../src/mail/outbox.ts";
+import { smtpTransport, type Transport } from "../../src/mail/transport.ts";
+import { startMailWorker } from "../../src/mail/worker.ts";
+import type { Log } from "../../src/observability/log.ts";
+import { JWT_SECRET, type TestServer } from "./harness.ts";
+
+/** A mail that arrived, also as it came over the line. */
+export type Arrived = ParsedMail & { raw: string };
+
+/** A real mail server on a free port of the loopback interface. */
+export type TestSmtp = {
+  readonly port: number;
+  readonly arrived: Arrived[];
+  /** The mail to this address whose subject has these words; waits for it, at most 10 s. Takes it out. */
+  take(to: string, subject: string): Promise<Arrived>;
+  stop(): Promise<void>;
+};
+
+export async function testSmtp(options: SMTPServerOptions = {}): Promise<TestSmtp> {
+  const arrived: Arrived[] = [];
+  const server = new SMTPServer({
+    authOptional: true,
+    disabledCommands: ["STARTTLS"],
+    onData(stream, _session, done) {
+      textOf(stream).then(async (raw) => {
+        arrived.push({ ...(await simpleParser(raw)), raw });
+        done();
+      }, done);
+    },
+    ...options,
+  });
+  // A client that turns away in the middle of a handshake is no failure of the test.
+  server.on("error", () => {});
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  return {
+    port: (server.server.address() as { port: number }).port,
+    arrived,
+    async take(to, subject) {
+      for (let i = 0; i < 400; i++) {
+        const at = arrived.findIndex((mail) => addressesOf(mail).includes(to) && mail.subject?.includes(subject));
+        const [mail] = at === -1 ? [] : arrived.splice(at, 1);
+        if (mail !== undefined) return mail;
+        await Bun.sleep(25);
+      }
+      throw new Error(`no mail to ${to} about "${subject}" among ${arrived.map((mail) => mail.subject).join(", ")}`);
+    },
+    stop: () => new Promise((resolve) => server.close(() => resolve())),
+  };
+}
+
+function addressesOf(mail: ParsedMail): string[] {
+  const to = mail.to === undefined ? [] : Array.isArray(mail.to) ? mail.to : [mail.to];
+  return to.flatMap(({ value }) => value.map(({ address }) => address ?? ""));
+}
+
+/** Sends what the server writes, to this mail server or by this transport. Looks often. */
+export function sendMail(
+  server: TestServer,
+  to: { port: number } | Transport,
+  { log = SILENT, timeoutMs = 1_000, secret = JWT_SECRET }: { log?: Log; timeoutMs?: number; secret?: string } = {},
+): { stop(): Promise<void> } {
+  const outbox = createOutbox(secret, true);
+  const transport =
+    "port" in to
+      ? smtpTransport(
+          { host: "127.0.0.1", port: to.port, tls: false },
+          { address: "conduit@example.com", name: "Conduit" },
+          timeoutMs,
+        )
+      : to;
+  return startMailWorker({
+    db: server.db,
+    log,
+    outbox,
+    transport,
+    urls: { home: server.url, verify: `${server.url}/verify-email`, reset: `${server.url}/reset-password` },
+    domain: "example.com",
+    complete: (mail) => completeReset(server.db, mail, outbox.newLink()),
+    lookEveryMs: 50,
+  });
+}
+
+/** The path and query of the one link in a mail that has a token, and that token. */
+export function linkIn(mail: Arrived): { path: string; token: string } {
+  const [url] = /https?:\/\/\S+token=\S+/.exec(mail.text ?? "") ?? [];
+  if (url === undefined) throw new Error(`no link in: ${mail.text}`);
+  const { pathname, search, searchParams } = new URL(url);
+  return { path: pathname + search, token: searchParams.get("token") ?? "" };
+}
+
+const SILENT = { debug() {}, info() {}, warn() {}, error() {} };
+
+async function textOf(stream: AsyncIterable<unknown>): Promise<string> {
+  const chunks: Buffer[] = [];
+  for await (const chunk of stream) chunks.push(chunk as Buffer);
+  return Buffer.concat(chunks).toString("utf8");
+}

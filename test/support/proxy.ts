@@ -1,0 +1,133 @@
+import type { Socket, TCPSocketListener } from "bun";
+import type { DatabaseAddress } from "../../src/config/database-address.ts";
+
+type Peer = { other: Socket<Peer> | undefined; unsent: Buffer[]; isClosed: boolean };
+
+/** A TCP proxy in front of a PostgreSQL, to make the faults of a network on purpose. */
+export type Proxy = {
+  /** The database as it is seen through the proxy. */
+  readonly address: DatabaseAddress;
+  /** Closes every connection and refuses new ones. */
+  refuse(): void;
+  /** Closes every connection; new ones are taken. */
+  cut(): void;
+  /** Takes connections and bytes, and passes nothing on: neither an answer nor a fault reaches anybody. */
+  hang(): void;
+  /** Passes everything on again. What hung stays hung, as after a network that forgot its connections. */
+  restore(): void;
+  stop(): void;
+};
+
+export function startProxy(target: DatabaseAddress): Proxy {
+  const sockets = new Set<Socket<Peer>>();
+  let hangs = false;
+  let listener: TCPSocketListener<Peer> | undefined;
+
+  const handlers: Bun.SocketHandler<Peer> = {
+    data(socket, bytes) {
+      if (hangs || !sockets.has(socket)) return;
+      send(socket.data.other, socket.data, bytes);
+    },
+    drain(socket) {
+      flush(socket);
+    },
+    close(socket) {
+      sockets.delete(socket);
+      socket.data.isClosed = true;
+      if (!hangs) socket.data.other?.end();
+    },
+    error() {},
+  };
+
+  function listen(port: number): TCPSocketListener<Peer> {
+    return Bun.listen<Peer>({
+      hostname: "127.0.0.1",
+      port,
+      socket: {
+        ...handlers,
+        async open(client) {
+          client.data = { other: undefined, unsent: [], isClosed: false };
+          sockets.add(client);
+          if (hangs) return;
+          const server = await connect(target, handlers, client);
+          if (server === undefined) return void client.end();
+          sockets.add(server);
+          client.data.other = server;
+          for (const bytes of client.data.unsent.splice(0)) write(server, bytes);
+          if (client.data.isClosed) server.end();
+        },
+      },
+    });
+  }
+
+  const cut = () => {
+    for (const socket of sockets) socket.terminate();
+    sockets.clear();
+  };
+  listener = listen(0);
+  const { port } = listener;
+  const { socketPath: _, ...overTcp } = target;
+  return {
+    address: { ...overTcp, hostname: "127.0.0.1", port, tls: "disable" },
+    cut,
+    refuse() {
+      listener?.stop(true);
+      listener = undefined;
+      cut();
+    },
+    hang() {
+      hangs = true;
+    },
+    restore() {
+      // Forgotten, but not closed: the other side is never told.
+      if (hangs) sockets.clear();
+      hangs = false;
+      listener ??= listen(port);
+    },
+    stop() {
+      listener?.stop(true);
+      cut();
+    },
+  };
+}
+
+async function connect(
+  target: DatabaseAddress,
+  socket: Bun.SocketHandler<Peer>,
+  client: Socket<Peer>,
+): Promise<Socket<Peer> | undefined> {
+  const data: Peer = { other: client, unsent: [], isClosed: false };
+  const { hostname, port, socketPath } = target;
+  const connecting =
+    socketPath === undefined
+      ? Bun.connect<Peer>({ hostname, port, socket, data })
+      : Bun.connect<Peer>({ unix: socketPath, socket, data });
+  return await connecting.catch(() => undefined);
+}
+
+/** To the other side, or kept for it until it is connected. */
+function send(to: Socket<Peer> | undefined, from: Peer, bytes: Buffer): void {
+  if (to === undefined) from.unsent.push(Buffer.from(bytes));
+  else write(to, Buffer.from(bytes));
+}
+
+const unwritten = new WeakMap<Socket<Peer>, Buffer[]>();
+
+function write(socket: Socket<Peer>, bytes: Buffer): void {
+  const queue = unwritten.get(socket) ?? [];
+  unwritten.set(socket, queue);
+  queue.push(bytes);
+  flush(socket);
+}
+
+function flush(socket: Socket<Peer>): void {
+  const queue = unwritten.get(socket) ?? [];
+  for (let next = queue[0]; next !== undefined; next = queue[0]) {
+    const written = Math.max(0, socket.write(next));
+    if (written < next.byteLength) {
+      queue[0] = next.subarray(written);
+      return;
+    }
+    queue.shift();
+  }
+}

@@ -1,0 +1,87 @@
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import type { DatabaseAddress } from "../../src/config/database-address.ts";
+import { JWT_SECRET } from "./harness.ts";
+
+const root = dirname(dirname(import.meta.dir));
+
+/** The program itself, as its own process. */
+export type Served = {
+  readonly url: string;
+  readonly metricsUrl: string;
+  readonly pid: number;
+  /** What it has printed so far, log and all. */
+  output(): string;
+  kill(signal: NodeJS.Signals): void;
+  /** Its exit code, and null where a signal ended it. */
+  readonly exited: Promise<number | null>;
+};
+
+const running: { kill(): void; exited: Promise<unknown> }[] = [];
+
+/** Ends what is still running. For `afterAll`. */
+export async function stopServed(): Promise<void> {
+  for (const served of running.splice(0)) {
+    served.kill();
+    await served.exited;
+  }
+}
+
+/** Starts `conduit serve` on a database that is there, with these settings, and waits until it listens. */
+export async function serve(address: DatabaseAddress, settings: Record<string, string> = {}): Promise<Served> {
+  // Never used with DATABASE_URL, but nothing of a test may lie in the project.
+  const dataDir = await mkdtemp(join(tmpdir(), "conduit-serve-"));
+  const child = Bun.spawn([process.execPath, join(root, "src/main.ts"), "serve"], {
+    env: {
+      PATH: process.env.PATH ?? "",
+      HOST: "127.0.0.1",
+      PORT: "0",
+      METRICS_PORT: "0",
+      DATA_DIR: dataDir,
+      DATABASE_URL: databaseUrl(address),
+      DATABASE_POOL_MAX: "2",
+      JWT_SECRET,
+      ...settings,
+    },
+    stdout: "pipe",
+    stderr: "pipe",
+  });
+  const exited = child.exited.then(async () => {
+    await rm(dataDir, { recursive: true, force: true });
+    return child.exitCode;
+  });
+  running.push({ kill: () => child.kill("SIGKILL"), exited });
+  let output = "";
+  const read = async (stream: ReadableStream<Uint8Array>) => {
+    const decoder = new TextDecoder();
+    for await (const chunk of stream) output += decoder.decode(chunk, { stream: true });
+  };
+  void read(child.stdout);
+  void read(child.stderr);
+  const find = (pattern: RegExp) => pattern.exec(output)?.[1];
+  while (find(/Server is running on (http:\S+?)[\s"]/) === undefined && child.exitCode === null) await Bun.sleep(20);
+  const url = find(/Server is running on (http:\S+?)[\s"]/);
+  if (url === undefined) throw new Error(`the server did not start:\n${output}`);
+  return {
+    url,
+    metricsUrl: find(/Metrics are on (http:\S+?)[\s"]/) ?? "",
+    pid: child.pid,
+    output: () => output,
+    kill: (signal) => child.kill(signal),
+    exited,
+  };
+}
+
+export function databaseUrl({
+  username,
+  password,
+  hostname,
+  port,
+  database,
+  socketPath,
+  tls,
+}: DatabaseAddress): string {
+  const host = socketPath === undefined ? "" : `&host=${encodeURIComponent(dirname(socketPath))}`;
+  return `postgres://${username}:${encodeURIComponent(password)}@${hostname}:${port}/${database}?sslmode=${tls}${host}`;
+}
