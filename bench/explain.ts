@@ -1,5 +1,6 @@
 import { SQL } from "bun";
-import { connectionOptions, statements } from "../src/db/pool.ts";
+import { connectionOptions } from "../src/db/pool.ts";
+import { statements } from "../src/db/statements.ts";
 import type { Dataset } from "./dataset.ts";
 import type { Endpoint } from "./endpoints.ts";
 import { table, whole } from "./report.ts";

@@ -2,7 +2,8 @@
 
 import "../src/server/app.ts";
 import { loadConfig } from "../src/config/settings.ts";
-import { openDatabase, read, type Statement, statements } from "../src/db/pool.ts";
+import { openDatabase } from "../src/db/pool.ts";
+import { read, type Statement, statements } from "../src/db/statements.ts";
 import { poolLimits } from "../src/server/server.ts";
 import type { StatementCall } from "./statements.ts";
 

@@ -1,9 +1,10 @@
-import type { Database, Parameter, Statement } from "../src/db/pool.ts";
+import type { Database } from "../src/db/pool.ts";
+import { type Parameter, type Parameters, positional, type Statement } from "../src/db/statements.ts";
 import { testApp } from "../test/support/harness.ts";
 import type { Call } from "./endpoints.ts";
 
 /** A statement by its name in the registry, with its parameters. */
-export type StatementCall = readonly [name: string, parameters: Parameter[]];
+export type StatementCall = readonly [name: string, parameters: readonly Parameter[]];
 
 /** Tells which statement the program makes of a request. Statements are not run, so writes write nothing. */
 export type StatementFinder = (calls: readonly Call[]) => Promise<StatementCall[]>;
@@ -16,9 +17,9 @@ export function createStatementFinder(
 ): StatementFinder {
   let found: StatementCall | undefined;
   let isRun = false;
-  const rows = async <Row>(statement: Statement<Row>, parameters: Parameter[]): Promise<Row[]> => {
+  const rows = async <Row>(statement: Statement<Row>, parameters: Parameters): Promise<Row[]> => {
     if (isRun) return await db.rows(statement, parameters);
-    found = [statement.name, parameters];
+    found = [statement.name, positional(statement, parameters)];
     throw new Error("found the statement");
   };
   const app = testApp(

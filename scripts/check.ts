@@ -7,7 +7,8 @@ import { startEmbeddedPostgres } from "@conduit/embedded-postgres";
 import { Glob, SQL } from "bun";
 import { migrations } from "../migrations/index.ts";
 import { migrate } from "../src/db/migrations.ts";
-import { connectionOptions, statements } from "../src/db/pool.ts";
+import { connectionOptions } from "../src/db/pool.ts";
+import { statements } from "../src/db/statements.ts";
 import { clientDrift } from "./client.ts";
 
 const root = dirname(import.meta.dir);
@@ -124,7 +125,10 @@ async function checkStatements(): Promise<string[]> {
     await migrate(postgres.address, migrations, 5_000);
     const sql = new SQL(connectionOptions(postgres.address, 1, {}));
     const faults: string[] = [];
-    for (const { name, text } of statements.values()) {
+    for (const { name, text, parameterNames } of statements.values()) {
+      if (parameterNames === undefined && /\$(?:[4-9]|[1-9][0-9])/.test(text)) {
+        faults.push(`statement ${name} has more than three parameters: give them names`);
+      }
       try {
         await sql.unsafe(`prepare check_${name} as ${text}`).simple();
       } catch (error) {

@@ -1,7 +1,8 @@
 import { SQL } from "bun";
 import type { DatabaseAddress } from "../config/database-address.ts";
 import { StartupError } from "../config/startup-error.ts";
-import { connectionOptions, type Database, read } from "./pool.ts";
+import { connectionOptions, type Database } from "./pool.ts";
+import { read } from "./statements.ts";
 
 /** One step of the schema: plain SQL, applied once, never changed afterwards. */
 export type Migration = {

@@ -1,4 +1,5 @@
-import { type Database, read, write } from "../db/pool.ts";
+import type { Database } from "../db/pool.ts";
+import { read, write } from "../db/statements.ts";
 import { LINK_TTL } from "./outbox.ts";
 
 export type MailKind = "verify_email" | "reset_password" | "password_changed" | "email_changed" | "session_ended";

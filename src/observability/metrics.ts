@@ -8,7 +8,8 @@ import {
   type MetricValue,
   Registry,
 } from "prom-client";
-import { type Database, type DatabaseObserver, type LaneName, read, statements } from "../db/pool.ts";
+import type { Database, DatabaseObserver, PoolName } from "../db/pool.ts";
+import { read, statements } from "../db/statements.ts";
 import type { RequestObserver } from "../http/request-log.ts";
 
 /** The values of a process's metrics, as they go to who puts those of several processes together. */
@@ -196,7 +197,7 @@ function watchProcess(
   return () => void delay.disable();
 }
 
-const LANES: readonly LaneName[] = ["read", "write"];
+const LANES: readonly PoolName[] = ["read", "write", "custom"];
 /** Statistics of PostgreSQL, which are not exact but cost nothing; asked for at most this often. */
 const ROWS_KEPT_MS = 30_000;
 

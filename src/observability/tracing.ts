@@ -2,7 +2,9 @@ import { AsyncLocalStorage } from "node:async_hooks";
 import { randomBytes } from "node:crypto";
 import type { MiddlewareHandler } from "hono";
 import type { DatabaseAddress } from "../config/database-address.ts";
-import { type Database, type Statement, sqlState } from "../db/pool.ts";
+import { sqlState } from "../db/errors.ts";
+import type { Database } from "../db/pool.ts";
+import type { Statement } from "../db/statements.ts";
 import { parentOf, routeOf } from "../http/request-log.ts";
 import type { Log } from "./log.ts";
 

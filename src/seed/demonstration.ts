@@ -1,5 +1,5 @@
 import type { SQL } from "bun";
-import { write } from "../db/pool.ts";
+import { write } from "../db/statements.ts";
 import { slugBase } from "../features/articles/rules.ts";
 import { sameKey } from "../features/identity/users/rules.ts";
 import { type DemonstrationArticle, readCollections } from "./collections.ts";

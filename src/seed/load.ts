@@ -1,5 +1,5 @@
 import type { SQL } from "bun";
-import { type Parameter, read, type Statement, textArray, write } from "../db/pool.ts";
+import { type Parameter, read, type Statement, textArray, write } from "../db/statements.ts";
 import { ASPECTS, ENDINGS, FIRST_NAMES, LAST_NAMES, OPENINGS, REMARKS, TOPICS } from "./words.ts";
 
 /** How large a load-test data set is. What else is in it stands in proportion to these. */

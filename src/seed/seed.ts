@@ -1,7 +1,8 @@
 import { SQL } from "bun";
 import type { DatabaseAddress } from "../config/database-address.ts";
 import { StartupError } from "../config/startup-error.ts";
-import { connectionOptions, read } from "../db/pool.ts";
+import { connectionOptions } from "../db/pool.ts";
+import { read } from "../db/statements.ts";
 import { hashPassword } from "../features/identity/passwords.ts";
 import { demonstrationParagraphs, insertDemonstration } from "./demonstration.ts";
 import { insertLoadData, LOAD_USERS_MIN, type LoadSize, loadEmail, TABLES } from "./load.ts";

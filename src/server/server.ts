@@ -5,7 +5,7 @@ import type { DatabaseAddress } from "../config/database-address.ts";
 import { secretFromFile } from "../config/secret-file.ts";
 import type { Config } from "../config/settings.ts";
 import { StartupError } from "../config/startup-error.ts";
-import type { PoolLimits } from "../db/lane.ts";
+import type { PoolLimits } from "../db/bounded-pool.ts";
 import { migrate } from "../db/migrations.ts";
 import { openDatabase } from "../db/pool.ts";
 import { createRevocations, followRevocations } from "../features/identity/sessions/revocations.ts";

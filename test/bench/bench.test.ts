@@ -5,7 +5,7 @@ import { ENDPOINTS } from "../../bench/endpoints.ts";
 import { explain, explainedTable } from "../../bench/explain.ts";
 import { type Measured, type Result, report, targets } from "../../bench/report.ts";
 import { createStatementFinder, wireForm } from "../../bench/statements.ts";
-import { statements } from "../../src/db/pool.ts";
+import { statements } from "../../src/db/statements.ts";
 import { loadEmail } from "../../src/seed/load.ts";
 import { loadSize, SEED_PASSWORD, seed } from "../../src/seed/seed.ts";
 import { JWT_SECRET, testServer } from "../support/harness.ts";

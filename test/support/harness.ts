@@ -7,7 +7,7 @@ import { SQL } from "bun";
 import { migrations } from "../../migrations/index.ts";
 import type { DatabaseAddress } from "../../src/config/database-address.ts";
 import { loadConfig } from "../../src/config/settings.ts";
-import type { PoolLimits } from "../../src/db/lane.ts";
+import type { PoolLimits } from "../../src/db/bounded-pool.ts";
 import { migrate } from "../../src/db/migrations.ts";
 import { connectionOptions, type Database, openDatabase } from "../../src/db/pool.ts";
 import { createRevocations } from "../../src/features/identity/sessions/revocations.ts";

@@ -1,4 +1,5 @@
-import { type Database, type Parameter, read, write } from "../../db/pool.ts";
+import type { Database } from "../../db/pool.ts";
+import { type Parameter, read, write } from "../../db/statements.ts";
 import { userGone } from "../identity/users/queries.ts";
 import { sameKey } from "../identity/users/rules.ts";
 import { type ReadByViewer, readByViewer, rowSeen, type Seen, viewerGone } from "../profiles/viewer.ts";

@@ -1,4 +1,6 @@
-import { type Database, textArray, violatedConstraint, write } from "../../db/pool.ts";
+import { violatedConstraint } from "../../db/errors.ts";
+import type { Database } from "../../db/pool.ts";
+import { textArray, write } from "../../db/statements.ts";
 import { forbidden, notFound } from "../../http/errors.ts";
 import { userGone } from "../identity/users/queries.ts";
 import { authorSeenBy } from "../profiles/queries.ts";

@@ -1,4 +1,6 @@
-import { type Database, violatedConstraint, write } from "../../db/pool.ts";
+import { violatedConstraint } from "../../db/errors.ts";
+import type { Database } from "../../db/pool.ts";
+import { write } from "../../db/statements.ts";
 import { notFound } from "../../http/errors.ts";
 import { requireOwned } from "../articles/queries.ts";
 import { userGone } from "../identity/users/queries.ts";

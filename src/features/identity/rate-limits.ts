@@ -1,7 +1,8 @@
 import { createHash } from "node:crypto";
 import { isIPv6 } from "node:net";
 import type { Context, MiddlewareHandler } from "hono";
-import { type Database, textArray, write } from "../../db/pool.ts";
+import type { Database } from "../../db/pool.ts";
+import { textArray, write } from "../../db/statements.ts";
 import type { ClientAddress } from "../../http/client-address.ts";
 import { ApiError } from "../../http/errors.ts";
 import { describeGuard } from "../../http/openapi.ts";

@@ -1,4 +1,6 @@
-import { type Database, violatedConstraint, write } from "../../db/pool.ts";
+import { violatedConstraint } from "../../db/errors.ts";
+import type { Database } from "../../db/pool.ts";
+import { write } from "../../db/statements.ts";
 import { invalid, notFound } from "../../http/errors.ts";
 import { userGone } from "../identity/users/queries.ts";
 import { sameKey } from "../identity/users/rules.ts";

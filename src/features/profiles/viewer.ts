@@ -1,4 +1,5 @@
-import { type Database, type Parameter, read, type Statement } from "../../db/pool.ts";
+import type { Database } from "../../db/pool.ts";
+import { type Parameter, read, type Statement } from "../../db/statements.ts";
 
 /** What anybody may read, as JSON text, and whether the viewer who read it is an account that is gone. */
 export type Seen = { readonly answer: string; readonly viewerGone: boolean };

@@ -1,4 +1,5 @@
-import { type Database, read } from "../../db/pool.ts";
+import type { Database } from "../../db/pool.ts";
+import { read } from "../../db/statements.ts";
 
 /** The list of tags as it was at a version of itself. */
 export type TagList = {

@@ -1,4 +1,6 @@
-import { type Database, read, violatedConstraint, write } from "../../../db/pool.ts";
+import { violatedConstraint } from "../../../db/errors.ts";
+import type { Database } from "../../../db/pool.ts";
+import { read, write } from "../../../db/statements.ts";
 import { ApiError, notFound, taken } from "../../../http/errors.ts";
 import { linkHash, linkMailParts, type NewLink, newLinkParts } from "../../../mail/outbox.ts";
 import type { ClaimedMail } from "../../../mail/queries.ts";

@@ -1,4 +1,5 @@
-import { type Database, read, write } from "../../../db/pool.ts";
+import type { Database } from "../../../db/pool.ts";
+import { read, write } from "../../../db/statements.ts";
 import { ApiError, notFound } from "../../../http/errors.ts";
 import { limitKey } from "../rate-limits.ts";
 import type { Revocation } from "./revocations.ts";

@@ -1,6 +1,7 @@
 import { SQL } from "bun";
 import type { DatabaseAddress } from "../../../config/database-address.ts";
-import { connectionOptions, type Database, read } from "../../../db/pool.ts";
+import { connectionOptions, type Database } from "../../../db/pool.ts";
+import { read } from "../../../db/statements.ts";
 import type { Log } from "../../../observability/log.ts";
 
 /** A session that was revoked, and when its last access token ends, in seconds since 1970. */

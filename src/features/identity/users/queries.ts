@@ -1,4 +1,6 @@
-import { type Database, read, violatedConstraint, write } from "../../../db/pool.ts";
+import { violatedConstraint } from "../../../db/errors.ts";
+import type { Database } from "../../../db/pool.ts";
+import { read, write } from "../../../db/statements.ts";
 import { taken, unauthorized } from "../../../http/errors.ts";
 import { linkMailParts, type NewLink } from "../../../mail/outbox.ts";
 import { USER_GONE } from "../guards.ts";

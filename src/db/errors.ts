@@ -1,0 +1,42 @@
+import { SQL } from "bun";
+import { TimedOut } from "./bounded-pool.ts";
+
+/** PostgreSQL's code of an error, such as 23505; undefined where the error is not from the server. */
+export function sqlState(error: unknown): string | undefined {
+  return error instanceof SQL.PostgresError ? error.errno : undefined;
+}
+
+/** The name of the constraint that a statement violated; undefined for any other error. */
+export function violatedConstraint(error: unknown): string | undefined {
+  return error instanceof SQL.PostgresError && error.errno?.startsWith("23") ? error.constraint : undefined;
+}
+
+/**
+ * PostgreSQL rolled the transaction back, and it may succeed when it runs again: a deadlock or a serialization failure
+ * (PostgreSQL 13.5, Serialization Failure Handling). Writers take their locks in one order (migrations/README.md), so this
+ * is for what that order cannot cover, such as the deletion of an account, whose articles go with it.
+ */
+export function isRolledBack(error: unknown): boolean {
+  const state = sqlState(error);
+  return state === "40P01" || state === "40001";
+}
+
+/** The connection closed while the statement was running. Whether the statement took effect is unknown. */
+export function isConnectionLost(error: unknown): boolean {
+  return sqlState(error) === "57P01" || isClosedConnection(error);
+}
+
+function isClosedConnection(error: unknown): boolean {
+  return error instanceof SQL.PostgresError && error.code === "ERR_POSTGRES_CONNECTION_CLOSED";
+}
+
+/** The database is unreachable or overloaded: the statement itself is not wrong. */
+export function isUnavailable(error: unknown): boolean {
+  if (error instanceof TimedOut) return true;
+  if (!(error instanceof SQL.PostgresError)) return false;
+  if (error.errno === undefined) return /CONNECTION|TIMEOUT|CLOSED|CANCELLED|TLS|AUTH/.test(error.code);
+  // Retried as often as it is worth; the client may try again later.
+  if (isRolledBack(error)) return true;
+  // Connection exceptions, too many connections, cancelled by timeout, shutting down, starting up, read-only standby.
+  return /^(08|53300$|57014$|57P0|25006$)/.test(error.errno);
+}

@@ -1,0 +1,72 @@
+/** What a statement takes. Arrays go as PostgreSQL array literals: see `textArray`. */
+export type Parameter = string | number | boolean | null;
+
+/** Parameters by position (`$1`), or by name (`:userId`), as the statement is written. */
+export type Parameters = readonly Parameter[] | Readonly<Record<string, Parameter>>;
+
+/** How PostgreSQL plans a statement: once a connection, or for the values of each call. */
+export type Plan = "generic" | "custom";
+
+/** One SQL statement with the shape of its rows. Made once, at import, so that `npm run check` can prepare it. */
+export type Statement<Row> = {
+  /** For metrics, traces and error messages. */
+  readonly name: string;
+  /** With positional parameters, whatever it was written with. */
+  readonly text: string;
+  readonly kind: "read" | "write";
+  readonly plan: Plan;
+  /** The names of the parameters in the order of their positions; undefined where it was written with positions. */
+  readonly parameterNames: readonly string[] | undefined;
+  /** Never set: carries the type of a row. */
+  readonly row?: Row;
+};
+
+/** Every statement of the program, by name. */
+export const statements = new Map<string, Statement<unknown>>();
+
+/**
+ * A statement that changes nothing.
+ * @param text with parameters as `$1`, or as `:name` where there are more than three (`npm run check` enforces it)
+ * @param plan "custom" where the best plan depends on the values, such as a search
+ */
+export const read = <Row>(name: string, text: string, plan: Plan = "generic"): Statement<Row> =>
+  register(name, text, "read", plan);
+
+/** A statement that changes something. It is a transaction of its own, unless it runs in one. */
+export const write = <Row>(name: string, text: string): Statement<Row> => register(name, text, "write", "generic");
+
+function register<Row>(name: string, written: string, kind: "read" | "write", plan: Plan): Statement<Row> {
+  if (statements.has(name)) throw new Error(`two statements are named ${name}`);
+  const { text, names } = withPositions(written);
+  const statement: Statement<Row> = { name, text, kind, plan, parameterNames: names };
+  statements.set(name, statement);
+  return statement;
+}
+
+/** A name, but not the second half of a cast (`::text`). */
+const NAMED = /(?<![:\w]):([a-z]\w*)/g;
+
+function withPositions(written: string): { text: string; names: string[] | undefined } {
+  const names: string[] = [];
+  const text = written.replace(NAMED, (_, name: string) => {
+    if (!names.includes(name)) names.push(name);
+    return `$${names.indexOf(name) + 1}`;
+  });
+  return { text, names: names.length === 0 ? undefined : names };
+}
+
+/** The values of a call in the order of the statement's positions. */
+export function positional(statement: Statement<unknown>, parameters: Parameters): readonly Parameter[] {
+  if (Array.isArray(parameters)) return parameters;
+  const byName = parameters as Readonly<Record<string, Parameter>>;
+  return (statement.parameterNames ?? []).map((name) => {
+    const value = byName[name];
+    if (value === undefined) throw new Error(`statement ${statement.name} has no value for :${name}`);
+    return value;
+  });
+}
+
+/** A PostgreSQL array literal of texts. */
+export function textArray(values: readonly string[]): string {
+  return `{${values.map((value) => `"${value.replace(/[\\"]/g, "\\$&")}"`).join(",")}}`;
+}

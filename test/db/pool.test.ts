@@ -1,0 +1,123 @@
+import { describe, expect, test } from "bun:test";
+import { openDatabase } from "../../src/db/pool.ts";
+import { read, textArray, write } from "../../src/db/statements.ts";
+import { connect, testDatabase } from "../support/harness.ts";
+
+const LIMITS = { poolMax: 2, connectTimeoutMs: 3_000, queueTimeoutMs: 3_000, statementTimeoutMs: 5_000 };
+
+const INSERT = write<{ id: number }>("test_insert", "insert into pool_test (id) values ($1) returning id");
+const IDS = read<{ ids: number[] }>(
+  "test_ids",
+  "select coalesce(array_agg(id order by id), '{}') as ids from pool_test",
+);
+const LOCK = write("test_lock", "select from pool_test where id = $1 for update");
+const NAMED = read<{ text: string }>(
+  "test_named",
+  "select :last || ' ' || :first || ' ' || :last || ' at ' || to_char(:at::timestamptz, 'HH24:MI:SS') || :tags::text[]::text as text",
+);
+const MODE = read<{ mode: string }>("test_mode", "select current_setting('plan_cache_mode') as mode");
+const MODE_CUSTOM = read<{ mode: string }>(
+  "test_mode_custom",
+  "select current_setting('plan_cache_mode') as mode",
+  "custom",
+);
+
+async function testPool() {
+  const address = await testDatabase({ migrated: false });
+  const sql = connect(address);
+  await sql`create table pool_test (id integer primary key)`;
+  return { db: openDatabase(address, LIMITS), sql };
+}
+
+describe("parameters with names", () => {
+  test("go to their places, each once, and leave casts and texts alone", async () => {
+    const { db } = await testPool();
+    const at = "2026-01-01T12:34:56Z";
+    const row = await db.row(NAMED, { first: "Ada", last: "Lovelace", at, tags: textArray(["a"]) });
+    expect(row).toEqual({ text: "Lovelace Ada Lovelace at 12:34:56{a}" });
+    expect(NAMED.parameterNames).toEqual(["last", "first", "at", "tags"]);
+    await db.close(1_000);
+  });
+
+  test("must all have a value", async () => {
+    const { db } = await testPool();
+    expect(() => db.rows(NAMED, { first: "Ada" })).toThrow("statement test_named has no value for :last");
+    await db.close(1_000);
+  });
+});
+
+describe("a transaction", () => {
+  test("commits what it wrote, and returns the result of the work", async () => {
+    const { db } = await testPool();
+    const result = await db.transaction(async (tx) => {
+      await tx.row(INSERT, [1]);
+      await tx.row(INSERT, [2]);
+      expect(await db.row(IDS, [])).toEqual({ ids: [] });
+      return (await tx.row(IDS, []))?.ids;
+    });
+    expect(result).toEqual([1, 2]);
+    expect(await db.row(IDS, [])).toEqual({ ids: [1, 2] });
+    await db.close(1_000);
+  });
+
+  test("rolls back when the work throws, and passes the error on", async () => {
+    const { db } = await testPool();
+    const failing = db.transaction(async (tx) => {
+      await tx.row(INSERT, [1]);
+      throw new Error("changed my mind");
+    });
+    expect(failing).rejects.toThrow("changed my mind");
+    await failing.catch(() => {});
+    expect(await db.row(IDS, [])).toEqual({ ids: [] });
+    expect(db.state().write).toMatchObject({ inUse: 0, waiting: 0 });
+    await db.close(1_000);
+  });
+
+  test("runs again after a deadlock, and both transactions commit", async () => {
+    const { db } = await testPool();
+    await db.row(INSERT, [1]);
+    await db.row(INSERT, [2]);
+    const runs = [0, 0];
+    // Both hold their first lock before either asks for its second.
+    const bothHold = Promise.withResolvers<void>();
+    let holding = 0;
+    const crossing = (which: 0 | 1) =>
+      db.transaction(async (tx) => {
+        runs[which] = (runs[which] ?? 0) + 1;
+        await tx.rows(LOCK, [which + 1]);
+        if (++holding === 2) bothHold.resolve();
+        await bothHold.promise;
+        await tx.rows(LOCK, [2 - which]);
+        await tx.row(INSERT, [10 + which]);
+      });
+    await Promise.all([crossing(0), crossing(1)]);
+    expect(await db.row(IDS, [])).toEqual({ ids: [1, 2, 10, 11] });
+    expect(runs.toSorted()).toEqual([1, 2]);
+    await db.close(1_000);
+  });
+
+  test("waits for a connection in the same queue as single writes, and leaves it when it ends", async () => {
+    const { db } = await testPool();
+    const release = Promise.withResolvers<void>();
+    const open = [1, 2].map((id) =>
+      db.transaction(async (tx) => {
+        await tx.row(INSERT, [id]);
+        await release.promise;
+      }),
+    );
+    const waiting = db.row(INSERT, [3]);
+    expect(db.state().write).toMatchObject({ inUse: 2, waiting: 1 });
+    release.resolve();
+    await Promise.all([...open, waiting]);
+    expect(await db.row(IDS, [])).toEqual({ ids: [1, 2, 3] });
+    expect(db.state().write).toMatchObject({ inUse: 0, waiting: 0 });
+    await db.close(1_000);
+  });
+});
+
+test("statements that depend on their values are planned for them, all others once a connection", async () => {
+  const { db } = await testPool();
+  expect(await db.row(MODE, [])).toEqual({ mode: "force_generic_plan" });
+  expect(await db.row(MODE_CUSTOM, [])).toEqual({ mode: "force_custom_plan" });
+  await db.close(1_000);
+});
