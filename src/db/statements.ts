@@ -43,8 +43,8 @@ function register<Row>(name: string, written: string, kind: "read" | "write", pl
   return statement;
 }
 
-/** A name, but not the second half of a cast (`::text`). */
-const NAMED = /(?<![:\w]):([a-z]\w*)/g;
+/** A name, but neither a cast (`::text`) nor a part of a quoted text (`'"a":true'`). */
+const NAMED = /(?<![:\w"']):([a-z]\w*)/g;
 
 function withPositions(written: string): { text: string; names: string[] | undefined } {
   const names: string[] = [];
