@@ -80,7 +80,7 @@ const CUSTOM_PLAN_CONNECTIONS = 2;
  * would delay what comes behind it on the same connection.
  */
 export function openDatabase(address: DatabaseAddress, limits: PoolLimits, observer?: DatabaseObserver): Database {
-  const open = (name: PoolName, connections: number, inFlightMax: number, planCacheMode: string): BoundedPool =>
+  const open = (name: PoolName, connections: number, depth: number, planCacheMode: string): BoundedPool =>
     createBoundedPool(
       {
         ...connectionOptions(address, connections, {
@@ -93,7 +93,8 @@ export function openDatabase(address: DatabaseAddress, limits: PoolLimits, obser
         connectionTimeout: limits.connectTimeoutMs / 1000,
       },
       limits,
-      inFlightMax,
+      connections,
+      depth,
       (ms) => observer?.onWait(name, ms),
     );
   // Pipelined reads gain little from more connections but wake-ups. Two at least, so that a slow read does not delay all
@@ -101,9 +102,9 @@ export function openDatabase(address: DatabaseAddress, limits: PoolLimits, obser
   const readMax = Math.max(2, Math.ceil(limits.poolMax / 4));
   const pools: Record<PoolName, BoundedPool> = {
     // Most statements have one good plan, whatever their values: they are planned once a connection.
-    read: open("read", readMax, readMax * 64, "force_generic_plan"),
-    write: open("write", limits.poolMax, limits.poolMax, "force_generic_plan"),
-    custom: open("custom", CUSTOM_PLAN_CONNECTIONS, CUSTOM_PLAN_CONNECTIONS, "force_custom_plan"),
+    read: open("read", readMax, 64, "force_generic_plan"),
+    write: open("write", limits.poolMax, 1, "force_generic_plan"),
+    custom: open("custom", CUSTOM_PLAN_CONNECTIONS, 1, "force_custom_plan"),
   };
 
   const poolOf = ({ kind, plan }: Statement<unknown>) => (plan === "custom" ? pools.custom : pools[kind]);

@@ -115,6 +115,35 @@ describe("a transaction", () => {
   });
 });
 
+const SLEEP = read("test_sleep", "select pg_sleep($1)");
+const WAIT_FOR_LOCK = read("test_wait_for_lock", "select pg_advisory_xact_lock($1)");
+
+describe("slow statements", () => {
+  test("in a queue longer than the hang timeout all finish, since each is timed from when it gets to the head", async () => {
+    const address = await testDatabase({ migrated: false });
+    const db = openDatabase(address, { ...LIMITS, statementTimeoutMs: 400, connectTimeoutMs: 400 });
+    // Six on each of two connections: the last ones get their response after 1.5 s, the hang timeout is 0.8 s.
+    const results = await Promise.all(Array.from({ length: 12 }, () => db.rows(SLEEP, [0.25])));
+    expect(results).toHaveLength(12);
+    await db.close(1_000);
+  });
+
+  test("leave the other connection to quick ones", async () => {
+    const { db, sql } = await testPool();
+    const holder = await sql.reserve();
+    await holder`select pg_advisory_lock(1)`;
+    const order: string[] = [];
+    const slow = db.rows(WAIT_FOR_LOCK, [1]).then(() => order.push("slow"));
+    for (let i = 0; i < 50; i++) await db.row(IDS, []);
+    order.push("quick");
+    await holder`select pg_advisory_unlock(1)`;
+    holder.release();
+    await slow;
+    expect(order).toEqual(["quick", "slow"]);
+    await db.close(1_000);
+  });
+});
+
 test("statements that depend on their values are planned for them, all others once a connection", async () => {
   const { db } = await testPool();
   expect(await db.row(MODE, [])).toEqual({ mode: "force_generic_plan" });
