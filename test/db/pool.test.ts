@@ -1,6 +1,8 @@
 import { describe, expect, test } from "bun:test";
+import { sqlState } from "../../src/db/errors.ts";
 import { openDatabase } from "../../src/db/pool.ts";
 import { read, textArray, write } from "../../src/db/statements.ts";
+import { ApiError } from "../../src/http/errors.ts";
 import { connect, testDatabase } from "../support/harness.ts";
 
 const LIMITS = { poolMax: 2, connectTimeoutMs: 3_000, queueTimeoutMs: 3_000, statementTimeoutMs: 5_000 };
@@ -140,6 +142,45 @@ describe("slow statements", () => {
     holder.release();
     await slow;
     expect(order).toEqual(["quick", "slow"]);
+    await db.close(1_000);
+  });
+});
+
+const RAISE = write("test_raise", "select raise_error($1)");
+const ATTEMPTS = read<{ attempts: number }>("test_attempts", "select last_value::integer as attempts from attempts");
+
+describe("a transient error of the database", () => {
+  test.each([
+    ["53100", "disk full", 1],
+    ["53200", "out of memory", 1],
+    ["53300", "too many connections", 1],
+    ["58030", "input or output error", 1],
+    ["25P03", "idle in transaction timeout", 1],
+    ["55P03", "lock timeout", 5],
+    ["57P05", "idle session timeout", 5],
+    ["25P04", "transaction timeout", 5],
+    ["40001", "serialization failure", 5],
+    ["40P01", "deadlock", 5],
+  ])("%s (%s) is 503 with Retry-After after %i attempts", async (code, _, attempts) => {
+    const { db, sql } = await testPool();
+    await sql`create sequence attempts`;
+    await sql.unsafe(`create function raise_error(code text) returns void language plpgsql as
+      $$ begin perform nextval('attempts'); raise exception 'on purpose' using errcode = code; end $$`);
+    const error = await db.rows(RAISE, [code]).catch((caught) => caught);
+    expect(error).toBeInstanceOf(ApiError);
+    expect([error.status, error.headers]).toEqual([503, { "Retry-After": "1" }]);
+    expect(await db.row(ATTEMPTS, [])).toEqual({ attempts });
+    await db.close(1_000);
+  });
+
+  test("an error of the statement itself is passed on as it is, after one attempt", async () => {
+    const { db, sql } = await testPool();
+    await sql`create sequence attempts`;
+    await sql.unsafe(`create function raise_error(code text) returns void language plpgsql as
+      $$ begin perform nextval('attempts'); raise exception 'on purpose' using errcode = code; end $$`);
+    const error = await db.rows(RAISE, ["22003"]).catch((caught) => caught);
+    expect(sqlState(error)).toBe("22003");
+    expect(await db.row(ATTEMPTS, [])).toEqual({ attempts: 1 });
     await db.close(1_000);
   });
 });
