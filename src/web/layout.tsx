@@ -11,7 +11,7 @@ type LayoutProps = PropsWithChildren<{
   head?: Child;
 }>;
 
-/** The frame of every page: head, navigation, content and footer. */
+/** The frame of every page: head, navigation and content. */
 export function Layout({ title, description, width = "wide", head, children }: LayoutProps) {
   return (
     <html lang="en">

@@ -18,9 +18,9 @@ export function welcomePage({ version, hasMailbox }: { version: string; hasMailb
         ) : null}
       </ul>
       <p class="muted">
-        To connect a front end, set its API address to this server's address followed by <code>/api</code>. Version{" "}
-        {version}.
+        To connect a front end, set its API address to this server's address followed by <code>/api</code>.
       </p>
+      <p class="muted">Version {version}</p>
     </Layout>
   );
 }
