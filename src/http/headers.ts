@@ -22,6 +22,9 @@ export function answerHeaders(origins: "*" | string[]): MiddlewareHandler {
   };
 }
 
+/** Headers of a response that must not be stored, and of a page whose URL may contain a token. */
+export const PRIVATE_HEADERS = { "Cache-Control": "no-store", "Referrer-Policy": "no-referrer" } as const;
+
 /** The same headers for an answer that is given before there is a route. */
 export function headersBeforeRoutes(origins: "*" | string[], origin: string | null): Record<string, string> {
   const isAllowed = origins === "*" || (origin !== null && origins.includes(origin));

@@ -25,6 +25,7 @@ import type { Mailbox } from "../mail/mailbox.ts";
 import type { Outbox } from "../mail/outbox.ts";
 import type { Log } from "../observability/log.ts";
 import { accountPageRoutes } from "../web/account-routes.ts";
+import { serveAssets } from "../web/assets.ts";
 import { docsRoutes } from "../web/docs/routes.ts";
 import { mailboxRoutes } from "../web/mailbox-routes.ts";
 
@@ -66,14 +67,16 @@ export function createApp(options: AppOptions) {
     .use(observeRequests({ log, observer, isDraining }))
     .use(answerHeaders(corsOrigins))
     .use(storablePath)
+    .use("/assets/*", serveAssets)
     .route("/", healthRoutes(db, { migrations, isDraining }))
     .route(
       "/",
-      docsRoutes((): readonly Route[] => app.routes),
+      docsRoutes((): readonly Route[] => app.routes, options.mailbox !== null),
     )
     .route("/api", userRoutes(db, users, guards))
-    .route("/api", accountRoutes(db, sessions, guards))
+    // Before the API, as a browser that opens a link of the API gets a page.
     .route("/", accountPageRoutes(db, sessions))
+    .route("/api", accountRoutes(db, sessions, guards))
     .route("/api", sessionRoutes(db, sessions, guards))
     .route("/api", profileRoutes(db, guards))
     .route("/api", articleRoutes(db, guards))

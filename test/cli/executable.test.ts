@@ -63,8 +63,19 @@ describe("the executable", () => {
         await (await fetch(`${url}${path}`, { headers: { Accept: "text/html" } })).text();
       expect(JSON.parse(await load("/health"))).toMatchObject({ status: "ok" });
       expect(JSON.parse(await load("/openapi.json")).info.version).toBe(packageJson.version);
-      expect((await load("/docs")).includes("openapi.paths")).toBe(true);
       expect((await load("/")).includes(`Version ${packageJson.version}`)).toBe(true);
+      const assets = [...(await load("/docs")).matchAll(/"(\/assets\/[^"]+)"/g)].map(([, path = ""]) => path);
+      expect(assets.map((path) => path.split("/").at(-1))).toContain("swagger-ui.js");
+      for (const path of assets) {
+        const asset = await fetch(url + path);
+        expect([path, asset.status]).toEqual([path, 200]);
+        // The path has a hash of the content.
+        const hash = new Bun.CryptoHasher("sha256")
+          .update(await asset.bytes())
+          .digest("hex")
+          .slice(0, 16);
+        expect(path).toContain(hash);
+      }
       const health = start(["health"], { ...env, PORT: new URL(url ?? "").port });
       expect(await health.exited).toBe(0);
       const user = { username: "ann", email: "ann@example.com", password: "correct horse" };

@@ -32,7 +32,7 @@ async function linkTo(email: string, subject: string): Promise<{ path: string; t
   secrets.push(link.token);
   return link;
 }
-const CONFIRM = "Confirm your address";
+const CONFIRM = "Confirm your email address";
 const RESET = "Choose a new password";
 
 const post = (path: string, body: unknown, token?: string): Promise<Answer> =>
@@ -45,11 +45,6 @@ const isVerified = async (user: TestUser): Promise<boolean> =>
   (await server.request("GET", "/api/user", { token: user.token })).json.user.email_verified;
 const loginStatus = async (email: string, password: string): Promise<number> =>
   (await post("/api/users/login", { user: { email, password } })).status;
-const form = (path: string, fields: Record<string, string>): Promise<Answer> =>
-  server.request("POST", path, {
-    body: new URLSearchParams(fields).toString(),
-    headers: { "Content-Type": "application/x-www-form-urlencoded" },
-  });
 
 describe("confirming an address", () => {
   test("goes by the link of the mail that registering sends, once", async () => {
@@ -70,32 +65,10 @@ describe("confirming an address", () => {
     expect(await isVerified(user)).toBe(true);
   });
 
-  test("is done by no program that only follows links, but by the page's button", async () => {
-    const user = await newUser();
-    const { path, token } = await linkTo(user.email, CONFIRM);
-    for (const address of [path, `/api/auth/verify-email?token=${token}`]) {
-      const response = await fetch(server.url + address, { headers: { Accept: "text/html,*/*;q=0.8" } });
-      expect(response.status).toBe(200);
-      expect(await response.text()).toContain('<form method="post" action="/verify-email">');
-      expect(response.headers.get("Content-Security-Policy")).toContain("default-src 'none'");
-      expect(response.headers.get("Referrer-Policy")).toBe("no-referrer");
-      expect(response.headers.get("Cache-Control")).toBe("no-store");
-    }
-    // Whatever it says that it accepts.
-    expect((await fetch(server.url + path)).status).toBe(200);
-    expect((await fetch(`${server.url}/api/auth/verify-email?token=${token}`, { method: "HEAD" })).status).toBe(200);
-    expect(await isVerified(user)).toBe(false);
-    expect((await form("/verify-email", { token })).text).toContain("Your address is confirmed");
-    expect(await isVerified(user)).toBe(true);
-    const again = await form("/verify-email", { token });
-    expect([again.status, again.text]).toEqual([410, expect.stringContaining("This link is over")]);
-  });
-
   test("refuses 422 a missing, 404 an unknown, 410 an expired token", async () => {
     expect((await server.request("GET", "/api/auth/verify-email")).status).toBe(422);
     expect((await post("/api/auth/verify-email", {})).status).toBe(422);
     expect((await verify("A".repeat(43))).status).toBe(404);
-    expect((await server.request("GET", "/verify-email?token=nonsense")).status).toBe(404);
     const user = await newUser();
     const { token } = await linkTo(user.email, CONFIRM);
     await server.sql`update email_links set expires_at = now() where email = ${user.email}`;
@@ -175,24 +148,6 @@ describe("a forgotten password", () => {
     expect(smtp.arrived.some((mail) => mail.raw.includes("nobody@example.com"))).toBe(false);
   });
 
-  test("is replaced on a page, in a form that works without script", async () => {
-    const user = await newUser();
-    await forgot(user.email);
-    const { path, token } = await linkTo(user.email, RESET);
-    const got = await fetch(server.url + path);
-    const html = await got.text();
-    expect(html).toContain('<form method="post" action="/reset-password">');
-    expect(html).not.toContain("<script");
-    expect(got.headers.get("Content-Security-Policy")).not.toContain("unsafe");
-    const short = await form("/reset-password", { token, new_password: "short" });
-    expect([short.status, short.text]).toEqual([422, expect.stringContaining("is too short")]);
-    const done = await form("/reset-password", { token, new_password: "a horse by form" });
-    expect([done.status, done.text]).toEqual([200, expect.stringContaining("Password changed")]);
-    expect(await loginStatus(user.email, "a horse by form")).toBe(200);
-    expect((await server.request("GET", path)).status).toBe(410);
-    expect((await form("/reset-password", { token, new_password: "another horse" })).status).toBe(410);
-  });
-
   test("refuses a bad password without using the link up, and forged, expired and older links", async () => {
     const user = await newUser();
     await forgot(user.email);
@@ -207,14 +162,6 @@ describe("a forgotten password", () => {
     expect(await loginStatus(user.email, user.password)).toBe(200);
     expect((await forgot("")).status).toBe(422);
   });
-
-  test("a page shows what it is given as text", async () => {
-    const token = encodeURIComponent('"><script>alert(1)</script>');
-    const headers = { Accept: "text/html" };
-    const html = await (await fetch(`${server.url}/api/auth/verify-email?token=${token}`, { headers })).text();
-    expect(html).toContain("alert(1)");
-    expect(html).not.toContain("<script>");
-  });
 });
 
 describe("a new address", () => {
@@ -227,7 +174,7 @@ describe("a new address", () => {
     const email = `new-${user.email}`;
     const { json } = await server.request("PUT", "/api/user", { token: user.token, body: { user: { email } } });
     expect(json.user).toMatchObject({ email, email_verified: false });
-    expect((await smtp.take(user.email, "Your address was changed")).text).toContain(email);
+    expect((await smtp.take(user.email, "Your email address was changed")).text).toContain(email);
     expect((await reset(resetLink.token)).status).toBe(410);
     const { token } = await linkTo(email, CONFIRM);
     expect((await verify(token)).status).toBe(200);
@@ -353,7 +300,7 @@ describe("the owner is told", () => {
     await post("/api/auth/refresh", { refresh_token: user.refreshToken });
     await server.sql`update sessions set rotated_at = rotated_at - interval '1 minute'`;
     for (const _ of [1, 2]) await post("/api/auth/refresh", { refresh_token: user.refreshToken });
-    const mail = await smtp.take(user.email, "We signed a device out");
+    const mail = await smtp.take(user.email, "A device was signed out");
     expect(mail.text).toContain("Bun");
     const [row] = await server.sql`select count(*)::int as mails from outbox where kind = 'session_ended'`;
     expect(row.mails).toBe(1);

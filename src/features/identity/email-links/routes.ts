@@ -1,10 +1,9 @@
 import { Hono } from "hono";
 import type { Database } from "../../../db/pool.ts";
 import { ApiError } from "../../../http/errors.ts";
+import { PRIVATE_HEADERS } from "../../../http/headers.ts";
 import { describeRoute } from "../../../http/openapi.ts";
 import { body, jsonOf, query } from "../../../http/validation.ts";
-import { verifyPage, wantsPage } from "../../../web/account-pages.ts";
-import { PRIVATE_HEADERS } from "../../../web/page.ts";
 import type { Guards } from "../guards.ts";
 import { hashPassword } from "../passwords.ts";
 import type { SessionContext } from "../sessions/routes.ts";
@@ -13,7 +12,7 @@ import { emailKeyOf } from "../users/queries.ts";
 import { askForReset, checkLink, resendVerification, resetPassword, verifyEmail } from "./queries.ts";
 import { ForgotBody, ResetBody, VerifyBody, VerifyQuery } from "./schema.ts";
 
-/** Confirming an address and choosing a new password, for programs. For people see page-routes.ts. */
+/** Email verification and password reset for programs. The pages for people are in src/web/account-routes.ts. */
 export function accountRoutes(db: Database, { revocations, outbox, limits }: SessionContext, { requireUser }: Guards) {
   return new Hono()
     .get(
@@ -22,10 +21,6 @@ export function accountRoutes(db: Database, { revocations, outbox, limits }: Ses
       limits.limit("verify"),
       async (c) => {
         const { token } = c.var.query;
-        // A browser has a person before it, or a program that opens every link of a mail to look for evil ones: the
-        // page's button tells them apart.
-        // And HEAD changes nothing, whoever asks (RFC 9110, 9.2.1).
-        if (wantsPage(c) || c.req.method === "HEAD") return verifyPage(c, token);
         await verifyEmail(db, token);
         return c.json(VERIFIED, 200, PRIVATE_HEADERS);
       },
