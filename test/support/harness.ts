@@ -77,7 +77,7 @@ async function embedded(): Promise<TestPostgres> {
   const dataDir = await mkdtemp(join(tmpdir(), "conduit-test-"));
   // For a run that is broken off: PostgreSQL is told to stop by its own hook, and has some files to remove meanwhile.
   process.once("exit", () => rmSync(dataDir, { recursive: true, force: true, maxRetries: 20, retryDelay: 50 }));
-  const server: EmbeddedPostgres = await startEmbeddedPostgres({ dataDir, onProgress: () => {} });
+  const server: EmbeddedPostgres = await startEmbeddedPostgres({ dataDir });
   return {
     address: server.address,
     admin: { ...server.address, username: "postgres" },
