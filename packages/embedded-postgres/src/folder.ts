@@ -15,7 +15,7 @@ import {
 } from "node:fs";
 import { join, resolve } from "node:path";
 import type { Account } from "./account.ts";
-import { EmbeddedPostgresError, folderError, messageOf, systemCode } from "./errors.ts";
+import { diskFullError, EmbeddedPostgresError, folderError, messageOf, systemCode } from "./errors.ts";
 
 /** An existing, writable data folder. */
 export type DataFolder = {
@@ -67,11 +67,11 @@ export async function lockDataFolder(folder: DataFolder): Promise<{ release(): v
   } catch (error) {
     throw folderError(error, folder.name);
   }
-  let lock = tryLock(lockPath);
+  let lock = tryLock(lockPath, folder.name);
   // A process that was killed or stopped at this moment holds the lock until it has ended.
   for (let tries = 0; lock === undefined && tries < 20; tries++) {
     await Bun.sleep(25);
-    lock = tryLock(lockPath);
+    lock = tryLock(lockPath, folder.name);
   }
   if (lock === undefined) {
     const holder = readHolder(holderPath);
@@ -115,7 +115,7 @@ function createLockFile(path: string, owner: Account): void {
 }
 
 /** @returns undefined if another process, or another call in this process, holds the lock */
-function tryLock(path: string): Database | undefined {
+function tryLock(path: string, folderName: string): Database | undefined {
   let lock: Database | undefined;
   try {
     lock = new Database(path, { readwrite: true, create: false });
@@ -125,6 +125,7 @@ function tryLock(path: string): Database | undefined {
   } catch (error) {
     lock?.close();
     if (systemCode(error).startsWith("SQLITE_BUSY")) return undefined;
+    if (systemCode(error).startsWith("SQLITE_FULL")) throw diskFullError(folderName);
     throw new EmbeddedPostgresError(
       "folder-unusable",
       `The file ${path} cannot be locked (${messageOf(error)}). ` +
