@@ -135,7 +135,7 @@ async function runInitdb(binaries: Binaries, cluster: string, folder: DataFolder
     for (const pid of [...processesOf(cluster), initdb.pid]) signalIfAlive(pid, "SIGKILL");
   };
   process.on("exit", killAtExit);
-  const [output, status] = await Promise.all([initdb.stderr.text(), initdb.exited]);
+  const [output, status] = await Promise.all([new Response(initdb.stderr).text(), initdb.exited]);
   process.off("exit", killAtExit);
   if (status === 0) return;
   if (/No space left on device|Disk quota exceeded/.test(output)) throw diskFullError(folder.name);
