@@ -87,7 +87,9 @@ async function stopLeftovers(plan: ServerPlan): Promise<void> {
   }
   // Children that outlived their postmaster. One that is busy computing would not notice for a long time.
   for (const signal of ["SIGQUIT", "SIGKILL"] as const) {
-    for (const pid of processesOf(plan.clusterPath)) signalIfAlive(pid, signal);
+    const orphans = processesOf(plan.clusterPath);
+    if (orphans.length === 0) break;
+    for (const pid of orphans) signalIfAlive(pid, signal);
     await until(() => processesOf(plan.clusterPath).length === 0, 1_000);
   }
   // PostgreSQL judges postmaster.pid itself. The lock of the socket adds nothing to that, but its process id may meanwhile

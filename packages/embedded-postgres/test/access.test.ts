@@ -26,7 +26,7 @@ setUpTests();
 
 describe("other users of the machine", () => {
   test("cannot log in without the password, to any database and as any role", async () => {
-    const { address } = await start(await folderWithDatabase());
+    const { address } = await start(folderWithDatabase());
     for (const username of ["app", "postgres"]) {
       for (const password of ["", "wrong"]) {
         const error = await errorOf(connect(address, { username, password, database: "postgres" })`select 1`);
@@ -40,7 +40,7 @@ describe("other users of the machine", () => {
   });
 
   test("cannot read the cluster, the password or the log, or open the socket", async () => {
-    const folder = await folderWithDatabase();
+    const folder = folderWithDatabase();
     await start(folder);
     const mode = (name: string): number => statSync(join(folder, name)).mode & 0o777;
     expect(mode("postgres")).toBe(0o700);
@@ -51,7 +51,7 @@ describe("other users of the machine", () => {
   });
 
   testAsNobody("are refused by the operating system even with the password", async () => {
-    const { address } = await start(await folderWithDatabase());
+    const { address } = await start(folderWithDatabase());
     const options = { adapter: "postgres", ...address, path: address.socketPath, max: 1 };
     const script = `const sql = new Bun.SQL(${JSON.stringify(options)});
       await sql\`select 1\`.then(() => console.log("logged in"), (error) => console.log(error.code)); process.exit()`;
@@ -114,7 +114,7 @@ describe("root", () => {
   testAsRoot.skipIf(Bun.which("setpriv") === null)(
     "finds an orphan even if it cannot read other users' processes, as in a container",
     async () => {
-      const folder = await folderWithDatabase();
+      const folder = folderWithDatabase();
       const app = startApp(folder);
       await app.until(hasStarted);
       app.kill("SIGKILL");
@@ -130,7 +130,7 @@ describe("root", () => {
   );
 
   testAsRoot("can start a cluster that belongs to root after it was restored from a backup", async () => {
-    const folder = await folderWithDatabase();
+    const folder = folderWithDatabase();
     const postgres = await start(folder);
     await postgres.sql`create table kept as select 42 as value`;
     await postgres.stop();

@@ -42,7 +42,7 @@ testAsNobody("the data folder belongs to another user", async () => {
 });
 
 testAsNobody("the database in the data folder belongs to another user", async () => {
-  const folder = await folderWithDatabase();
+  const folder = folderWithDatabase();
   for (const name of ["", "postgres.lock"]) chownSync(join(folder, name), nobody.uid, nobody.gid);
   const { code, error } = await startApp(folder, { account: nobody }).until((line) => line.error !== undefined);
   expect(code).toBe("folder-unusable");
@@ -95,7 +95,7 @@ test("the folder of the cluster contains something else, which stays untouched",
 });
 
 test("PostgreSQL cannot start: the message has its reason and the path of its log", async () => {
-  const folder = await folderWithDatabase();
+  const folder = folderWithDatabase();
   unlinkSync(join(folder, "postgres", "global", "pg_control"));
   const message = await startError(folder, "not-started");
   expect(message).toContain("pg_control");
@@ -103,13 +103,13 @@ test("PostgreSQL cannot start: the message has its reason and the path of its lo
 });
 
 test("the password file is missing", async () => {
-  const folder = await folderWithDatabase();
+  const folder = folderWithDatabase();
   unlinkSync(join(folder, "postgres", "postgres.password"));
   expect(await startError(folder, "not-started")).toContain("postgres.password cannot be read (ENOENT)");
 });
 
 test("the password file has another password", async () => {
-  const folder = await folderWithDatabase();
+  const folder = folderWithDatabase();
   writeFileSync(join(folder, "postgres", "postgres.password"), "wrong\n");
   expect(await startError(folder, "not-started")).toContain("PostgreSQL runs but refuses the login");
 });

@@ -72,7 +72,7 @@ describe("a start", () => {
   });
 
   test("creates the role and the database if an earlier start was interrupted before that", async () => {
-    const folder = await folderWithDatabase();
+    const folder = folderWithDatabase();
     const first = await start(folder);
     const superuser = connect(first.address, { username: "postgres", database: "postgres" });
     await first.sql.close();
@@ -85,7 +85,7 @@ describe("a start", () => {
   });
 
   test("renames a log that has grown too large", async () => {
-    const folder = await folderWithDatabase();
+    const folder = folderWithDatabase();
     writeFileSync(join(folder, "postgres.log"), "x".repeat(11 * 1024 * 1024));
     await start(folder);
     expect(statSync(join(folder, "postgres.log")).size).toBeLessThan(10_000);
@@ -96,19 +96,19 @@ describe("a start", () => {
 describe("options", () => {
   test("name the role and the database, whatever characters the names have", async () => {
     const names = { username: 'a "role"', database: "order's" };
-    const { sql } = await start(await folderWithDatabase(), names);
+    const { sql } = await start(folderWithDatabase(), names);
     const [row] = await sql`select current_user as username, current_database() as database`;
     expect(row).toEqual(names);
   });
 
   test("override the default settings, but not where PostgreSQL listens", async () => {
-    const { sql } = await start(await folderWithDatabase(), { settings: { work_mem: "5MB", listen_addresses: "*" } });
+    const { sql } = await start(folderWithDatabase(), { settings: { work_mem: "5MB", listen_addresses: "*" } });
     expect([...(await sql`show work_mem`)]).toEqual([{ work_mem: "5MB" }]);
     expect([...(await sql`show listen_addresses`)]).toEqual([{ listen_addresses: "" }]);
   });
 
   test("can select TCP, on the loopback interface only, with the same password", async () => {
-    const postgres = await start(await folderWithDatabase(), { overTcp: true });
+    const postgres = await start(folderWithDatabase(), { overTcp: true });
     expect(postgres.address.socketPath).toBeUndefined();
     expect([...(await postgres.sql`show listen_addresses`)]).toEqual([{ listen_addresses: "127.0.0.1" }]);
     expect((await errorOf(connect(postgres.address, { password: "wrong" })`select 1`)).message).toContain("password");
@@ -117,7 +117,7 @@ describe("options", () => {
 
 describe("of two processes on one folder", () => {
   test("the second fails and names the first", async () => {
-    const folder = await folderWithDatabase();
+    const folder = folderWithDatabase();
     const first = startApp(folder);
     await first.until(hasStarted);
     expect(await startError(folder, "folder-in-use")).toContain(
@@ -130,7 +130,7 @@ describe("of two processes on one folder", () => {
   });
 
   test.each(["an empty folder", "a folder with a database"])("exactly one of three starts on %s", async (which) => {
-    const folder = which === "an empty folder" ? newFolder() : await folderWithDatabase();
+    const folder = which === "an empty folder" ? newFolder() : folderWithDatabase();
     const rivals = [startApp(folder), startApp(folder), startApp(folder)];
     const outcomes = await Promise.all(rivals.map((rival) => rival.until(hasStartedOrFailed)));
     expect(outcomes.map(({ code }) => code ?? "started").sort()).toEqual(["folder-in-use", "folder-in-use", "started"]);
@@ -140,7 +140,7 @@ describe("of two processes on one folder", () => {
   });
 
   test("another can look up the address and connect while PostgreSQL runs", async () => {
-    const folder = await folderWithDatabase();
+    const folder = folderWithDatabase();
     expect(addressOfRunning({ dataDir: join(folder, "missing") })).toBeUndefined();
     expect(addressOfRunning({ dataDir: folder })).toBeUndefined();
     const app = startApp(folder);
@@ -157,7 +157,7 @@ describe("of two processes on one folder", () => {
 
 describe("a stop", () => {
   test("does not wait for a running statement", async () => {
-    const { sql, stop } = await start(await folderWithDatabase());
+    const { sql, stop } = await start(folderWithDatabase());
     const endless = errorOf(sql`select pg_sleep(60)`);
     for (let running = 0; running === 0; ) {
       [{ running }] = await sql`
@@ -170,7 +170,7 @@ describe("a stop", () => {
   });
 
   test.skipIf(!isLinux)("by Ctrl-C reaches only the application, which can finish its requests", async () => {
-    const folder = await folderWithDatabase();
+    const folder = folderWithDatabase();
     const app = startApp(folder);
     await app.until(hasStarted);
     expect(processGroupOf(app.pid)).toBe(app.pid);
@@ -183,7 +183,7 @@ describe("a stop", () => {
   });
 
   test("by process.exit leaves no process", async () => {
-    const folder = await folderWithDatabase();
+    const folder = folderWithDatabase();
     expect(await startApp(folder, { mode: "exit" }).exited).toBe(0);
     await until(() => postgresProcesses(folder).length === 0);
   });

@@ -39,17 +39,22 @@ function canNobodyRun(): boolean {
 }
 
 let scratch = "";
+let template = "";
 let folders = 0;
 const cleanups: (() => unknown)[] = [];
 
-/** Registers the hooks of a test file: a temporary folder, and nothing left running after each test. */
+/** Registers the hooks of a test file: a temporary folder with a database to copy, and no process left after each test. */
 export function setUpTests(): void {
   setDefaultTimeout(60_000);
 
-  beforeAll(() => {
+  beforeAll(async () => {
     scratch = mkdtempSync(join(realpathSync(tmpdir()), "embedded-postgres-"));
     chmodSync(scratch, 0o755);
-  });
+    template = newFolder();
+    await (await startEmbeddedPostgres({ dataDir: template })).stop();
+  }, 60_000);
+
+  afterAll(() => rmSync(scratch, { recursive: true, force: true }));
 
   afterEach(async () => {
     await cleanUp();
@@ -58,8 +63,6 @@ export function setUpTests(): void {
       return postgresProcesses(scratch).length === 0;
     });
   });
-
-  afterAll(() => rmSync(scratch, { recursive: true, force: true }));
 }
 
 /** Runs at the end of the test, in reverse order. */
@@ -79,12 +82,7 @@ export function newFolder(owner?: typeof nobody): string {
 }
 
 /** A folder with a database in it: a copy, because creating one takes most of the time of a test. */
-export async function folderWithDatabase(): Promise<string> {
-  const template = join(scratch, "template");
-  if (!existsSync(template)) {
-    const postgres = await startEmbeddedPostgres({ dataDir: template });
-    await postgres.stop();
-  }
+export function folderWithDatabase(): string {
   const folder = join(scratch, `folder-${++folders}`);
   Bun.spawnSync(["cp", "-a", template, folder]);
   return folder;
