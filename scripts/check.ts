@@ -120,7 +120,7 @@ async function checkStatements(): Promise<string[]> {
     if (/\b(read|write)(<|\()/.test(await Bun.file(join(root, file)).text())) await import(join(root, file));
   }
   const dataDir = await mkdtemp(join(tmpdir(), "conduit-check-"));
-  const postgres = await startEmbeddedPostgres({ dataDir, onProgress: () => {} });
+  const postgres = await startEmbeddedPostgres({ dataDir });
   try {
     await migrate(postgres.address, migrations, 5_000);
     const sql = new SQL(connectionOptions(postgres.address, 1, {}));

@@ -13,6 +13,7 @@ import { createLog, type Log } from "../observability/log.ts";
 import type { Metrics } from "../observability/metrics.ts";
 import { serveMetrics } from "../observability/metrics-server.ts";
 import { createApp } from "./app.ts";
+import { startEmbedded } from "./embedded.ts";
 import { openMail, startMail, warnWithoutMail } from "./mail.ts";
 import { limitRequests } from "./request-limit.ts";
 import { openMetrics, openTracing, tracedMail, watchServer } from "./telemetry.ts";
@@ -47,6 +48,7 @@ export async function startServer(
 ): Promise<RunningServer> {
   const closers: (() => unknown)[] = [];
   try {
+    if (inherited === undefined) await requireFreePort(config);
     const log = inherited?.log ?? serverLog(config);
     const metrics = inherited === undefined ? await openMetrics(config) : inherited.metrics;
     if (metrics !== undefined) closers.push(metrics.close);
@@ -114,6 +116,21 @@ export async function startServer(
   }
 }
 
+/**
+ * Reports a port that is taken or not allowed before the database is created. Another program may still take the port
+ * afterwards, so `listen` handles the same errors. Skipped with `REUSE_PORT`: other servers may listen there, and even a
+ * short-lived listener would take connections from them.
+ * @throws StartupError that names another port
+ */
+export async function requireFreePort({ host, port, reusePort }: Config): Promise<void> {
+  if (port === 0 || reusePort) return;
+  try {
+    await Bun.serve({ hostname: host, port, fetch: () => new Response() }).stop(true);
+  } catch (error) {
+    throw listenError(error, host, port);
+  }
+}
+
 /** Calls them from the last to the first. */
 export async function closeAll(closers: (() => unknown)[]): Promise<void> {
   for (let closer = closers.pop(); closer !== undefined; closer = closers.pop()) await closer();
@@ -164,12 +181,7 @@ export async function reachDatabase(
       "DATABASE_URL is not set. This executable brings no PostgreSQL of its own: set it to postgres://user:password@host:5432/database (PostgreSQL 15 or newer).",
     );
   }
-  const { startEmbeddedPostgres } = await import("@conduit/embedded-postgres");
-  const postgres = await startEmbeddedPostgres({
-    dataDir: config.dataDir,
-    onProgress,
-    onRestart: (message) => log.error({}, message),
-  });
+  const postgres = await startEmbedded(config.dataDir, onProgress, (message) => log.error({}, message));
   return { address: postgres.address, release: () => postgres.stop() };
 }
 
@@ -207,14 +219,17 @@ function listen(
       maxRequestBodySize: 64 * 1024 * 1024,
     });
   } catch (error) {
-    const code = (error as NodeJS.ErrnoException).code;
-    if (code === "EADDRINUSE") {
-      throw new StartupError(
-        `Port ${port} is taken by another program. Stop that one, or choose another port: --port=${port + 1} or PORT=${port + 1}.`,
-      );
-    }
-    throw new StartupError(`Cannot listen on ${config.host}:${port}: ${(error as Error).message}`);
+    throw listenError(error, config.host, port);
   }
+}
+
+function listenError(error: unknown, host: string, port: number): StartupError {
+  if ((error as NodeJS.ErrnoException).code === "EADDRINUSE") {
+    return new StartupError(
+      `Port ${port} is taken by another program. Stop that one, or choose another port: --port=${port + 1} or PORT=${port + 1}.`,
+    );
+  }
+  return new StartupError(`Cannot listen on ${host}:${port}: ${(error as Error).message}`);
 }
 
 async function stopListening(http: Bun.Server<undefined>, timeoutMs: number): Promise<void> {

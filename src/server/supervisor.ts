@@ -5,7 +5,7 @@ import type { Log } from "../observability/log.ts";
 import type { MetricsSnapshot } from "../observability/metrics.ts";
 import { serveMetrics } from "../observability/metrics-server.ts";
 import { warnWithoutMail } from "./mail.ts";
-import { closeAll, jwtSecret, prepareDatabase, type RunningServer, serverLog } from "./server.ts";
+import { closeAll, jwtSecret, prepareDatabase, type RunningServer, requireFreePort, serverLog } from "./server.ts";
 import { openMetrics } from "./telemetry.ts";
 import { type FromWorker, type ToWorker, WORKER_VARIABLE } from "./worker.ts";
 
@@ -27,6 +27,7 @@ export async function startWorkers(config: Config, onProgress: (message: string)
   }
   const closers: (() => unknown)[] = [];
   try {
+    await requireFreePort(config);
     const log = serverLog(config);
     const metrics = await openMetrics(config, { worker: "supervisor" });
     if (metrics !== undefined) closers.push(metrics.close);

@@ -146,7 +146,7 @@ describe("serve, on a PostgreSQL of its own", () => {
 
     const second = conduit(["serve", "--port=0", `--data-dir=${dataDir}`]);
     expect(await second.ended).toBe(1);
-    expect(second.output()).toContain("is already in use by another Conduit");
+    expect(second.output()).toContain("is already in use by another process");
 
     expect(await first.end("SIGTERM")).toBe(0);
 

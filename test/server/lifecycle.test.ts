@@ -1,5 +1,8 @@
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { SQL } from "bun";
 import type { DatabaseAddress } from "../../src/config/database-address.ts";
 import { connectionOptions } from "../../src/db/pool.ts";
@@ -204,14 +207,33 @@ describe("workers", () => {
     while (workers.some(isThere)) await Bun.sleep(50);
   });
 
-  test("that cannot start are told in one line", async () => {
+  test("report in one line a port that another program holds, even with REUSE_PORT", async () => {
     const blocker = Bun.serve({ hostname: "127.0.0.1", port: 0, fetch: () => new Response() });
     try {
-      const start = serve(address, { WORKERS: "2", PORT: String(blocker.port) });
-      expect(start).rejects.toThrow(`Port ${blocker.port} is taken by another program`);
-      await start.catch(() => {});
+      await expect(serve(address, { WORKERS: "2", PORT: String(blocker.port), REUSE_PORT: "yes" })).rejects.toThrow(
+        `Port ${blocker.port} is taken by another program`,
+      );
     } finally {
       await blocker.stop(true);
+    }
+  });
+});
+
+describe("a taken port", () => {
+  test.each(["1", "2"])("is reported before anything is created, with WORKERS=%s", async (WORKERS) => {
+    const folder = await mkdtemp(join(tmpdir(), "conduit-port-"));
+    const blocker = Bun.serve({ hostname: "127.0.0.1", port: 0, fetch: () => new Response() });
+    const port = blocker.port ?? 0;
+    try {
+      const DATA_DIR = join(folder, "data");
+      // Without DATABASE_URL, the server would create its own database in DATA_DIR.
+      const settings = { WORKERS, PORT: String(port), DATA_DIR, DATABASE_URL: "", JWT_SECRET: "" };
+      const message = `Port ${port} is taken by another program. Stop that one, or choose another port: --port=${port + 1} or PORT=${port + 1}.`;
+      await expect(serve(address, settings)).rejects.toThrow(new Error(`the server did not start:\n${message}\n`));
+      expect(existsSync(DATA_DIR)).toBe(false);
+    } finally {
+      await blocker.stop(true);
+      await rm(folder, { recursive: true, force: true });
     }
   });
 });

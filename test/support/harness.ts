@@ -13,6 +13,7 @@ import { connectionOptions, type Database, openDatabase } from "../../src/db/poo
 import { createRevocations } from "../../src/features/identity/sessions/revocations.ts";
 import { createOutbox } from "../../src/mail/outbox.ts";
 import { type AppOptions, createApp } from "../../src/server/app.ts";
+import { startEmbedded } from "../../src/server/embedded.ts";
 import { type AnswerCheck, answerCheck } from "./document.ts";
 
 /** Signs the tokens of every test server, so that tests can make tokens of their own. */
@@ -73,11 +74,10 @@ function external(url: string): TestPostgres {
 }
 
 async function embedded(): Promise<TestPostgres> {
-  const { startEmbeddedPostgres } = await import("@conduit/embedded-postgres");
   const dataDir = await mkdtemp(join(tmpdir(), "conduit-test-"));
   // For a run that is broken off: PostgreSQL is told to stop by its own hook, and has some files to remove meanwhile.
   process.once("exit", () => rmSync(dataDir, { recursive: true, force: true, maxRetries: 20, retryDelay: 50 }));
-  const server: EmbeddedPostgres = await startEmbeddedPostgres({ dataDir, onProgress: () => {} });
+  const server: EmbeddedPostgres = await startEmbedded(dataDir, () => {});
   return {
     address: server.address,
     admin: { ...server.address, username: "postgres" },
