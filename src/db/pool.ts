@@ -1,15 +1,10 @@
 import type { SQL } from "bun";
 import type { DatabaseAddress } from "../config/database-address.ts";
 import { unavailable } from "../http/errors.ts";
+import type { StatementObserver } from "../observability/observers.ts";
 import { type BoundedPool, createBoundedPool, type PoolLimits, type PoolState } from "./bounded-pool.ts";
 import { isConnectionLost, isRolledBack, isUnavailable } from "./errors.ts";
 import { type Parameters, positional, read, type Statement } from "./statements.ts";
-
-/** Receives statements and waits, for metrics. Called on the hot path: it must be cheap and must not throw. */
-export type DatabaseObserver = {
-  onStatement(statement: Statement<unknown>, durationMs: number, failed: boolean): void;
-  onWait(pool: PoolName, waitedMs: number): void;
-};
 
 /** `custom` is for reads that are planned for their values. */
 export type PoolName = "read" | "write" | "custom";
@@ -79,7 +74,7 @@ const CUSTOM_PLAN_CONNECTIONS = 2;
  * throughput of small ones (docs/performance.md). Writes are not: one may wait for a row lock of another transaction, and
  * would delay what comes behind it on the same connection.
  */
-export function openDatabase(address: DatabaseAddress, limits: PoolLimits, observer?: DatabaseObserver): Database {
+export function openDatabase(address: DatabaseAddress, limits: PoolLimits, observer?: StatementObserver): Database {
   const open = (name: PoolName, connections: number, depth: number, planCacheMode: string): BoundedPool =>
     createBoundedPool(
       {
@@ -113,10 +108,10 @@ export function openDatabase(address: DatabaseAddress, limits: PoolLimits, obser
     const started = performance.now();
     try {
       const rows = (await run()) as Row[];
-      observer?.onStatement(statement, performance.now() - started, false);
+      observer?.onStatement(statement, performance.now() - started, undefined);
       return rows;
     } catch (error) {
-      observer?.onStatement(statement, performance.now() - started, true);
+      observer?.onStatement(statement, performance.now() - started, error);
       throw error;
     }
   }

@@ -6,6 +6,7 @@ import { secretFromFile } from "../config/secret-file.ts";
 import type { Config } from "../config/settings.ts";
 import { StartupError } from "../config/startup-error.ts";
 import type { PoolLimits } from "../db/bounded-pool.ts";
+import { watchDatabase } from "../db/metrics.ts";
 import { migrate } from "../db/migrations.ts";
 import { openDatabase } from "../db/pool.ts";
 import { createRevocations, followRevocations } from "../features/identity/sessions/revocations.ts";
@@ -16,13 +17,14 @@ import { createApp } from "./app.ts";
 import { startEmbedded } from "./embedded.ts";
 import { openMail, startMail, warnWithoutMail } from "./mail.ts";
 import { limitRequests } from "./request-limit.ts";
-import { openMetrics, openTracing, tracedMail, watchServer } from "./telemetry.ts";
+import { observeStatements, openMetrics, openTracing, tracedMail, watchServer } from "./telemetry.ts";
 
 export type RunningServer = {
-  /** Where it listens, as `http://host:port`. */
+  /** The address it listens on, as `http://host:port`. */
   readonly url: string;
-  /** Where the metrics are; undefined where there are none. */
+  /** Where the metrics are; undefined if there are none. */
   readonly metricsUrl: string | undefined;
+  readonly database: DatabaseAddress;
   /**
    * Is not ready any more from here on, goes on for `SHUTDOWN_DELAY`, stops listening, lets requests under way finish
    * within `SHUTDOWN_TIMEOUT`, and closes everything in the reverse order of its opening. Idempotent.
@@ -30,7 +32,7 @@ export type RunningServer = {
   stop(): Promise<void>;
 };
 
-/** What a server is given by the process that supervises it; alone, it makes these itself. */
+/** What a worker gets from its supervisor. A server without workers makes these itself. */
 export type Inheritance = {
   readonly database: DatabaseAddress;
   readonly jwtSecret: string;
@@ -58,12 +60,12 @@ export async function startServer(
 
     const address = inherited?.database ?? (await prepareDatabase(config, onProgress, log, closers));
     const poolMax = inherited?.poolMax ?? config.databasePoolMax;
-    const pool = openDatabase(address, { ...poolLimits(config), poolMax }, metrics);
-    closers.push(() => pool.close(config.databaseStatementTimeoutMs));
-    metrics?.watchDatabase(pool);
     const tracing = await openTracing(config, log);
     if (tracing !== undefined) closers.push(tracing.close);
-    const db = tracing?.database(pool, address) ?? pool;
+    const observer = observeStatements(metrics, tracing, address);
+    const db = openDatabase(address, { ...poolLimits(config), poolMax }, observer);
+    closers.push(() => db.close(config.databaseStatementTimeoutMs));
+    if (metrics !== undefined) watchDatabase(metrics, db);
 
     const revocations = createRevocations();
     const follower = await followRevocations(address, db, log, revocations);
@@ -88,13 +90,13 @@ export async function startServer(
       corsOrigins: config.corsOrigins,
       isDraining: () => isDraining,
       observer: metrics,
-      trace: tracing?.middleware,
+      tracer: tracing,
     });
     const http = listen(config, inherited, limitRequests(config.requestsMax, config.corsOrigins, app.fetch));
     closers.push(() => stopListening(http, config.shutdownTimeoutMs));
     const sending = startMail(mail, config, db, log, http.url.origin);
     closers.push(sending.stop);
-    if (metrics !== undefined) watchServer(metrics, http, pool);
+    if (metrics !== undefined) watchServer(metrics, http, db);
 
     let stopped: Promise<void> | undefined;
     const stop = async () => {
@@ -105,6 +107,7 @@ export async function startServer(
     return {
       url: http.url.origin,
       metricsUrl: metricsServer?.url.origin,
+      database: address,
       stop() {
         stopped ??= stop();
         return stopped;
@@ -136,7 +139,7 @@ export async function closeAll(closers: (() => unknown)[]): Promise<void> {
   for (let closer = closers.pop(); closer !== undefined; closer = closers.pop()) await closer();
 }
 
-/** @param base what stands in every line */
+/** @param base fields of every line */
 export function serverLog(config: Config, base: Record<string, number> = {}): Log {
   return createLog(config.logLevel, { format: logFormat(config), base });
 }

@@ -47,7 +47,7 @@ describe("a stop", () => {
       expect((await slow).status).toBe(201);
       expect(await served.exited).toBe(0);
       // The last line is not lost.
-      expect(served.output()).toContain('"http.route":"/api/users","http.status":201');
+      expect(served.output()).toContain('"http.route":"/api/users","http.response.status_code":201');
     } finally {
       hold.release();
       await sql.close({ timeout: 0 });
@@ -139,7 +139,7 @@ describe("workers", () => {
     expect(of("1")).toBeGreaterThan(0);
     expect(series.get(`conduit_workers{worker="supervisor"}`)).toBe(2);
     // What the features keep is there too.
-    for (const name of ["password_hashes_waiting", "password_hashes_under_way", "mail_outbox_waiting"]) {
+    for (const name of ["password_hashes_waiting", "password_hashes_in_flight", "mail_outbox_waiting"]) {
       expect(series.get(`${name}{worker="0"}`)).toBe(0);
     }
   });
@@ -172,7 +172,7 @@ describe("workers", () => {
     }
     expect(workersOf(served)).toContain(before[1] ?? 0);
     expect((await metricsOf(served)).get(`conduit_worker_restarts_total{worker="supervisor"}`)).toBe(1);
-    expect(served.output()).toContain("worker ended unexpectedly (signal SIGKILL); starting another");
+    expect(served.output()).toContain("worker exited unexpectedly (signal SIGKILL), starting another");
   });
 
   test("write whole lines, nothing but JSON in production, and each says whose it is", async () => {
