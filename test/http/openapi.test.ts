@@ -126,7 +126,7 @@ describe("the check that every test's answers go through", () => {
         operationId: "GetThing",
         tag: "Things",
         summary: "A thing",
-        answers: { 200: z.object({ thing: z.object({ id: z.int() }) }), 204: null },
+        responses: { 200: z.object({ thing: z.object({ id: z.int() }) }), 204: null },
         errors: ["not_found"],
       }),
     )
