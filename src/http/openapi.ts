@@ -156,7 +156,14 @@ function parametersOf(
   });
   const inQuery = Object.entries(query?.shape ?? {}).map(([name, shape]): JsonObject => {
     const { description: text, ...schema } = schemaOf(shape as z.ZodType, "input", components);
-    return { name, in: "query", ...(text === undefined ? {} : { description: text }), schema };
+    const required = !(shape as z.ZodType).safeParse(undefined).success;
+    return {
+      name,
+      in: "query",
+      ...(required ? { required } : {}),
+      ...(text === undefined ? {} : { description: text }),
+      schema,
+    };
   });
   return [...inPath, ...inQuery];
 }
@@ -265,7 +272,7 @@ function contentOf(body: ResponseBody | readonly ResponseBody[], components: Com
   return content;
 }
 
-const jsonContent = (schema: JsonObject) => ({ content: { "application/json": { schema } } });
+const jsonContent = (schema: JsonObject): { content: JsonObject } => ({ content: { "application/json": { schema } } });
 
 /** The JSON Schema of a shape. A shape with a name (`.meta({ id })`) is added to the components and referred to. */
 function schemaOf(shape: z.ZodType, io: "input" | "output", { schemas }: Components): JsonObject {
@@ -275,6 +282,11 @@ function schemaOf(shape: z.ZodType, io: "input" | "output", { schemas }: Compone
     override({ zodSchema, jsonSchema }) {
       // Objects stay open to new members: clients must accept them.
       if (zodSchema._zod.def.type === "object") delete jsonSchema.additionalProperties;
+      // Ids and counts do not fit into the 32 bits that generators for other languages assume.
+      if (jsonSchema.type === "integer" && jsonSchema.maximum === Number.MAX_SAFE_INTEGER) {
+        jsonSchema.format = "int64";
+        delete jsonSchema.maximum;
+      }
       // The parser receives a parameter as text; the document shows the type that the text stands for.
       const { wire, ...rest } = jsonSchema as { wire?: object };
       if (wire === undefined) return;
