@@ -21,11 +21,9 @@ export const SessionId = z.uuid();
 const Session = z
   .object({
     id: SessionId,
-    device: z
-      .string()
-      .meta({
-        description: "The browser and operating system that started the session, derived from the `User-Agent` header",
-      }),
+    device: z.string().meta({
+      description: "The browser and operating system that started the session, derived from the `User-Agent` header",
+    }),
     ip: z.string().nullable(),
     created_at: z.iso.datetime({ precision: 3 }),
     last_used_at: z.iso.datetime({ precision: 3 }).meta({ description: "The time of the last refresh" }),

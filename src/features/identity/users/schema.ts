@@ -73,9 +73,7 @@ const User = z
 
 export const UserResponse = z.object({ user: User }).meta({ id: "UserResponse" });
 
-export const SignedInResponse = z
-  .object({ user: User, ...TokenPair.shape })
-  .meta({
-    id: "SignedInResponse",
-    description: "`user.token` equals `access_token`, for clients that know only the RealWorld contract.",
-  });
+export const SignedInResponse = z.object({ user: User, ...TokenPair.shape }).meta({
+  id: "SignedInResponse",
+  description: "`user.token` equals `access_token`, for clients that know only the RealWorld contract.",
+});
