@@ -22,7 +22,15 @@ export function accountPageRoutes(db: Database, { revocations, outbox, limits }:
 
   return (
     new Hono()
-      .get("/verify-email", showVerifyEmail, describePage("VerifyEmailPage", "A page to confirm an address"))
+      .get(
+        "/verify-email",
+        showVerifyEmail,
+        describePage(
+          "VerifyEmailPage",
+          "Show the email verification page",
+          "The page that the link in a verification email opens.",
+        ),
+      )
 
       .post(
         "/verify-email",
@@ -33,7 +41,11 @@ export function accountPageRoutes(db: Database, { revocations, outbox, limits }:
             await verifyEmail(db, token);
             return respondWithPage(c, messagePage("Email address confirmed", "Thank you. You can close this page."));
           }),
-        describePage("VerifyEmailByForm", "What the page's button does"),
+        describePage(
+          "VerifyEmailByForm",
+          "Submit the email verification page",
+          "Verifies the email address and shows the result.",
+        ),
       )
 
       // The same link in the API. A program confirms the address with GET. A browser gets the page, as some mail programs
@@ -51,7 +63,11 @@ export function accountPageRoutes(db: Database, { revocations, outbox, limits }:
             await checkLink(db, token, "reset");
             return respondWithPage(c, resetPasswordPage(token));
           }),
-        describePage("ResetPasswordPage", "A page to choose a new password"),
+        describePage(
+          "ResetPasswordPage",
+          "Show the password reset page",
+          "The page that the link in a password reset email opens.",
+        ),
       )
 
       .post(
@@ -76,7 +92,11 @@ export function accountPageRoutes(db: Database, { revocations, outbox, limits }:
               ),
             );
           }),
-        describePage("ResetPasswordByForm", "What the page's form does"),
+        describePage(
+          "ResetPasswordByForm",
+          "Submit the password reset page",
+          "Sets the new password and shows the result.",
+        ),
       )
   );
 }
@@ -123,10 +143,11 @@ function tokenOf(fields: unknown): string {
   return result.data.token;
 }
 
-const describePage = (operationId: string, summary: string) =>
+const describePage = (operationId: string, summary: string, description: string) =>
   describeRoute({
     operationId,
     tag: "Pages",
     summary,
-    answers: Object.fromEntries([200, 404, 409, 410, 422, 429, 503].map((status) => [status, "text/html"])),
+    description,
+    responses: Object.fromEntries([200, 404, 409, 410, 422, 429, 503].map((status) => [status, "text/html"])),
   });

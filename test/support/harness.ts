@@ -14,7 +14,7 @@ import { createRevocations } from "../../src/features/identity/sessions/revocati
 import { createOutbox } from "../../src/mail/outbox.ts";
 import { type AppOptions, createApp } from "../../src/server/app.ts";
 import { startEmbedded } from "../../src/server/embedded.ts";
-import { type AnswerCheck, answerCheck } from "./document.ts";
+import { createResponseCheck, type ResponseCheck } from "./document.ts";
 
 /** Signs the tokens of every test server, so that tests can make tokens of their own. */
 export const JWT_SECRET = "the secret of the test servers, 32 bytes or more";
@@ -237,8 +237,8 @@ export async function testServer(
     ...options.limits,
   });
   const app = testApp(db, options);
-  checkAnswer ??= answerCheck(app);
-  const check = checkAnswer;
+  responseCheck ??= createResponseCheck(app);
+  const check = responseCheck;
   const http = Bun.serve({ hostname: "127.0.0.1", port: 0, fetch: app.fetch });
   const url = http.url.origin;
   const sql = connect(address);
@@ -299,8 +299,8 @@ export async function testServer(
   };
 }
 
-/** Every answer of every test is held against the document of the API. Compiled once a run. */
-let checkAnswer: AnswerCheck | undefined;
+/** Compares every response of every test with the document of the API. Compiled once per run. */
+let responseCheck: ResponseCheck | undefined;
 
 const nothing = (): void => {};
 const SILENT = { debug: nothing, info: nothing, warn: nothing, error: nothing };

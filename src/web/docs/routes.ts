@@ -33,8 +33,9 @@ export function docsRoutes(routes: () => Parameters<typeof openApiDocument>[1], 
       describeRoute({
         operationId: "GetWelcome",
         tag,
-        summary: "What this is, and where to go",
-        answers: { 200: [WelcomeResponse, "text/html"] },
+        summary: "Get an overview of the API",
+        description: "The name and version of the API, and where to find its documentation. Browsers receive a page.",
+        responses: { 200: [WelcomeResponse, "text/html"] },
       }),
     )
 
@@ -44,8 +45,9 @@ export function docsRoutes(routes: () => Parameters<typeof openApiDocument>[1], 
       describeRoute({
         operationId: "GetDocs",
         tag,
-        summary: "This document, to read and to try",
-        answers: { 200: "text/html" },
+        summary: "Read the API reference",
+        description: "An HTML page that renders this document.",
+        responses: { 200: "text/html" },
       }),
     )
 
@@ -58,8 +60,9 @@ export function docsRoutes(routes: () => Parameters<typeof openApiDocument>[1], 
       describeRoute({
         operationId: "GetOpenApi",
         tag,
-        summary: "This document",
-        answers: { 200: "application/json" },
+        summary: "Get the OpenAPI document",
+        description: "This document, as JSON.",
+        responses: { 200: "application/json" },
       }),
     )
 
@@ -70,8 +73,9 @@ export function docsRoutes(routes: () => Parameters<typeof openApiDocument>[1], 
       describeRoute({
         operationId: "GetRobots",
         tag,
-        summary: "For search engines: nothing here",
-        answers: { 200: "text/plain" },
+        summary: "Get the rules for search engines",
+        description: "Asks search engines not to index the API.",
+        responses: { 200: "text/plain" },
       }),
     );
 }

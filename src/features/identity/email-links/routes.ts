@@ -27,9 +27,10 @@ export function accountRoutes(db: Database, { revocations, outbox, limits }: Ses
       describeRoute({
         operationId: "VerifyEmailByLink",
         tag: TAG,
-        summary: "Confirm an address",
-        description: "A browser (`Accept: text/html`) gets a page whose button does it.",
-        answers: { 200: MessageResponse },
+        summary: "Verify an email address by link",
+        description:
+          "Takes the token from the query. Browsers (`Accept: text/html`) receive a page with a button instead, so that programs that open every link in an email do not verify the address.",
+        responses: { 200: MessageResponse },
         errors: ["not_found", "gone", "conflict"],
       }),
     )
@@ -45,8 +46,9 @@ export function accountRoutes(db: Database, { revocations, outbox, limits }: Ses
       describeRoute({
         operationId: "VerifyEmail",
         tag: TAG,
-        summary: "Confirm an address",
-        answers: { 200: MessageResponse },
+        summary: "Verify an email address",
+        description: "Takes the token from the link in the email. A token works once.",
+        responses: { 200: MessageResponse },
         errors: ["not_found", "gone", "conflict"],
       }),
     )
@@ -64,9 +66,10 @@ export function accountRoutes(db: Database, { revocations, outbox, limits }: Ses
       describeRoute({
         operationId: "ResendVerification",
         tag: TAG,
-        summary: "Mail a new link to confirm the own address",
-        description: "The older links end. 409 where the address is confirmed already.",
-        answers: { 200: MessageResponse },
+        summary: "Resend the verification email",
+        description:
+          "Sends a new link to the current user and revokes earlier links. Returns 409 if the address is already verified.",
+        responses: { 200: MessageResponse },
         errors: ["conflict"],
       }),
     )
@@ -84,9 +87,10 @@ export function accountRoutes(db: Database, { revocations, outbox, limits }: Ses
       describeRoute({
         operationId: "ForgotPassword",
         tag: TAG,
-        summary: "Mail a link to choose a new password",
-        description: "The same answer, in the same time, whether there is such an account or not.",
-        answers: { 200: MessageResponse },
+        summary: "Request a password reset",
+        description:
+          "Emails a link for choosing a new password. The response is the same whether or not an account has this address.",
+        responses: { 200: MessageResponse },
       }),
     )
 
@@ -103,9 +107,9 @@ export function accountRoutes(db: Database, { revocations, outbox, limits }: Ses
       describeRoute({
         operationId: "ResetPassword",
         tag: TAG,
-        summary: "Choose a new password by a mailed link",
-        description: "Ends every session of the account.",
-        answers: { 200: MessageResponse },
+        summary: "Reset a password",
+        description: "Takes the token from the link in the email. Ends every session of the user.",
+        responses: { 200: MessageResponse },
         errors: ["not_found", "gone"],
       }),
     );
