@@ -13,7 +13,7 @@ const page = <p class="four">five</p>;
   expect(publicTexts(source).map(({ text, line }) => `${line} ${text}`)).toEqual([
     '5 one"',
     "5 two'",
-    "6 three ${nobody}`",
+    "6 three \u0024{nobody}`",
     '7 four"',
     "7 five",
   ]);
