@@ -1,13 +1,11 @@
 import { randomBytes } from "node:crypto";
 import { join } from "node:path";
-import { migrations } from "../../migrations/index.ts";
 import type { DatabaseAddress } from "../config/database-address.ts";
 import { secretFromFile } from "../config/secret-file.ts";
 import type { Config } from "../config/settings.ts";
 import { StartupError } from "../config/startup-error.ts";
 import type { PoolLimits } from "../db/bounded-pool.ts";
 import { watchDatabase } from "../db/metrics.ts";
-import { migrate } from "../db/migrations.ts";
 import { openDatabase } from "../db/pool.ts";
 import { createRevocations, followRevocations } from "../features/identity/sessions/revocations.ts";
 import { createLog, type Log } from "../observability/log.ts";
@@ -17,6 +15,7 @@ import { createApp } from "./app.ts";
 import { startEmbedded } from "./embedded.ts";
 import { openMail, startMail, warnWithoutMail } from "./mail.ts";
 import { limitRequests } from "./request-limit.ts";
+import { updateSchema } from "./schema.ts";
 import { observeStatements, openMetrics, openTracing, tracedMail, watchServer } from "./telemetry.ts";
 
 export type RunningServer = {
@@ -158,9 +157,7 @@ export async function prepareDatabase(
 ): Promise<DatabaseAddress> {
   const database = await reachDatabase(config, onProgress, log);
   closers.push(database.release);
-  for (const file of await migrate(database.address, migrations, config.databaseConnectTimeoutMs)) {
-    onProgress(`Applied migration ${file}`);
-  }
+  await updateSchema(database.address, config, onProgress);
   return database.address;
 }
 

@@ -284,7 +284,7 @@ describe("conduit seed", () => {
       [["seed"], /^The database is not empty.*nothing was changed.*\n$/],
       [["seed", "--articles=many"], /^--articles must be a whole number from 100 to 10000000, not "many"\n$/],
       [["seed", "--users=500"], /^--users goes with --articles/],
-      [["migrate", "--articles=500"], /^migrate takes no --articles/],
+      [["migrate", "--articles=500"], /^The command migrate has no flag --articles/],
     ] as const) {
       const failing = conduit(address, ...args);
       expect(await failing.exited).toBe(1);

@@ -85,7 +85,7 @@ describe("a stop", () => {
   });
 });
 
-// As load balancers do. What a connection risks that is made in the moment of the end: docs/decisions/0013-workers.md.
+// As load balancers do. What a connection risks that is made in the moment of the end: docs/decisions/0010-workers.md.
 test("a restart of one of two servers on one port drops no request of clients that keep their connections", async () => {
   const settings = { REUSE_PORT: "yes", SHUTDOWN_DELAY: "500ms" };
   const first = await serve(address, settings);

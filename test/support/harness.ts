@@ -58,7 +58,7 @@ async function startPostgres(): Promise<TestPostgres> {
   return started;
 }
 
-const TEMPLATE = "conduit_test_template";
+const TEMPLATE = `conduit_test_template_${process.pid}`;
 
 function external(url: string): TestPostgres {
   const address = loadConfig({ DATABASE_URL: url }).databaseUrl;
