@@ -144,8 +144,8 @@ const INSERT_PEOPLE = write(
 
 const INSERT_ARTICLES = write(
   "seed_insert_articles",
-  `insert into articles (author_id, slug, title, description, body, tag_list, created_at, updated_at)
-   select u.id, a.slug, a.title, a.description, a.body, a.tags, at, at
+  `insert into articles (author_id, slug, title, description, body, tag_list, created_at, published_at, updated_at)
+   select u.id, a.slug, a.title, a.description, a.body, a.tags, at, at, at
      from json_to_recordset($1::text::json) as a (
             author text, slug text, title text, description text, body text, tags text[], age_s integer)
      left join users u on u.username = a.author,
@@ -175,8 +175,8 @@ const INSERT_FOLLOWS = write(
 
 const INSERT_FAVORITES = write(
   "seed_insert_favorites",
-  `insert into favorites (user_id, article_id, article_created_at, author_id)
-   select u.id, a.id, a.created_at, a.author_id
+  `insert into favorites (user_id, article_id, article_published_at, author_id)
+   select u.id, a.id, a.published_at, a.author_id
      from json_to_recordset($1::text::json) as f (reader text, slug text)
      left join users u on u.username = f.reader
      left join articles a on a.slug = f.slug`,

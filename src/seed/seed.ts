@@ -74,8 +74,6 @@ export async function seed(
     // Index-only scans need the visibility map, and the planner its statistics, now and not when autovacuum comes by.
     onProgress("Vacuuming and analyzing …");
     await sql.unsafe(`vacuum (analyze) ${TABLES.join(", ")}`);
-    // As the server does by and by; not before the planner knows how many articles there are.
-    while ((await sql.unsafe("select close_article_blocks() = 100 as are_more"))[0].are_more);
     return { email, password: SEED_PASSWORD };
   } finally {
     await sql.close({ timeout: 0 }).catch(() => {});
