@@ -10,27 +10,9 @@ import { LOAD_USERS_MIN, TABLES } from "../src/seed/load.ts";
 import { seed } from "../src/seed/seed.ts";
 import { startEmbedded } from "../src/server/embedded.ts";
 import { type Endpoint, pathOf, writerOf } from "./endpoints.ts";
+import { type Sample, takeSample } from "./sample.ts";
 
 const root = dirname(import.meta.dir);
-
-/** What the requests are made from: names that are in the data set. */
-export type Sample = {
-  readonly articles: number;
-  /** Paths of articles, the most favourited first. */
-  readonly popular: readonly string[];
-  /** Usernames, spread over all. */
-  readonly authors: readonly string[];
-  /** The most used first. */
-  readonly tags: readonly string[];
-  readonly popularTag: string;
-  readonly rareTag: string;
-  readonly prolificAuthor: string;
-  readonly keenReader: string;
-  /** Path of an article with some 20 comments. */
-  readonly discussed: string;
-  /** An article's body of usual length. */
-  readonly body: string;
-};
 
 export type Dataset = {
   readonly address: DatabaseAddress;
@@ -96,35 +78,6 @@ async function fingerprint(): Promise<string> {
     hash.update(await Bun.file(join(root, file)).text());
   }
   return hash.digest("hex");
-}
-
-/** Names that are in a data set of `seed`. */
-export async function takeSample(sql: SQL): Promise<Sample> {
-  const column = async (statement: string): Promise<string[]> =>
-    (await sql.unsafe(statement)).map((row: { it: string }) => row.it);
-  const one = async (statement: string): Promise<string> => (await column(statement))[0] as string;
-  return {
-    articles: Number(await one("select sum(articles_count)::text as it from article_totals")),
-    popular: await column("select slug as it from articles order by favorites_count desc, id desc limit 20000"),
-    authors: await column(
-      `select username as it from users
-        where id % greatest((select count(*) from users) / 2000, 1) = 0 and username not like '%\\_%' order by id`,
-    ),
-    tags: await column("select name as it from tags order by articles_count desc, name limit 500"),
-    popularTag: await one("select name as it from tags order by articles_count desc, name limit 1"),
-    rareTag: await one("select name as it from tags order by articles_count, name limit 1"),
-    prolificAuthor: await one(
-      "select username as it from author_counts join users on id = user_id order by articles_count desc, id limit 1",
-    ),
-    keenReader: await one(
-      "select username as it from reader_counts join users on id = user_id order by favorites_count desc, id limit 1",
-    ),
-    discussed: await one(
-      `select slug as it from (select article_id, count(*) from comments group by 1) c join articles on id = article_id
-        order by abs(count - 20), id limit 1`,
-    ),
-    body: await one("select body as it from articles where length(body) between 1500 and 2000 order by id limit 1"),
-  };
 }
 
 /** Articles of the writers, at `pathOf(nonce, 0 …)`. */

@@ -1,4 +1,4 @@
-import type { Sample } from "./dataset.ts";
+import type { Sample } from "./sample.ts";
 
 /** A request. `as` is the username of who is signed in; undefined is nobody. */
 export type Call = {

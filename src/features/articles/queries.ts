@@ -136,7 +136,7 @@ const UPDATE_ARTICLE = write<Ownership & LeftJoined<ArticleRow>>(
                    else greatest(now(), a.updated_at + interval '1 millisecond') end
             from target t, viewer v,
                  -- An empty edit is none.
-                 (select least(1, num_nonnulls(:title, :description, :body, :tagList)) as count) edit
+                 (select least(1, num_nonnulls(:title::text, :description::text, :body::text, :tagList::text[])) as count) edit
            where a.id = t.id and a.author_id = v.id
           returning a.*)
    select u.id as viewer, t.id as existed, t.author_id = u.id as owned, ${articleColumns(VIEWER)}
