@@ -1,7 +1,7 @@
 // What statements select of articles, and how their rows become the objects of the API. A new member of an article is a
 // column of the table, a line in `previewColumns` or `articleColumns`, and a line in schema.ts.
 
-import { membersOf } from "../../db/rows.ts";
+import { membersOf, type RowOf } from "../../db/rows.ts";
 import { profileColumns, profileOf } from "../profiles/queries.ts";
 import type { Profile } from "../profiles/schema.ts";
 import type { Viewer } from "../profiles/viewer.ts";
@@ -48,8 +48,8 @@ export const articlesByKeys = (viewer: Viewer, keys: string): string => `${keys}
      limit 1) article`;
 
 /** A row with the columns of `previewColumns`, or of `articleColumns`. */
-export type PreviewRow = Omit<ArticlePreview, "author"> & Profile;
-export type ArticleRow = Omit<Article, "author"> & Profile;
+export type PreviewRow = RowOf<Omit<ArticlePreview, "author"> & Profile>;
+export type ArticleRow = RowOf<Omit<Article, "author"> & Profile>;
 
 const previewMembers = membersOf(ArticlePreview.omit({ author: true }));
 const articleMembers = membersOf(Article.omit({ author: true }));

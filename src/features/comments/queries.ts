@@ -1,6 +1,6 @@
 import { violatedConstraint } from "../../db/errors.ts";
 import type { Database } from "../../db/pool.ts";
-import { type LeftJoined, membersOf } from "../../db/rows.ts";
+import { type LeftJoined, membersOf, type RowOf } from "../../db/rows.ts";
 import { write } from "../../db/statements.ts";
 import { notFound } from "../../http/errors.ts";
 import { requireOwned } from "../articles/queries.ts";
@@ -19,7 +19,7 @@ const commentColumns = (viewer: Viewer): string => `
     ${profileColumns(viewer)}`;
 
 /** A row with the columns of `commentColumns`. */
-type CommentRow = Omit<Comment, "id" | "author"> & { id: string } & Profile;
+type CommentRow = RowOf<Omit<Comment, "id" | "author"> & Profile> & { id: string };
 
 const commentMembers = membersOf(Comment.omit({ id: true, author: true }));
 
