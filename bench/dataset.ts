@@ -9,7 +9,7 @@ import { textArray } from "../src/db/statements.ts";
 import { LOAD_USERS_MIN, TABLES } from "../src/seed/load.ts";
 import { seed } from "../src/seed/seed.ts";
 import { startEmbedded } from "../src/server/embedded.ts";
-import { type Endpoint, pathOf, writerOf } from "./endpoints.ts";
+import { type Endpoint, slugOf, writerOf } from "./endpoints.ts";
 import { type Sample, takeSample } from "./sample.ts";
 
 const root = dirname(import.meta.dir);
@@ -18,23 +18,23 @@ export type Dataset = {
   readonly address: DatabaseAddress;
   readonly postmasterPid: number;
   readonly sample: Sample;
-  /** Makes what an endpoint needs to be there before it is measured. */
+  /** Creates what must exist before an endpoint is measured. */
   prepare(endpoint: Endpoint, nonce: string): Promise<void>;
-  /** Takes away what the writers have left. */
+  /** Deletes what the writers have created. */
   tidy(): Promise<void>;
-  /** Vacuums, or PostgreSQL would do it by itself at some time, in the middle of a measurement. */
+  /** Vacuums, because otherwise PostgreSQL would start it in the middle of a measurement. */
   settle(): Promise<void>;
   stop(): Promise<void>;
 };
 
-/** The data set of a size, from the cache folder, or made by the program's own seed; its PostgreSQL is started. */
+/** Starts a PostgreSQL with a data set of this size, from the cache folder or made by the program's own seed. */
 export async function openDataset(articles: number, say: (message: string) => void): Promise<Dataset> {
   const dataDir = join(import.meta.dir, ".data", String(articles));
   const mark = join(dataDir, "made-by");
   const recipe = await fingerprint();
   const isMade = existsSync(mark) && readFileSync(mark, "utf8") === recipe;
   if (!isMade && existsSync(dataDir)) {
-    say(`The data set of ${articles.toLocaleString("en")} was made by another schema or seed: making it again.`);
+    say(`The data set of ${articles.toLocaleString("en")} was made with another schema or seed: making it again.`);
     rmSync(dataDir, { recursive: true });
   }
   const postgres = await startEmbedded(dataDir, say);
@@ -45,7 +45,7 @@ export async function openDataset(articles: number, say: (message: string) => vo
       writeFileSync(mark, recipe);
     }
     const sql = new SQL(connectionOptions(postgres.address, 1, { statement_timeout: "0", jit: "off" }));
-    // Left over where a run was cut short.
+    // An interrupted run leaves articles and comments behind.
     await tidy(sql);
     const settle = async () => void (await sql.unsafe(`vacuum (analyze) ${TABLES.join(", ")}`));
     await settle();
@@ -70,7 +70,7 @@ export async function openDataset(articles: number, say: (message: string) => vo
   }
 }
 
-/** Of everything that the content of the database depends on. */
+/** A hash of everything that the content of the database depends on. */
 async function fingerprint(): Promise<string> {
   const hash = new Bun.CryptoHasher("sha256");
   for (const { sql } of migrations) hash.update(sql);
@@ -80,7 +80,7 @@ async function fingerprint(): Promise<string> {
   return hash.digest("hex");
 }
 
-/** Articles of the writers, at `pathOf(nonce, 0 …)`. */
+/** Creates articles by the writers, with the slugs `slugOf(nonce, 0 …)`. */
 export async function makeArticles(sql: SQL, nonce: string, count: number, tags: readonly string[]): Promise<void> {
   const numbers = Array.from({ length: count }, (_, i) => i);
   await sql.unsafe(
@@ -89,7 +89,7 @@ export async function makeArticles(sql: SQL, nonce: string, count: number, tags:
        from unnest($1::text[], $2::text[], $3::text[]) as a (slug, writer, tag)
        join users u on u.username = a.writer`,
     [
-      textArray(numbers.map((i) => pathOf(nonce, i))),
+      textArray(numbers.map((i) => slugOf(nonce, i))),
       textArray(numbers.map(writerOf)),
       textArray(numbers.map((i) => tags[i % tags.length] as string)),
     ],

@@ -29,12 +29,13 @@ export function createStatementFinder(
     for (const call of calls) {
       found = undefined;
       const { headers, body } = wireForm(call, tokens);
-      const answer = await app.request(call.path, {
+      const response = await app.request(call.path, {
         method: call.method,
         headers,
         ...(body === undefined ? {} : { body }),
       });
-      if (found === undefined) throw new Error(`${call.method} ${call.path} made no statement: ${await answer.text()}`);
+      if (found === undefined)
+        throw new Error(`${call.method} ${call.path} ran no statement: ${await response.text()}`);
       statements.push(found);
     }
     return statements;

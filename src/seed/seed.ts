@@ -10,12 +10,12 @@ import { insertLoadData, LOAD_USERS_MIN, type LoadSize, loadEmail, TABLES } from
 /** An account to sign in with. */
 export type Login = { readonly email: string; readonly password: string };
 
-/** The password of every account that a seed makes: one hash serves them all. */
+/** The password of every account that a seed creates: they share one hash. */
 export const SEED_PASSWORD = "conduit demonstration";
 
 /**
- * What `--articles` and `--users` ask for: undefined is the demonstration content.
- * @throws StartupError where they are no such numbers
+ * The size from `--articles` and `--users`; undefined means the demonstration content.
+ * @throws StartupError if one of them is not a valid number
  */
 export function loadSize(flags: { articles?: string | undefined; users?: string | undefined }): LoadSize | undefined {
   if (flags.articles === undefined) {
@@ -40,10 +40,10 @@ function wholeNumber(flag: string, written: string, min: number, max: number): n
 }
 
 /**
- * Fills an empty, migrated database: with demonstration content, or with a load-test data set of a size. In one
- * transaction: a seed that is cut short leaves nothing behind.
+ * Fills an empty, migrated database with demonstration content, or with a load-test data set of the given size. It is one
+ * transaction: a seed that is interrupted leaves nothing behind.
  * @returns an account to sign in with
- * @throws StartupError where the database is not empty
+ * @throws StartupError if the database is not empty
  */
 export async function seed(
   address: DatabaseAddress,
@@ -63,7 +63,7 @@ export async function seed(
   try {
     const passwordHash = await hashPassword(SEED_PASSWORD);
     const email = await sql.begin(async (tx) => {
-      // Nobody registers, and no other seed begins, before this one is done.
+      // No registration and no other seed starts before this one has finished.
       await tx.unsafe("lock table users in share row exclusive mode");
       const [found] = (await tx.unsafe(IS_EMPTY.text)) as { empty: boolean }[];
       if (!found?.empty) throw notEmpty(address);
@@ -71,7 +71,7 @@ export async function seed(
       await insertLoadData(tx, size, { paragraphs: demonstrationParagraphs(), passwordHash }, onProgress);
       return loadEmail("reader_10");
     });
-    // Index-only scans need the visibility map, and the planner its statistics, now and not when autovacuum comes by.
+    // Index-only scans need the visibility map, and the planner its statistics, before autovacuum would run.
     onProgress("Vacuuming and analyzing …");
     await sql.unsafe(`vacuum (analyze) ${TABLES.join(", ")}`);
     return { email, password: SEED_PASSWORD };
