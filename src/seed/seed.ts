@@ -80,15 +80,15 @@ export async function seed(
   }
 }
 
-// Articles, comments and all else belong to a user.
+// Everything else belongs to a user.
 const IS_EMPTY = read<{ empty: boolean }>("seed_is_empty", "select not exists (select from users) as empty");
 
 function notEmpty(address: DatabaseAddress): StartupError {
   const startOver =
     address.socketPath === undefined
       ? `drop and create the database "${address.database}"`
-      : "move the data folder away (or name another: --data-dir=./data-demo)";
+      : "move the data folder away (or choose another: --data-dir=./data-demo)";
   return new StartupError(
-    `The database is not empty, and seeding is for an empty one: nothing was changed. To start over, stop the server, ${startOver}, and run seed again.`,
+    `The database is not empty, so nothing was changed: seed needs an empty one. To start over, stop the server, ${startOver}, and run seed again.`,
   );
 }

@@ -1,7 +1,7 @@
 // What statements select of articles, and how their rows become the objects of the API. A new member of an article is a
 // column of the table, a line in `previewColumns` or `articleColumns`, and a line in schema.ts.
 
-import { membersOf, type RowOf } from "../../db/rows.ts";
+import { type RowOf, rowMapper } from "../../db/rows.ts";
 import { profileColumns, profileOf } from "../profiles/queries.ts";
 import type { Profile } from "../profiles/schema.ts";
 import type { Viewer } from "../profiles/viewer.ts";
@@ -51,9 +51,6 @@ export const articlesByKeys = (viewer: Viewer, keys: string): string => `${keys}
 export type PreviewRow = RowOf<Omit<ArticlePreview, "author"> & Profile>;
 export type ArticleRow = RowOf<Omit<Article, "author"> & Profile>;
 
-const previewMembers = membersOf(ArticlePreview.omit({ author: true }));
-const articleMembers = membersOf(Article.omit({ author: true }));
+export const previewOf: (row: PreviewRow) => ArticlePreview = rowMapper(ArticlePreview, { author: profileOf });
 
-export const previewOf = (row: PreviewRow): ArticlePreview => ({ ...previewMembers(row), author: profileOf(row) });
-
-export const articleOf = (row: ArticleRow): Article => ({ ...articleMembers(row), author: profileOf(row) });
+export const articleOf: (row: ArticleRow) => Article = rowMapper(Article, { author: profileOf });

@@ -1,6 +1,6 @@
 import { violatedConstraint } from "../../db/errors.ts";
 import type { Database } from "../../db/pool.ts";
-import { type LeftJoined, membersOf, type RowOf } from "../../db/rows.ts";
+import { type LeftJoined, type RowOf, rowMapper } from "../../db/rows.ts";
 import { write } from "../../db/statements.ts";
 import { notFound } from "../../http/errors.ts";
 import { requireOwned } from "../articles/queries.ts";
@@ -21,13 +21,10 @@ const commentColumns = (viewer: Viewer): string => `
 /** A row with the columns of `commentColumns`. */
 type CommentRow = RowOf<Omit<Comment, "id" | "author"> & Profile> & { id: string };
 
-const commentMembers = membersOf(Comment.omit({ id: true, author: true }));
-
-const commentOf = (row: CommentRow): Comment => ({
-  // The driver returns bigints as text.
-  id: Number(row.id),
-  ...commentMembers(row),
-  author: profileOf(row),
+const commentOf: (row: CommentRow) => Comment = rowMapper(Comment, {
+  // The driver returns a bigint as text.
+  id: (row) => Number(row.id),
+  author: profileOf,
 });
 
 /** An article's comments, newest first, as the viewer sees them. Throws 404. */

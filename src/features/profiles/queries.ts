@@ -1,6 +1,6 @@
 import { violatedConstraint } from "../../db/errors.ts";
 import type { Database } from "../../db/pool.ts";
-import { type LeftJoined, membersOf } from "../../db/rows.ts";
+import { type LeftJoined, rowMapper } from "../../db/rows.ts";
 import { write } from "../../db/statements.ts";
 import { invalid, notFound } from "../../http/errors.ts";
 import { userGone } from "../identity/users/queries.ts";
@@ -19,7 +19,7 @@ const followedBy = (viewer: Viewer): string =>
   viewer === null ? "false" : `exists (select from follows where follower_id = ${viewer} and followee_id = u.id)`;
 
 /** The profile in a row with the columns of `profileColumns`. */
-export const profileOf = membersOf(Profile);
+export const profileOf = rowMapper(Profile);
 
 /** A profile, as the viewer sees it. Throws 404. */
 export async function findProfile(
