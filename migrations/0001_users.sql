@@ -1,11 +1,4 @@
--- People: accounts, and who follows whom.
-
--- The members of a user's public JSON, `following` aside, which depends on who looks. Immutable in truth, as what it
--- calls depends on no setting here; PostgreSQL cannot know that of to_json.
-create function author_json_members(username text, bio text, image text) returns text language sql immutable
-  return '"username":' || to_json(username)
-      || ',"bio":' || coalesce(to_json(bio)::text, 'null')
-      || ',"image":' || coalesce(to_json(image)::text, 'null');
+-- Accounts.
 
 create table users (
   id            bigint generated always as identity primary key,
@@ -22,8 +15,6 @@ create table users (
   image         text,
   created_at    timestamptz(3) not null default now(),
   updated_at    timestamptz(3) not null default now(),
-  -- Made when the row is written, as it is read some thousand times as often (docs/decisions/0003-json-members.md).
-  json_members  text not null generated always as (author_json_members(username, bio, image)) stored,
 
   -- Named, because the application maps each to the field that it tells the client about.
   constraint users_username_key unique (username_key),
@@ -34,15 +25,3 @@ create table users (
   constraint users_bio_not_empty check (bio <> ''),
   constraint users_image_not_empty check (image <> '')
 );
-
-create table follows (
-  -- Both cascade: a follow says nothing once either side is gone.
-  follower_id bigint not null constraint follows_follower_id_fkey references users on delete cascade,
-  followee_id bigint not null constraint follows_followee_id_fkey references users on delete cascade,
-  -- The order serves "does this viewer follow that author" (one probe) and "whom does this reader follow" (the feed).
-  constraint follows_pkey primary key (follower_id, followee_id),
-  constraint follows_not_oneself check (follower_id <> followee_id)
-);
-
--- For the cascade from the followed side; without it, removing one account reads the whole table.
-create index follows_followee_id_idx on follows (followee_id);

@@ -1,7 +1,6 @@
 import { join } from "node:path";
 import type { Config } from "../config/settings.ts";
 import type { Database } from "../db/pool.ts";
-import { closeArticleBlocks } from "../features/articles/lists.ts";
 import { completeReset } from "../features/identity/email-links/queries.ts";
 import { purgeLimits } from "../features/identity/rate-limits.ts";
 import { purgeSessions } from "../features/identity/sessions/queries.ts";
@@ -67,9 +66,9 @@ export function smtpServer(config: Config): SmtpServer | null {
 const TIDY_EVERY_MS = 3600_000;
 const TIDY_FIRST_MS = 60_000;
 
-/** Removes what has had its time, and counts articles that have become old. */
+/** Removes what has had its time. */
 export async function tidyUp(db: Database): Promise<void> {
-  await Promise.all([purgeMail(db), purgeSessions(db), purgeLimits(db), closeArticleBlocks(db)]);
+  await Promise.all([purgeMail(db), purgeSessions(db), purgeLimits(db)]);
 }
 
 /**

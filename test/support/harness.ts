@@ -148,6 +148,7 @@ export type ArticleJson = {
   body: string;
   tagList: string[];
   createdAt: string;
+  publishedAt: string;
   updatedAt: string;
   favorited: boolean;
   favoritesCount: number;

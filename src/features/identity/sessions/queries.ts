@@ -183,8 +183,8 @@ export type SessionJson = {
   id: string;
   device: string;
   ip: string | null;
-  created_at: string;
-  last_used_at: string;
+  created_at: Date;
+  last_used_at: Date;
   current: boolean;
 };
 
@@ -195,8 +195,7 @@ export function listSessions(db: Database, userId: string, currentId: string): P
 
 const SESSIONS = read<SessionJson>(
   "sessions",
-  `select id, device, host(ip) as ip, json_timestamp(created_at) as created_at,
-          json_timestamp(last_used_at) as last_used_at, id = $2::uuid as current
+  `select id, device, host(ip) as ip, created_at, last_used_at, id = $2::uuid as current
      from sessions
     where user_id = $1::bigint and revoked_at is null and expires_at > now()
     order by sessions.last_used_at desc, id desc`,

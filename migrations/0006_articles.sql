@@ -1,0 +1,61 @@
+-- Articles.
+
+create table articles (
+  id              bigint generated always as identity primary key,
+  author_id       bigint not null constraint articles_author_id_fkey references users on delete cascade,
+  slug            text collate "C" not null,
+  -- Whether the slug is the title's slug with a random suffix, because the plain one was taken. A title may end in a word
+  -- that looks like a suffix ("learn-database"), so the slug alone does not tell.
+  slug_has_suffix boolean not null default false,
+  title           text not null,
+  description     text not null,
+  body            text not null,
+  -- In the author's order. Triggers keep article_tags and tags in step with it.
+  tag_list        text[] not null default '{}',
+  -- Maintained by the triggers of favorites.
+  favorites_count integer not null default 0,
+  -- Starts at 1; every edit by the author raises it.
+  version         integer not null default 1,
+  created_at      timestamptz(3) not null default now(),
+  -- When it was first published. Lists sort by it, and other tables copy it, so it never changes (see the trigger below).
+  published_at    timestamptz(3) not null default now(),
+  updated_at      timestamptz(3) not null default now(),
+
+  constraint articles_slug_key unique (slug),
+  -- Read backwards, its index is the list of all articles: newest first, ties by id. As a unique constraint, it can be the
+  -- target of a foreign key, which keeps the copy of published_at in favorites equal to the article's.
+  constraint articles_published_at_id_key unique (published_at, id),
+  constraint articles_slug_form check (slug ~ '^[a-z0-9]+(-[a-z0-9]+)*$' and char_length(slug) <= 120),
+  constraint articles_slug_suffix check (not slug_has_suffix or slug ~ '-[a-z0-9]{8}$'),
+  -- GET /api/articles/feed is another route.
+  constraint articles_slug_not_reserved check (slug <> 'feed'),
+  constraint articles_title_length check (char_length(title) between 1 and 255),
+  constraint articles_description_length check (char_length(description) between 1 and 1000),
+  constraint articles_body_size check (octet_length(body) between 1 and 1048576),
+  constraint articles_tag_list_size check (cardinality(tag_list) <= 20),
+  constraint articles_favorites_count_not_negative check (favorites_count >= 0)
+) with (
+  -- Leaves room in each page for the next version of a row. A favourite changes no indexed column, so its update then
+  -- stays on the page and touches no index (a HOT update).
+  fillfactor = 85,
+  -- Stores bodies out of line, whatever their size: lists do not read them, and a favourite does not rewrite them.
+  toast_tuple_target = 128
+);
+
+-- Everything that lists show stays in the row, even where it is longer than the target above.
+alter table articles
+  alter column title set storage main,
+  alter column description set storage main,
+  alter column tag_list set storage main,
+  alter column slug set storage main;
+
+-- For the list of one author's articles, the feed, and the cascade from users.
+create index articles_author_id_idx on articles (author_id, published_at, id);
+
+create function refuse_article_change() returns trigger language plpgsql as $$
+begin
+  raise exception 'author_id and published_at of an article do not change' using errcode = 'check_violation';
+end $$;
+create trigger article_fixed_columns before update of author_id, published_at on articles
+  for each row when (old.author_id <> new.author_id or old.published_at is distinct from new.published_at)
+  execute function refuse_article_change();
