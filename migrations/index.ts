@@ -2,20 +2,24 @@
 
 import type { Migration } from "../src/db/migrations.ts";
 import users from "./0001_users.sql" with { type: "text" };
-import articles from "./0002_articles.sql" with { type: "text" };
-import sessions from "./0003_sessions.sql" with { type: "text" };
-import mail from "./0004_mail.sql" with { type: "text" };
-import rateLimits from "./0005_rate_limits.sql" with { type: "text" };
-import commentJsonMembers from "./0006_comment_json_members.sql" with { type: "text" };
-import articleBlocks from "./0007_article_blocks.sql" with { type: "text" };
+import sessions from "./0002_sessions.sql" with { type: "text" };
+import emailLinks from "./0003_email_links.sql" with { type: "text" };
+import rateLimits from "./0004_rate_limits.sql" with { type: "text" };
+import follows from "./0005_follows.sql" with { type: "text" };
+import articles from "./0006_articles.sql" with { type: "text" };
+import outbox from "./0007_outbox.sql" with { type: "text" };
+import commentJsonMembers from "./0008_comment_json_members.sql" with { type: "text" };
+import articleBlocks from "./0009_article_blocks.sql" with { type: "text" };
 
 /** The whole history of the schema, oldest first. */
 export const migrations: readonly Migration[] = [
   { version: "0001", file: "0001_users.sql", sql: users },
-  { version: "0002", file: "0002_articles.sql", sql: articles },
-  { version: "0003", file: "0003_sessions.sql", sql: sessions },
-  { version: "0004", file: "0004_mail.sql", sql: mail },
-  { version: "0005", file: "0005_rate_limits.sql", sql: rateLimits },
-  { version: "0006", file: "0006_comment_json_members.sql", sql: commentJsonMembers },
-  { version: "0007", file: "0007_article_blocks.sql", sql: articleBlocks },
+  { version: "0002", file: "0002_sessions.sql", sql: sessions },
+  { version: "0003", file: "0003_email_links.sql", sql: emailLinks },
+  { version: "0004", file: "0004_rate_limits.sql", sql: rateLimits },
+  { version: "0005", file: "0005_follows.sql", sql: follows },
+  { version: "0006", file: "0006_articles.sql", sql: articles },
+  { version: "0007", file: "0007_outbox.sql", sql: outbox },
+  { version: "0008", file: "0008_comment_json_members.sql", sql: commentJsonMembers },
+  { version: "0009", file: "0009_article_blocks.sql", sql: articleBlocks },
 ];

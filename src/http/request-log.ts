@@ -22,7 +22,7 @@ export type RequestVariables = {
   traceId?: string;
   userId?: string;
   viewerId?: string | null;
-  tokenFault?: string;
+  tokenError?: string;
 };
 
 const METHODS = new Set(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]);
@@ -55,7 +55,7 @@ export function observeRequests({ log, observer, isDraining }: RequestOptions): 
     const traceId: string | undefined = c.get("traceId") ?? parentOf(c)?.traceId;
     // Set by the guards (auth/guards.ts), null for nobody.
     const userId: string | null | undefined = c.get("userId") ?? c.get("viewerId");
-    const tokenFault: string | undefined = c.get("tokenFault");
+    const tokenError: string | undefined = c.get("tokenError");
     log.info(
       {
         "http.method": method,
@@ -67,7 +67,7 @@ export function observeRequests({ log, observer, isDraining }: RequestOptions): 
         // Undefined fields are left out of the line.
         "trace.id": traceId,
         "user.id": userId ?? undefined,
-        "token.fault": tokenFault,
+        "token.error": tokenError,
       },
       "request",
     );

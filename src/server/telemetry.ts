@@ -51,7 +51,7 @@ export function watchServer(metrics: Metrics, http: Bun.Server<undefined>, db: D
   metrics.gauge({
     name: "password_hashes_under_way",
     help: "Passwords that are being hashed.",
-    value: () => hashingState().underWay,
+    value: () => hashingState().running,
   });
   metrics.gauge({
     name: "password_hashes_waiting",

@@ -5,11 +5,6 @@ import { escapeHtml, page } from "./page.ts";
 // The forms carry the token of the mail, and nothing is done for a cookie: there is none, so another site's form could
 // send no more than what its maker knows already.
 
-/** Whether an answer is to be read by a person: browsers ask for HTML, programs for JSON or for anything. */
-export function wantsPage(c: Context): boolean {
-  return (c.req.header("Accept") ?? "").includes("text/html");
-}
-
 export function verifyPage(c: Context, token: string): Response {
   return page(
     c,

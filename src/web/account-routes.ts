@@ -1,16 +1,18 @@
 import { type Context, Hono } from "hono";
 import type { Database } from "../db/pool.ts";
-import { checkLink, verifyEmail } from "../features/identity/email-links/queries.ts";
-import { resetByLink } from "../features/identity/email-links/routes.ts";
-import { ResetBody, VerifyBody } from "../features/identity/email-links/schema.ts";
-import type { SessionContext } from "../features/identity/sessions/routes.ts";
+import type { IdentityContext } from "../features/identity/context.ts";
+import { checkLink } from "../features/identity/email-links.ts";
+import { verifyEmail } from "../features/identity/email-verification/queries.ts";
+import { VerifyBody } from "../features/identity/email-verification/schema.ts";
+import { resetByLink } from "../features/identity/password-reset/routes.ts";
+import { ResetBody } from "../features/identity/password-reset/schema.ts";
 import { ApiError } from "../http/errors.ts";
 import { describeRoute } from "../http/openapi.ts";
 import { readForm } from "../http/validation.ts";
 import { donePage, faultPage, resetPage, verifyPage } from "./account-pages.ts";
 
 /** Where the links of mails lead, unless one's own front end has taken over (`VERIFY_URL`, `RESET_URL`). */
-export function accountPageRoutes(db: Database, { revocations, outbox, limits }: SessionContext) {
+export function accountPageRoutes(db: Database, { revocations, limits }: IdentityContext) {
   return new Hono()
     .get(
       "/verify-email",
@@ -58,7 +60,6 @@ export function accountPageRoutes(db: Database, { revocations, outbox, limits }:
           if (!checked.success) return resetPage(c, token, checked.error.issues[0]?.message ?? "is missing");
           await limits.count(c, "reset");
           revocations.add(await resetByLink(db, token, checked.data.new_password));
-          outbox.wake();
           return donePage(c, "Password changed", "Sign in with the new one. You were signed out everywhere.");
         }),
       describePage("ResetPasswordByForm", "What the page's form does"),

@@ -1,7 +1,8 @@
 import { type Context, Hono } from "hono";
 import type { ClientAddress } from "../http/client-address.ts";
+import { PRIVATE_HEADERS } from "../http/headers.ts";
 import type { Mailbox } from "../mail/mailbox.ts";
-import { escapeHtml, PRIVATE_HEADERS, page } from "./page.ts";
+import { escapeHtml, page } from "./page.ts";
 
 /**
  * The development mailbox as pages: `/dev/mail`. For the one at this machine's keyboard alone, as whoever reads it can

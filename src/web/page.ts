@@ -1,5 +1,6 @@
 import { createHash } from "node:crypto";
 import type { Context } from "hono";
+import { PRIVATE_HEADERS } from "../http/headers.ts";
 
 const STYLE = `
 :root{color-scheme:light dark;--text:#1c2024;--quiet:#60646c;--back:#f6f7f8;--card:#fff;--line:#d9dce0;--accent:#1f7a3d;--bad:#b42318;--focus:#3b82f6}
@@ -40,13 +41,6 @@ const POLICY = `default-src 'none'; style-src 'sha256-${STYLE_HASH}'; form-actio
 export function escapeHtml(text: string): string {
   return text.replace(/[&<>"']/g, (character) => `&#${character.charCodeAt(0)};`);
 }
-
-/** Headers for what must not be kept, framed or told to others: a page whose address may hold a token. */
-export const PRIVATE_HEADERS = {
-  "Cache-Control": "no-store",
-  "Referrer-Policy": "no-referrer",
-  "X-Content-Type-Options": "nosniff",
-} as const;
 
 /**
  * A page of the server's own, which works without script.

@@ -1,6 +1,6 @@
 import type { Database } from "../../db/pool.ts";
 import { type Parameter, read, write } from "../../db/statements.ts";
-import { userGone } from "../identity/users/queries.ts";
+import { userMissing } from "../identity/guards.ts";
 import { sameKey } from "../identity/users/rules.ts";
 import { type ReadByViewer, readByViewer, rowSeen, type Seen, viewerGone } from "../profiles/viewer.ts";
 import { articleInList } from "./queries.ts";
@@ -28,7 +28,7 @@ export async function listArticles(db: Database, viewerId: string | null, filter
 /** Articles of the authors whom the viewer follows, newest first, with the number of all. Throws 401. */
 export async function listFeed(db: Database, viewerId: string, { limit, offset }: Page): Promise<string> {
   const list = await db.row(FEED, [limit, offset, viewerId]);
-  if (list === undefined || list.viewer_gone) throw userGone();
+  if (list === undefined || list.viewer_gone) throw userMissing();
   return list.answer;
 }
 

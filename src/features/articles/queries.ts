@@ -2,7 +2,7 @@ import { violatedConstraint } from "../../db/errors.ts";
 import type { Database } from "../../db/pool.ts";
 import { textArray, write } from "../../db/statements.ts";
 import { forbidden, notFound } from "../../http/errors.ts";
-import { userGone } from "../identity/users/queries.ts";
+import { userMissing } from "../identity/guards.ts";
 import { authorSeenBy } from "../profiles/queries.ts";
 import { readByViewer, rowSeen, type Seen, viewerGone } from "../profiles/viewer.ts";
 import { SUFFIX_LENGTH, slugBase, slugWithSuffix } from "./rules.ts";
@@ -69,11 +69,11 @@ export async function insertArticle(
   const parameters = [authorId, base, slugWithSuffix(base), title, description, body, textArray(tagList)];
   try {
     const article = await db.row(INSERT_ARTICLE, parameters);
-    if (article === undefined) throw userGone();
+    if (article === undefined) throw userMissing();
     return article.answer;
   } catch (error) {
     // Deleted between the statement's look and its insert.
-    if (violatedConstraint(error) === "articles_author_id_fkey") throw userGone();
+    if (violatedConstraint(error) === "articles_author_id_fkey") throw userMissing();
     throw error;
   }
 }
@@ -161,7 +161,7 @@ const UPDATE_ARTICLE = write<Ownership & { answer: string | null }>(
 
 /** Throws 401, 404 or 403, in this order; 404 too where the thing went while we waited for it. */
 export function requireOwned(outcome: Ownership | undefined, done: boolean, resource: string): void {
-  if (outcome?.viewer == null) throw userGone();
+  if (outcome?.viewer == null) throw userMissing();
   if (outcome.existed === null) throw notFound(resource);
   if (!outcome.owned) throw forbidden(resource);
   if (!done) throw notFound(resource);
@@ -194,12 +194,12 @@ export const unfavorite = (db: Database, viewerId: string, slug: string): Promis
 async function changeFavorite(db: Database, viewerId: string, slug: string, favorited: boolean): Promise<string> {
   try {
     const outcome = await db.row(favorited ? FAVORITE : UNFAVORITE, [viewerId, slug]);
-    if (outcome?.viewer == null) throw userGone();
+    if (outcome?.viewer == null) throw userMissing();
     if (outcome.answer === null) throw notFound("article");
     return outcome.answer;
   } catch (error) {
     // Either was deleted between the statement's look and its insert.
-    if (violatedConstraint(error) === "favorites_user_id_fkey") throw userGone();
+    if (violatedConstraint(error) === "favorites_user_id_fkey") throw userMissing();
     if (violatedConstraint(error) === "favorites_article_fkey") throw notFound("article");
     throw error;
   }

@@ -3,7 +3,7 @@ import type { Database } from "../../db/pool.ts";
 import { write } from "../../db/statements.ts";
 import { notFound } from "../../http/errors.ts";
 import { requireOwned } from "../articles/queries.ts";
-import { userGone } from "../identity/users/queries.ts";
+import { userMissing } from "../identity/guards.ts";
 import { authorSeenBy } from "../profiles/queries.ts";
 import { readByViewer, rowSeen, type Seen, viewerGone } from "../profiles/viewer.ts";
 
@@ -33,12 +33,12 @@ const COMMENTS = readByViewer<{ answer: string; viewer_gone: boolean }>(
 export async function insertComment(db: Database, viewerId: string, slug: string, body: string): Promise<string> {
   try {
     const outcome = await db.row(INSERT_COMMENT, [viewerId, slug, body]);
-    if (outcome?.viewer == null) throw userGone();
+    if (outcome?.viewer == null) throw userMissing();
     if (outcome.answer === null) throw notFound("article");
     return outcome.answer;
   } catch (error) {
     // Either was deleted between the statement's look and its insert.
-    if (violatedConstraint(error) === "comments_author_id_fkey") throw userGone();
+    if (violatedConstraint(error) === "comments_author_id_fkey") throw userMissing();
     if (violatedConstraint(error) === "comments_article_id_fkey") throw notFound("article");
     throw error;
   }

@@ -2,7 +2,7 @@ import { violatedConstraint } from "../../db/errors.ts";
 import type { Database } from "../../db/pool.ts";
 import { write } from "../../db/statements.ts";
 import { invalid, notFound } from "../../http/errors.ts";
-import { userGone } from "../identity/users/queries.ts";
+import { userMissing } from "../identity/guards.ts";
 import { sameKey } from "../identity/users/rules.ts";
 import { readByViewer, rowSeen, type Seen, viewerGone } from "./viewer.ts";
 
@@ -42,7 +42,7 @@ export async function follow(db: Database, viewerId: string, username: string): 
     return profileOf(outcome);
   } catch (error) {
     // Either was deleted between the statement's look and its insert.
-    if (violatedConstraint(error) === "follows_follower_id_fkey") throw userGone();
+    if (violatedConstraint(error) === "follows_follower_id_fkey") throw userMissing();
     if (violatedConstraint(error) === "follows_followee_id_fkey") throw notFound("profile");
     throw error;
   }
@@ -80,7 +80,7 @@ const UNFOLLOW = write<FollowOutcome>(
 );
 
 function profileOf(outcome: FollowOutcome | undefined): string {
-  if (outcome?.viewer == null) throw userGone();
+  if (outcome?.viewer == null) throw userMissing();
   if (outcome.answer === null) throw notFound("profile");
   return outcome.answer;
 }

@@ -2,7 +2,7 @@ import { beforeAll, describe, expect, test } from "bun:test";
 import { availableParallelism } from "node:os";
 import { createHashingQueue } from "../../../src/features/identity/hashing-queue.ts";
 import { verifyPassword } from "../../../src/features/identity/passwords.ts";
-import { LIMITS, networkOf, purgeLimits } from "../../../src/features/identity/rate-limits.ts";
+import { RATE_LIMITS, networkOf, purgeRateLimits } from "../../../src/features/identity/rate-limits.ts";
 import { type Answer, type TestServer, type TestUser, testServer } from "../../support/harness.ts";
 import { addUsers } from "../../support/people.ts";
 
@@ -42,7 +42,7 @@ describe("wrong passwords", () => {
     for (let i = 0; i < 9; i++) await login(user.email, "wrong horse");
     // 14 minutes later: the tenth, and after two more the count of the first nine must not be gone.
     const later = (minutes: number) =>
-      server.sql`update rate_limits set ends_at = ends_at - ${minutes} * interval '1 minute' where key like 'login:account:%'`;
+      server.sql`update rate_limits set ends_at = ends_at - ${minutes} * interval '1 minute' where key like 'login:user:%'`;
     await later(14);
     expect((await login(user.email, "wrong horse")).status).toBe(401);
     await later(2);
@@ -96,7 +96,7 @@ describe("wrong passwords", () => {
 
 describe("a limit", () => {
   const tight = { address: { max: 2, windowS: 60, from: "first" } } as const;
-  const rateLimits = { ...LIMITS, forgot: tight };
+  const rateLimits = { ...RATE_LIMITS, forgot: tight };
   const proxied = () => testServer({ rateLimits, trustedProxies: ["127.0.0.1/32", "10.0.0.0/8"] });
 
   test("is told in headers, before it is reached and after", async () => {
@@ -191,7 +191,7 @@ describe("a limit", () => {
   test("keeps no address and no email", async () => {
     await login("somebody@example.com", "wrong horse");
     const [row] = await server.sql`select string_agg(key, ' ') as keys from rate_limits`;
-    expect(row.keys).toContain("login:account:");
+    expect(row.keys).toContain("login:user:");
     expect(row.keys).not.toMatch(/@|127\.0\.0\.1/);
   });
 
@@ -199,14 +199,14 @@ describe("a limit", () => {
     await server.sql`
       insert into rate_limits (key, count, max, ends_at)
       values ('over', 1, 1, now() - interval '1 s'), ('counts', 1, 1, now() + interval '1 minute')`;
-    await purgeLimits(server.db);
+    await purgeRateLimits(server.db);
     const rows = await server.sql`select key from rate_limits where key in ('over', 'counts')`;
     expect([...rows]).toEqual([{ key: "counts" }]);
   });
 
   test("leaves room for eight runs of the official suite and a hundred registrations at once", () => {
-    expect(LIMITS.register.address.max).toBeGreaterThan(8 * 21 + 100);
-    expect(LIMITS.login.address.max).toBeGreaterThan(8 * 21 + 100);
+    expect(RATE_LIMITS.register.address.max).toBeGreaterThan(8 * 21 + 100);
+    expect(RATE_LIMITS.login.address.max).toBeGreaterThan(8 * 21 + 100);
   });
 });
 

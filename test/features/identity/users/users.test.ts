@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { type TestServer, type TestUser, testServer } from "../../support/harness.ts";
-import { addUsers, goneUser } from "../../support/people.ts";
+import { type TestServer, type TestUser, testServer } from "../../../support/harness.ts";
+import { addUsers, goneUser } from "../../../support/people.ts";
 
 let server: TestServer;
 let anna: TestUser;
@@ -318,7 +318,7 @@ describe("GET /api/user", () => {
     expect((await server.request("GET", "/api/user")).json.errors).toEqual({ token: ["is missing"] });
     const gone = await goneUser(server, anna, "goner");
     const { status, json } = await current(gone.token);
-    expect([status, json.errors]).toEqual([401, { token: ["belongs to a user who is gone"] }]);
+    expect([status, json.errors]).toEqual([401, { token: ["belongs to a user who no longer exists"] }]);
   });
 });
 
@@ -429,7 +429,7 @@ describe("PUT /api/user", () => {
     expect([missing.status, missing.json.errors]).toEqual([401, { token: ["is missing"] }]);
     const gone = await goneUser(server, anna, "goner2");
     const { status, json } = await update({ bio: "b" }, gone.token);
-    expect([status, json.errors]).toEqual([401, { token: ["belongs to a user who is gone"] }]);
+    expect([status, json.errors]).toEqual([401, { token: ["belongs to a user who no longer exists"] }]);
   });
 
   test("shows its change in the very next read of the profile and of the author's articles", async () => {

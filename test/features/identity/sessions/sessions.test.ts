@@ -1,8 +1,8 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { purgeSessions } from "../../../src/features/identity/sessions/queries.ts";
-import { createRevocations, followRevocations } from "../../../src/features/identity/sessions/revocations.ts";
-import { deviceLabel } from "../../../src/features/identity/sessions/rules.ts";
-import { type Answer, type TestServer, type TestUser, testServer } from "../../support/harness.ts";
+import { purgeSessions } from "../../../../src/features/identity/sessions/queries.ts";
+import { createRevocations, followRevocations } from "../../../../src/features/identity/sessions/revocations.ts";
+import { deviceLabel } from "../../../../src/features/identity/sessions/rules.ts";
+import { type Answer, type TestServer, type TestUser, testServer } from "../../../support/harness.ts";
 
 let server: TestServer;
 let names = 0;
@@ -108,7 +108,7 @@ describe("POST /api/auth/refresh", () => {
     await passGrace();
     const again = await refresh(user.refreshToken);
     expect(again.status).toBe(401);
-    expect(again.json.errors.refresh_token).toEqual(["has been used before; its session was ended"]);
+    expect(again.json.errors.refresh_token).toEqual(["has been used before, so its session was ended"]);
     expect((await refresh(first.refresh_token)).status).toBe(401);
     expect(await statusOf(first.access_token)).toBe(401);
     expect(await statusOf(user.token)).toBe(401);

@@ -1,8 +1,8 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { createOutbox } from "../../../src/mail/outbox.ts";
-import { type Answer, JWT_SECRET, type TestServer, type TestUser, testServer } from "../../support/harness.ts";
-import { linkIn, sendMail, type TestSmtp, testSmtp } from "../../support/mail.ts";
-import { recordingLog } from "../../support/recording.ts";
+import { createOutbox } from "../../../../src/mail/outbox.ts";
+import { type Answer, JWT_SECRET, type TestServer, type TestUser, testServer } from "../../../support/harness.ts";
+import { linkIn, sendMail, type TestSmtp, testSmtp } from "../../../support/mail.ts";
+import { recordingLog } from "../../../support/recording.ts";
 
 const { log, lines } = recordingLog();
 let server: TestServer;
@@ -376,7 +376,7 @@ test("without a mail server, what needs mail answers 503, and the rest goes on",
     const answer = await mute.request("POST", `/api/auth/${path}`, { body, token: user.token });
     expect([answer.status, answer.json.errors.mail]).toEqual([
       503,
-      ["cannot be sent: this server has no mail server set up"],
+      ["cannot be sent: no mail server is configured"],
     ]);
     expect(answer.headers.get("Retry-After")).toBe("3600");
   }

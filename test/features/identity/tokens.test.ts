@@ -77,7 +77,7 @@ const BAD: Record<string, [token: () => string, fault: string]> = {
   "whose sub is wider than an id": [() => tokenOf({ ...good(), sub: "9999999999999999999" }), "is malformed"],
   "whose sub is a number": [() => tokenOf({ ...good(), sub: Number(annaId) }), "is malformed"],
   "whose sub is a list": [() => tokenOf({ ...good(), sub: [annaId] }), "is malformed"],
-  "of a user who is gone": [() => gone.token, "belongs to a user who is gone"],
+  "of a user who is gone": [() => gone.token, "belongs to a user who no longer exists"],
 };
 
 describe("an access token", () => {
@@ -204,12 +204,12 @@ describe("a route where a token is optional", () => {
     test(`counts every bad one as none, says so in a header, and logs the fault: ${what}`, async () => {
       const nobody = await server.request("GET", path());
       expect([nobody.status, nobody.headers.get("www-authenticate")]).toEqual([200, null]);
-      expect(lines.at(-1)?.fields).not.toHaveProperty("token.fault");
+      expect(lines.at(-1)?.fields).not.toHaveProperty("token.error");
       for (const [kind, [token, fault]] of Object.entries(BAD)) {
         const answer = await server.request("GET", path(), { token: token() });
         expect([kind, answer.status, answer.text]).toEqual([kind, 200, nobody.text]);
         expect(answer.headers.get("www-authenticate")).toBe('Bearer error="invalid_token"');
-        expect(lines.at(-1)?.fields["token.fault"]).toBe(fault);
+        expect(lines.at(-1)?.fields["token.error"]).toBe(fault);
       }
       const { headers } = await server.request("GET", path(), { token: anna.token });
       expect(headers.get("www-authenticate")).toBeNull();
@@ -220,7 +220,7 @@ describe("a route where a token is optional", () => {
     test(`counts the header "${value}" as a bad token`, async () => {
       const { status, headers } = await server.request("GET", "/api/articles", { headers: { Authorization: value } });
       expect([status, headers.get("www-authenticate")]).toEqual([200, 'Bearer error="invalid_token"']);
-      expect(lines.at(-1)?.fields["token.fault"]).toBe("is malformed");
+      expect(lines.at(-1)?.fields["token.error"]).toBe("is malformed");
     });
   }
 
