@@ -2,7 +2,7 @@ import { beforeAll, describe, expect, test } from "bun:test";
 import { availableParallelism } from "node:os";
 import { createHashingQueue } from "../../../src/features/identity/hashing-queue.ts";
 import { verifyPassword } from "../../../src/features/identity/passwords.ts";
-import { RATE_LIMITS, networkOf, purgeRateLimits } from "../../../src/features/identity/rate-limits.ts";
+import { networkOf, purgeRateLimits, RATE_LIMITS } from "../../../src/features/identity/rate-limits.ts";
 import { type Answer, type TestServer, type TestUser, testServer } from "../../support/harness.ts";
 import { addUsers } from "../../support/people.ts";
 
