@@ -292,26 +292,26 @@ function operationsBy(call: ReturnType<typeof caller>) {
     updateCurrentUser: (args: { body: UpdateUserRequest }): Promise<UserResponse> =>
       call<UserResponse>("PUT", "/api/user", args),
 
-    /** Confirm an address. A browser (`Accept: text/html`) gets a page whose button does it. */
+    /** Verify an email address by link. Takes the token from the query. Browsers (`Accept: text/html`) receive a page with a button instead, so that programs that open every link in an email do not verify the address. */
     verifyEmailByLink: (
       args: {
-        /** From the mail */
+        /** The token from the link in the email */
         token?: string;
       } = {},
     ): Promise<MessageResponse> => call<MessageResponse>("GET", "/api/auth/verify-email", args),
 
-    /** Confirm an address. */
+    /** Verify an email address. Takes the token from the link in the email. A token works once. */
     verifyEmail: (args: { body: VerifyEmailRequest }): Promise<MessageResponse> =>
       call<MessageResponse>("POST", "/api/auth/verify-email", args),
 
-    /** Mail a new link to confirm the own address. The older links end. 409 where the address is confirmed already. */
+    /** Resend the verification email. Sends a new link to the current user and ends earlier links. Returns 409 if the address is already verified. */
     resendVerification: (): Promise<MessageResponse> => call<MessageResponse>("POST", "/api/auth/resend-verification"),
 
-    /** Mail a link to choose a new password. The same answer, in the same time, whether there is such an account or not. */
+    /** Request a password reset. Emails a link for choosing a new password. The response is the same whether or not a user has this address. */
     forgotPassword: (args: { body: ForgotPasswordRequest }): Promise<MessageResponse> =>
       call<MessageResponse>("POST", "/api/auth/forgot-password", args),
 
-    /** Choose a new password by a mailed link. Ends every session of the account. */
+    /** Reset a password. Takes the token from the link in the email. Ends every session of the user. */
     resetPassword: (args: { body: ResetPasswordRequest }): Promise<MessageResponse> =>
       call<MessageResponse>("POST", "/api/auth/reset-password", args),
 

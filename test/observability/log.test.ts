@@ -95,7 +95,7 @@ describe("the line of a request", () => {
   test("says what is wrong with a token that counted as none", async () => {
     const { record, server } = await recordedServer();
     await server.request("GET", "/api/articles", { token: "x.y.z" });
-    expect(record.lines()[0]).toMatchObject({ "http.status": 200, "token.fault": "is malformed" });
+    expect(record.lines()[0]).toMatchObject({ "http.status": 200, "token.error": "is malformed" });
   });
 
   test("has one word for every path that is no route's, and for every method that is none", async () => {

@@ -1,7 +1,13 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { createOutbox } from "../../../../src/mail/outbox.ts";
 import { JWT_SECRET, type TestServer, type TestUser, testServer } from "../../../support/harness.ts";
-import { identityRequests, linkTo, RESET_SUBJECT, VERIFY_SUBJECT } from "../../../support/identity.ts";
+import {
+  EMAIL_CHANGED_SUBJECT,
+  identityRequests,
+  linkTo,
+  RESET_SUBJECT,
+  VERIFY_SUBJECT,
+} from "../../../support/identity.ts";
 import { sendMail, type TestSmtp, testSmtp } from "../../../support/mail.ts";
 
 let server: TestServer;
@@ -138,12 +144,22 @@ describe("POST /api/auth/resend-verification", () => {
       { mail: ["cannot be sent: no mail server is configured"] },
       "3600",
     ]);
-    const [row] = await mute.sql`select count(*)::int as links from email_links`;
-    expect(row.links).toBe(0);
   });
 });
 
 describe("a new email address", () => {
+  test("and a new password are possible without a mail server, and leave no link or mail behind", async () => {
+    const mute = await testServer({ outbox: createOutbox(JWT_SECRET, false) });
+    const user = await mute.register("mute");
+    const body = { user: { email: "other@example.com", password: "another horse" } };
+    expect((await mute.request("PUT", "/api/user", { token: user.token, body })).status).toBe(200);
+    const login = { user: { email: "other@example.com", password: "another horse" } };
+    expect((await mute.request("POST", "/api/users/login", { body: login })).status).toBe(200);
+    const [row] = await mute.sql`
+      select (select count(*) from outbox)::int as mails, (select count(*) from email_links)::int as links`;
+    expect(row).toEqual({ mails: 0, links: 0 });
+  });
+
   test("is shown at once, unverified; both addresses get a mail, and older links end", async () => {
     const user = await api.newUser();
     await api.verify((await verifyLink(user.email)).token);
@@ -152,7 +168,7 @@ describe("a new email address", () => {
     const email = `new-${user.email}`;
     const { json } = await api.update(user, { email });
     expect(json.user).toMatchObject({ email, email_verified: false });
-    expect((await smtp.take(user.email, "Your address was changed")).text).toContain(email);
+    expect((await smtp.take(user.email, EMAIL_CHANGED_SUBJECT)).text).toContain(email);
     expect((await api.reset(resetLink.token)).status).toBe(410);
     expect((await api.verify((await verifyLink(email)).token)).status).toBe(200);
     expect(await api.isVerified(user)).toBe(true);

@@ -1,7 +1,13 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { createOutbox } from "../../../../src/mail/outbox.ts";
 import { type Answer, JWT_SECRET, type TestServer, testServer } from "../../../support/harness.ts";
-import { holdUser, identityRequests, linkTo, RESET_SUBJECT } from "../../../support/identity.ts";
+import {
+  holdUser,
+  identityRequests,
+  linkTo,
+  PASSWORD_CHANGED_SUBJECT,
+  RESET_SUBJECT,
+} from "../../../support/identity.ts";
 import { sendMail, type TestSmtp, testSmtp } from "../../../support/mail.ts";
 
 let server: TestServer;
@@ -34,9 +40,19 @@ describe("a password reset", () => {
     expect((await api.refresh(user.refreshToken)).status).toBe(401);
     const { json } = await api.login(user.email, "tr0ubador and more");
     expect(json.user.email_verified).toBe(true);
-    await smtp.take(user.email, "Your password was changed");
+    await smtp.take(user.email, PASSWORD_CHANGED_SUBJECT);
     const again = await api.reset(token);
     expect([again.status, again.json.errors]).toEqual([410, { token: ["has already been used or has expired"] }]);
+  });
+
+  test("ends with a new password in the settings, which sends the same notice", async () => {
+    const user = await api.newUser();
+    await api.forgot(user.email);
+    const { token } = await resetLink(user.email);
+    expect((await api.update(user, { password: "another horse" })).status).toBe(200);
+    await smtp.take(user.email, PASSWORD_CHANGED_SUBJECT);
+    expect((await api.reset(token)).status).toBe(410);
+    expect(await loginStatus(user.email, "another horse")).toBe(200);
   });
 
   test("lets users in whom wrong passwords had locked out", async () => {
