@@ -54,19 +54,22 @@ export async function holdUser(server: TestServer, user: TestUser) {
   const connection = await server.sql.reserve();
   await connection`begin`;
   await connection`select from users where email = ${user.email} for no key update`;
+  const release = async () => {
+    await connection`commit`;
+    connection.release();
+  };
   return {
+    release,
     async waiting(count: number): Promise<void> {
-      for (;;) {
+      for (let i = 0; i < 2_000; i++) {
         const [row] = await server.sql`
           select count(*)::int as waiting from pg_stat_activity
            where datname = current_database() and wait_event_type = 'Lock'`;
         if (row.waiting >= count) return;
         await Bun.sleep(5);
       }
-    },
-    async release(): Promise<void> {
-      await connection`commit`;
-      connection.release();
+      await release();
+      throw new Error(`fewer than ${count} statements waited for the lock on the user`);
     },
   };
 }

@@ -47,7 +47,11 @@ describe("logging in", () => {
     });
     const here = identityRequests(small);
     const user = await small.register("many-devices");
-    await Promise.all(Array.from({ length: 5 }, () => here.login(user.email, user.password)));
+    const hold = await holdUser(small, user);
+    const logins = Array.from({ length: 4 }, () => here.login(user.email, user.password));
+    await hold.waiting(4);
+    await hold.release();
+    expect((await Promise.all(logins)).map(({ status }) => status)).toEqual([200, 200, 200, 200]);
     const { access_token } = (await here.login(user.email, user.password)).json;
     const sessions = await here.sessions(access_token);
     expect(sessions).toHaveLength(3);
