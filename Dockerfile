@@ -8,7 +8,7 @@
 # Runs on the platform that builds, whatever the platform built for: Bun compiles for others, so nothing is emulated.
 FROM --platform=$BUILDPLATFORM node:24-trixie-slim AS build
 WORKDIR /build
-COPY package.json package-lock.json ./
+COPY package.json package-lock.json tsconfig.json ./
 # Not "npm ci": it wants every platform's package of a development tool in the lock file.
 RUN --mount=type=cache,target=/root/.npm npm install --omit=dev --no-audit --no-fund
 COPY migrations migrations

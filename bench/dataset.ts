@@ -1,6 +1,5 @@
 import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { startEmbeddedPostgres } from "@conduit/embedded-postgres";
 import { SQL } from "bun";
 import { migrations } from "../migrations/index.ts";
 import type { DatabaseAddress } from "../src/config/database-address.ts";
@@ -9,6 +8,7 @@ import { connectionOptions } from "../src/db/pool.ts";
 import { textArray } from "../src/db/statements.ts";
 import { LOAD_USERS_MIN, TABLES } from "../src/seed/load.ts";
 import { seed } from "../src/seed/seed.ts";
+import { startEmbedded } from "../src/server/embedded.ts";
 import { type Endpoint, pathOf, writerOf } from "./endpoints.ts";
 
 const root = dirname(import.meta.dir);
@@ -55,7 +55,7 @@ export async function openDataset(articles: number, say: (message: string) => vo
     say(`The data set of ${articles.toLocaleString("en")} was made by another schema or seed: making it again.`);
     rmSync(dataDir, { recursive: true });
   }
-  const postgres = await startEmbeddedPostgres({ dataDir, onProgress: say });
+  const postgres = await startEmbedded(dataDir, say);
   try {
     if (!isMade) {
       await migrate(postgres.address, migrations, 10_000);

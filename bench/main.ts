@@ -395,7 +395,7 @@ async function measureStarts(folder: string): Promise<Result["starts"]> {
 
 async function untilUnlocked(dataDir: string): Promise<void> {
   const deadline = performance.now() + 15_000;
-  while (existsSync(join(dataDir, "conduit.pid")) && performance.now() < deadline) await Bun.sleep(20);
+  while (existsSync(join(dataDir, "postgres.lock.pid")) && performance.now() < deadline) await Bun.sleep(20);
 }
 
 /** In a process that does nothing else at the moment. */

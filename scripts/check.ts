@@ -39,10 +39,12 @@ const FOLDERS = [
 const checks: [name: string, check: () => Promise<string[]>][] = [
   ["format and lint", () => command("biome", "check", "--error-on-warnings", ".")],
   ["types", () => command("tsc", "--noEmit")],
+  ["types of the client", () => command("tsc", "--noEmit", "--project", "packages/client")],
   ["import directions", checkImports],
   ["import cycles", checkCycles],
   ["SQL", checkStatements],
   ["client and OpenAPI document", clientDrift],
+  ["OpenAPI rules", () => command("redocly", "lint")],
 ];
 let failed = 0;
 for (const [name, check] of checks) {
@@ -56,6 +58,8 @@ process.exit(failed === 0 ? 0 : 1);
 async function command(...[name, ...args]: [string, ...string[]]): Promise<string[]> {
   const child = Bun.spawn([join(root, "node_modules/.bin", name), ...args], {
     cwd: root,
+    // Redocly reports its use, and looks for newer versions, unless these variables prevent it.
+    env: { ...process.env, REDOCLY_TELEMETRY: "off", REDOCLY_SUPPRESS_UPDATE_NOTICE: "true" },
     stdout: "pipe",
     stderr: "pipe",
   });
@@ -120,7 +124,7 @@ async function checkStatements(): Promise<string[]> {
     if (/\b(read|write)(<|\()/.test(await Bun.file(join(root, file)).text())) await import(join(root, file));
   }
   const dataDir = await mkdtemp(join(tmpdir(), "conduit-check-"));
-  const postgres = await startEmbeddedPostgres({ dataDir, onProgress: () => {} });
+  const postgres = await startEmbeddedPostgres({ dataDir });
   try {
     await migrate(postgres.address, migrations, 5_000);
     const sql = new SQL(connectionOptions(postgres.address, 1, {}));

@@ -86,6 +86,7 @@ async function startServer() {
       METRICS_PORT: "0",
       WORKERS: "2",
       LOG_LEVEL: "warn",
+      LOG_FORMAT: "pretty",
       DATA_DIR: join(folder, "data"),
     },
     stdout: "pipe",

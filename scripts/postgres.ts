@@ -6,10 +6,10 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
-import { startEmbeddedPostgres } from "@conduit/embedded-postgres";
+import { startEmbedded } from "../src/server/embedded.ts";
 
 const dataDir = await mkdtemp(join(tmpdir(), "conduit-postgres-"));
-const { address, stop } = await startEmbeddedPostgres({ dataDir, onProgress: () => {} });
+const { address, stop } = await startEmbedded(dataDir, () => {});
 const { username, password, hostname, port, database, socketPath } = address;
 const socket = socketPath === undefined ? "" : `?host=${encodeURIComponent(dirname(socketPath))}`;
 console.log(`postgres://${username}:${password}@${hostname}:${port}/${database}${socket}`);

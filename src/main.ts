@@ -10,7 +10,8 @@ import { StartupError } from "./config/startup-error.ts";
 import { migrate } from "./db/migrations.ts";
 import type { Log } from "./observability/log.ts";
 import { loadSize, seed } from "./seed/seed.ts";
-import { logFormat, reachDatabase, serverLog, startServer } from "./server/server.ts";
+import { reachDatabase, serverLog, startServer } from "./server/server.ts";
+import { startupLines, startupOutput } from "./server/startup-lines.ts";
 import { startWorkers } from "./server/supervisor.ts";
 import { runWorker, WORKER_VARIABLE } from "./server/worker.ts";
 
@@ -103,11 +104,9 @@ async function serve(config: Config): Promise<void> {
   logUncaught(log);
   const worker = process.env[WORKER_VARIABLE];
   if (worker !== undefined && process.send !== undefined) return runWorker(config, Number(worker));
-  // What a person reads at the start is for machines where they read the rest.
-  const say = config.production && logFormat(config) === "json" ? (text: string) => log.info({}, text) : console.log;
+  const say = startupOutput(config);
   const server = await (config.workers === 1 ? startServer(config, say) : startWorkers(config, say));
-  if (server.metricsUrl !== undefined) say(`Metrics are on ${server.metricsUrl}/metrics`);
-  say(`Server is running on ${server.url}`);
+  for (const line of await startupLines(config, server)) say(line);
   let asked = false;
   const stop = async () => {
     // Asked twice: now.

@@ -3,6 +3,7 @@ import packageJson from "../../package.json" with { type: "json" };
 import type { Config } from "../config/settings.ts";
 import { StartupError } from "../config/startup-error.ts";
 import { type BackupReport, restoreBackup, writeBackup } from "../db/backup.ts";
+import { runningEmbedded } from "../server/embedded.ts";
 import { reachDatabase, serverLog } from "../server/server.ts";
 
 /** `conduit backup FILE`: also while the server runs. */
@@ -33,8 +34,7 @@ export async function restore(config: Config, file: string): Promise<void> {
 /** The embedded PostgreSQL of a server that runs now, reached beside it: the data folder itself is locked. */
 async function runningDatabase(config: Config) {
   if (config.databaseUrl !== undefined) return undefined;
-  const { addressOfRunning } = await import("@conduit/embedded-postgres");
-  const address = addressOfRunning(config.dataDir);
+  const address = await runningEmbedded(config.dataDir);
   return address && { address, release: async () => {} };
 }
 

@@ -8,6 +8,7 @@ import { StartupError } from "../config/startup-error.ts";
 import { checksum, OLDEST_MAJOR } from "../db/migrations.ts";
 import { connectionOptions } from "../db/pool.ts";
 import { verifySmtp } from "../mail/transport.ts";
+import { runningEmbedded } from "../server/embedded.ts";
 import { smtpServer } from "../server/mail.ts";
 import { isStandalone, reachDatabase, serverLog } from "../server/server.ts";
 
@@ -173,8 +174,7 @@ async function reach(
   }
   // Nothing is made here that was not there.
   if (!isStandalone && !existsSync(join(dataDir, "postgres"))) return undefined;
-  const { addressOfRunning } = await import("@conduit/embedded-postgres");
-  const address = addressOfRunning(dataDir);
+  const address = await runningEmbedded(dataDir);
   if (address !== undefined) return { address, where: `in ${dataDir}, with its server`, release };
   return { ...(await reachDatabase(config, () => {}, serverLog(config))), where: `in ${dataDir}, without a server` };
 }

@@ -113,17 +113,6 @@ export function httpUrl(written: string): string {
   return written;
 }
 
-/** The headers, by name, kept as a secret as they usually hold a key. */
-export function headerList(written: string): Secret {
-  const headers: Record<string, string> = {};
-  for (const part of written.split(",")) {
-    const [name = "", ...value] = part.trim().split("=");
-    if (!/^[\w-]+$/.test(name) || value.length === 0) throw new Error("must be a list such as name=value,name=value");
-    headers[name] = decodeURIComponent(value.join("="));
-  }
-  return new Secret(JSON.stringify(headers));
-}
-
 const TLS_MODES = ["disable", "allow", "prefer", "require", "verify-ca", "verify-full"] as const;
 
 /** The parts of a `postgres://` URL. Its text never goes into a message: it holds a password. */

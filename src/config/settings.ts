@@ -4,7 +4,6 @@ import {
   DAY_MS,
   databaseAddress,
   duration,
-  headerList,
   httpUrl,
   networks,
   nonEmpty,
@@ -255,31 +254,37 @@ export const SETTINGS = {
     what: "Address of `/metrics`. It is for your own monitoring, not for the public.",
     parse: nonEmpty,
   }),
-  tracesEndpoint: optional({
+  otlpEndpoint: optional({
     name: "OTEL_EXPORTER_OTLP_ENDPOINT",
-    what: "Receiver of OpenTelemetry traces (OTLP over HTTP), such as `http://localhost:4318`. Without it there are no traces.",
+    what: "Collector of OpenTelemetry traces (OTLP over HTTP), such as `http://localhost:4318`. Without it there are no traces. With it, all other standard `OTEL_*` variables apply too: the OpenTelemetry SDK reads them.",
     parse: httpUrl,
   }),
-  tracesHeaders: optional({
-    name: "OTEL_EXPORTER_OTLP_HEADERS",
-    what: "Headers for the receiver of traces, as `name=value,name=value`, values percent-encoded. A secret.",
-    parse: headerList,
+  tracesEndpoint: optional({
+    name: "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+    what: "The same as a whole URL, such as `http://localhost:4318/v1/traces`.",
+    parse: httpUrl,
   }),
-  tracesServiceName: setting({
-    name: "OTEL_SERVICE_NAME",
-    fallback: "conduit",
-    what: "The name of this server in traces.",
-    parse: nonEmpty,
+  otlpProtocol: setting({
+    name: "OTEL_EXPORTER_OTLP_PROTOCOL",
+    fallback: "http/protobuf",
+    what: "How traces are encoded: `http/protobuf` or `http/json`.",
+    parse: oneOf("http/protobuf", "http/json"),
   }),
-  tracesRatio: setting({
-    name: "OTEL_TRACES_SAMPLER_ARG",
-    fallback: "1",
-    what: "Share of the traces that are recorded, from 0 to 1; a caller's decision (`traceparent`) counts more.",
-    parse: (written) => {
-      if (!/^(0|1|0?\.[0-9]+|1\.0+)$/.test(written))
-        throw new Error(`must be from 0 to 1, not ${JSON.stringify(written)}`);
-      return Number(written);
-    },
+  tracesProtocol: optional({
+    name: "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL",
+    what: "The same, for traces alone.",
+    parse: oneOf("http/protobuf", "http/json"),
+  }),
+  tracesExporter: optional({
+    name: "OTEL_TRACES_EXPORTER",
+    what: "`none` turns traces off; `otlp` turns them on without an endpoint, for a collector on this machine.",
+    parse: oneOf("otlp", "none"),
+  }),
+  otelDisabled: setting({
+    name: "OTEL_SDK_DISABLED",
+    fallback: "false",
+    what: "`true` turns traces off.",
+    parse: (written) => oneOf("true", "false")(written.toLowerCase()) === "true",
   }),
   logFormat: setting({
     name: "LOG_FORMAT",

@@ -44,8 +44,15 @@ export class TimedOut extends Error {
   }
 }
 
-/** `since` is undefined while a transaction has no statement in flight. */
-type InFlight = { since: number | undefined; readonly pool: SQL; readonly reject: (error: Error) => void };
+/** One connection of the driver, which runs what is in flight on it one after the other. */
+type Connection = {
+  readonly sql: SQL;
+  readonly inFlight: Set<{ readonly reject: (error: Error) => void }>;
+  /** When the statement at its head was sent, or got there because the one before it finished. */
+  headSince: number;
+  /** Set while a transaction holds it, which may be idle between two statements. */
+  transaction: { isIdle: boolean } | undefined;
+};
 type Waiter = { readonly since: number; readonly proceed: () => void; readonly reject: (error: Error) => void };
 
 const WATCH_INTERVAL_MS = 100;
@@ -53,26 +60,43 @@ const WATCH_INTERVAL_MS = 100;
 const PROBE_INTERVAL_MS = 500;
 /** The most attempts without a response at a time. */
 const PROBES_MAX = 8;
+/** A connection whose statement runs longer than this is used for further ones only if there is no other. */
+const SLOW_MS = 20;
 
 /**
  * Connections with a bound on how many statements are in flight, and on how long a caller waits.
  *
  * The driver replaces a connection that closes. A connection that hangs (a network that lost it, a server that stands
- * still) gives no signal. It shows as a statement without a response for longer than the server lets a statement run. Then
- * this pool drops all its connections and probes for new ones; callers are refused meanwhile.
+ * still) gives no signal. It shows as a statement that has been at the head of its connection for longer than the server
+ * lets a statement run. Then this pool replaces all its connections and probes for new ones; callers are refused meanwhile.
+ * A queue of slow statements is no sign of that: each of them gets its time from when the one before it has finished.
  *
+ * @param connectionsMax how many connections to open, each when it is first needed
+ * @param depth how many statements may be in flight on each
  * @param onWait gets how long a statement waited for a connection, in milliseconds, when it had to wait
  */
 export function createBoundedPool(
   options: SQL.Options,
   limits: PoolLimits,
-  inFlightMax: number,
+  connectionsMax: number,
+  depth: number,
   onWait: (waitedMs: number) => void,
 ): BoundedPool {
-  let pool = new SQL(options);
+  const newConnection = (sql = new SQL({ ...options, max: 1 })): Connection => ({
+    sql,
+    inFlight: new Set(),
+    headSince: 0,
+    transaction: undefined,
+  });
+  const newConnections = (first?: SQL) =>
+    Array.from({ length: connectionsMax }, (_, i) => newConnection(i === 0 ? first : undefined));
+  const inFlightMax = connectionsMax * depth;
+  let connections = newConnections();
   let recovery: { readonly since: number; probedAt: number; readonly probes: Set<SQL> } | undefined;
   let isClosed = false;
-  const inFlight = new Set<InFlight>();
+  let inUse = 0;
+  /** Waiters that may proceed and have not sent their statement yet. */
+  let admitted = 0;
   const waiters: Waiter[] = [];
   const hangTimeoutMs = limits.statementTimeoutMs + limits.connectTimeoutMs;
 
@@ -82,14 +106,12 @@ export function createBoundedPool(
     while (waiters[0] !== undefined && now - waiters[0].since > limits.queueTimeoutMs) {
       waiters.shift()?.reject(new TimedOut("a connection"));
     }
-    for (const entry of inFlight) {
-      if (entry.since === undefined || now - entry.since <= hangTimeoutMs) continue;
-      inFlight.delete(entry);
-      entry.reject(new TimedOut("a response"));
-      if (entry.pool === pool && recovery === undefined) {
-        recovery = { since: now, probedAt: Number.NEGATIVE_INFINITY, probes: new Set() };
-        end(pool, hangTimeoutMs);
-      }
+    if (recovery === undefined) {
+      const hung = connections.filter(
+        ({ inFlight, transaction, headSince }) =>
+          inFlight.size > 0 && transaction?.isIdle !== true && now - headSince > hangTimeoutMs,
+      );
+      if (hung.length > 0) replaceConnections(hung, now);
     }
     if (recovery === undefined) return;
     if (now - recovery.probedAt >= PROBE_INTERVAL_MS && recovery.probes.size < PROBES_MAX) probe(recovery, now);
@@ -97,10 +119,21 @@ export function createBoundedPool(
   }, WATCH_INTERVAL_MS);
   watch.unref();
 
-  /** Opens another pool. The first that gets a response replaces the dropped one. */
+  /** What is in flight on a hung connection fails now; what is on the others may finish. */
+  function replaceConnections(hung: Connection[], now: number): void {
+    recovery = { since: now, probedAt: Number.NEGATIVE_INFINITY, probes: new Set() };
+    for (const { inFlight } of hung) {
+      for (const { reject } of inFlight) reject(new TimedOut("a response"));
+      inUse -= inFlight.size;
+      inFlight.clear();
+    }
+    for (const { sql } of connections) end(sql, hangTimeoutMs);
+  }
+
+  /** Opens another connection. The first that gets a response begins the new pool. */
   function probe(current: NonNullable<typeof recovery>, now: number): void {
     current.probedAt = now;
-    const candidate = new SQL(options);
+    const candidate = newConnection().sql;
     current.probes.add(candidate);
     const discard = (loser: SQL) => {
       if (current.probes.delete(loser)) end(loser, 0);
@@ -110,10 +143,10 @@ export function createBoundedPool(
       () => {
         clearTimeout(timer);
         if (recovery !== current || !current.probes.delete(candidate)) return end(candidate, 0);
-        pool = candidate;
+        connections = newConnections(candidate);
         recovery = undefined;
         for (const loser of current.probes) discard(loser);
-        while (inFlight.size < inFlightMax && waiters.length > 0) admitNext();
+        while (!isFull() && waiters.length > 0) admitNext();
       },
       () => {
         clearTimeout(timer);
@@ -125,53 +158,83 @@ export function createBoundedPool(
   /** A pool with one bad connection is replaced at once, which is worth a short wait. A longer recovery is not. */
   const isDown = (now: number) => recovery !== undefined && now - recovery.since > PROBE_INTERVAL_MS;
 
-  const isBusy = () => inFlight.size >= inFlightMax || waiters.length > 0 || recovery !== undefined;
+  // After connections were replaced, what may still finish on the old ones counts too.
+  const isFull = () => inUse + admitted >= inFlightMax;
 
-  function run(text: string, parameters: readonly unknown[]): Promise<unknown[]> {
-    return isBusy() ? admission().then(() => send(text, parameters)) : send(text, parameters);
+  const mustWait = () => recovery !== undefined || waiters.length > 0 || isFull();
+
+  /** The connection with the least to do, one without a slow statement first. */
+  function leastBusy(now: number): Connection {
+    const load = ({ inFlight, headSince }: Connection) =>
+      inFlight.size + (inFlight.size > 0 && now - headSince > SLOW_MS ? depth : 0);
+    let best: Connection | undefined;
+    for (const connection of connections) {
+      if (connection.inFlight.size < depth && (best === undefined || load(connection) < load(best))) best = connection;
+    }
+    if (best === undefined) throw new TimedOut("a connection");
+    return best;
   }
 
-  function send(text: string, parameters: readonly unknown[]): Promise<unknown[]> {
-    return new Promise((resolve, reject) => {
-      const entry: InFlight = { since: performance.now(), pool, reject };
-      inFlight.add(entry);
-      pool.unsafe(text, parameters as unknown[]).then(
-        (rows: unknown[]) => {
-          resolve(rows);
-          if (inFlight.delete(entry)) admitNext();
-        },
-        (error: unknown) => {
-          reject(error);
-          if (inFlight.delete(entry)) admitNext();
-        },
-      );
-    });
+  async function run(text: string, parameters: readonly unknown[]): Promise<unknown[]> {
+    if (mustWait()) await admission();
+    const now = performance.now();
+    const connection = leastBusy(now);
+    return await occupy(connection, now, () => connection.sql.unsafe(text, parameters as unknown[]));
   }
 
   async function transaction<Result>(work: (run: BoundedPool["run"]) => Promise<Result>): Promise<Result> {
-    if (isBusy()) await admission();
-    return await new Promise<Result>((resolve, reject) => {
-      const entry: InFlight = { since: performance.now(), pool, reject };
-      inFlight.add(entry);
+    if (mustWait()) await admission();
+    const now = performance.now();
+    const connection = leastBusy(now);
+    const state = { isIdle: false };
+    connection.transaction = state;
+    const busy = (isBusy: boolean) => {
+      state.isIdle = !isBusy;
+      connection.headSince = performance.now();
+    };
+    return await occupy(connection, now, () =>
+      connection.sql.begin(async (driver: TransactionSQL) => {
+        busy(false);
+        const result = await work(async (text, parameters) => {
+          busy(true);
+          try {
+            return (await driver.unsafe(text, parameters as unknown[])) as unknown[];
+          } finally {
+            busy(false);
+          }
+        });
+        // The commit is in flight from here on.
+        busy(true);
+        return result;
+      }),
+    );
+  }
+
+  /** Sends a statement or a transaction. Rejects before the driver does when its connection hangs. */
+  function occupy<Result>(connection: Connection, now: number, send: () => PromiseLike<unknown>): Promise<Result> {
+    return new Promise((resolve, reject) => {
+      const entry = { reject };
+      if (connection.inFlight.size === 0) connection.headSince = now;
+      connection.inFlight.add(entry);
+      inUse++;
       const finish = () => {
-        if (inFlight.delete(entry)) admitNext();
+        // Otherwise it was rejected as hung, and is not counted any more.
+        if (!connection.inFlight.delete(entry)) return;
+        connection.transaction = undefined;
+        connection.headSince = performance.now();
+        inUse--;
+        admitNext();
       };
-      pool
-        .begin(async (connection: TransactionSQL) => {
-          const result = await work(async (text, parameters) => {
-            entry.since = performance.now();
-            try {
-              return (await connection.unsafe(text, parameters as unknown[])) as unknown[];
-            } finally {
-              entry.since = undefined;
-            }
-          });
-          // The commit is in flight from here on.
-          entry.since = performance.now();
-          return result;
-        })
-        .then(resolve as (result: unknown) => void, reject)
-        .finally(finish);
+      send().then(
+        (result) => {
+          resolve(result as Result);
+          finish();
+        },
+        (error: unknown) => {
+          reject(error as Error);
+          finish();
+        },
+      );
     });
   }
 
@@ -181,19 +244,24 @@ export function createBoundedPool(
     if (isDown(since)) throw new TimedOut("the database");
     try {
       await new Promise<void>((proceed, reject) => waiters.push({ proceed, reject, since }));
+      admitted--;
     } finally {
       onWait(performance.now() - since);
     }
   }
 
   function admitNext(): void {
-    if (recovery === undefined) waiters.shift()?.proceed();
+    if (recovery !== undefined) return;
+    const waiter = waiters.shift();
+    if (waiter === undefined) return;
+    admitted++;
+    waiter.proceed();
   }
 
   return {
     run,
     transaction,
-    state: () => ({ inUse: inFlight.size, max: inFlightMax, waiting: waiters.length }),
+    state: () => ({ inUse, max: inFlightMax, waiting: waiters.length }),
     async close(timeoutMs) {
       if (isClosed) return;
       isClosed = true;
@@ -201,11 +269,12 @@ export function createBoundedPool(
       for (const candidate of recovery?.probes ?? []) end(candidate, 0);
       for (const waiter of waiters.splice(0)) waiter.reject(new TimedOut("the database"));
       // The driver's promise may stay pending when a connection hangs; the bound is kept here.
-      await Promise.race([end(pool, timeoutMs), Bun.sleep(timeoutMs + 1_000)]);
+      const ends = connections.map(({ sql }) => end(sql, timeoutMs));
+      await Promise.race([Promise.all(ends), Bun.sleep(timeoutMs + 1_000)]);
     },
   };
 }
 
-function end(pool: SQL, timeoutMs: number): Promise<void> {
-  return pool.close({ timeout: timeoutMs / 1000 }).catch(() => {});
+function end(sql: SQL, timeoutMs: number): Promise<void> {
+  return sql.close({ timeout: timeoutMs / 1000 }).catch(() => {});
 }

@@ -12,13 +12,13 @@ export function violatedConstraint(error: unknown): string | undefined {
 }
 
 /**
- * PostgreSQL rolled the transaction back, and it may succeed when it runs again: a deadlock or a serialization failure
- * (PostgreSQL 13.5, Serialization Failure Handling). Writers take their locks in one order (migrations/README.md), so this
- * is for what that order cannot cover, such as the deletion of an account, whose articles go with it.
+ * PostgreSQL rolled the transaction back, or never began it, and it may succeed when it runs again at once: serialization
+ * failures and deadlocks (PostgreSQL 13.5), a lock timeout, and the time limits of idle sessions and of transactions.
+ * Writers take their locks in one order (migrations/README.md), so a deadlock is for what that order cannot cover, such as
+ * the deletion of an account, whose articles go with it.
  */
 export function isRolledBack(error: unknown): boolean {
-  const state = sqlState(error);
-  return state === "40P01" || state === "40001";
+  return ["40001", "40P01", "55P03", "57P05", "25P04"].includes(sqlState(error) ?? "");
 }
 
 /** The connection closed while the statement was running. Whether the statement took effect is unknown. */
@@ -37,6 +37,7 @@ export function isUnavailable(error: unknown): boolean {
   if (error.errno === undefined) return /CONNECTION|TIMEOUT|CLOSED|CANCELLED|TLS|AUTH/.test(error.code);
   // Retried as often as it is worth; the client may try again later.
   if (isRolledBack(error)) return true;
-  // Connection exceptions, too many connections, cancelled by timeout, shutting down, starting up, read-only standby.
-  return /^(08|53300$|57014$|57P0|25006$)/.test(error.errno);
+  // Connection exceptions; disk, memory or connections used up; cancelled by timeout; shutting down or starting up;
+  // read-only standby; ended while idle in a transaction; input or output error (PostgreSQL, appendix A).
+  return /^(08|53|57014$|57P0|25006$|25P03$|58030$)/.test(error.errno);
 }

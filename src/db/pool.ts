@@ -1,15 +1,10 @@
 import type { SQL } from "bun";
 import type { DatabaseAddress } from "../config/database-address.ts";
 import { unavailable } from "../http/errors.ts";
+import type { StatementObserver } from "../observability/observers.ts";
 import { type BoundedPool, createBoundedPool, type PoolLimits, type PoolState } from "./bounded-pool.ts";
 import { isConnectionLost, isRolledBack, isUnavailable } from "./errors.ts";
 import { type Parameters, positional, read, type Statement } from "./statements.ts";
-
-/** Receives statements and waits, for metrics. Called on the hot path: it must be cheap and must not throw. */
-export type DatabaseObserver = {
-  onStatement(statement: Statement<unknown>, durationMs: number, failed: boolean): void;
-  onWait(pool: PoolName, waitedMs: number): void;
-};
 
 /** `custom` is for reads that are planned for their values. */
 export type PoolName = "read" | "write" | "custom";
@@ -79,8 +74,8 @@ const CUSTOM_PLAN_CONNECTIONS = 2;
  * throughput of small ones (docs/performance.md). Writes are not: one may wait for a row lock of another transaction, and
  * would delay what comes behind it on the same connection.
  */
-export function openDatabase(address: DatabaseAddress, limits: PoolLimits, observer?: DatabaseObserver): Database {
-  const open = (name: PoolName, connections: number, inFlightMax: number, planCacheMode: string): BoundedPool =>
+export function openDatabase(address: DatabaseAddress, limits: PoolLimits, observer?: StatementObserver): Database {
+  const open = (name: PoolName, connections: number, depth: number, planCacheMode: string): BoundedPool =>
     createBoundedPool(
       {
         ...connectionOptions(address, connections, {
@@ -93,7 +88,8 @@ export function openDatabase(address: DatabaseAddress, limits: PoolLimits, obser
         connectionTimeout: limits.connectTimeoutMs / 1000,
       },
       limits,
-      inFlightMax,
+      connections,
+      depth,
       (ms) => observer?.onWait(name, ms),
     );
   // Pipelined reads gain little from more connections but wake-ups. Two at least, so that a slow read does not delay all
@@ -101,9 +97,9 @@ export function openDatabase(address: DatabaseAddress, limits: PoolLimits, obser
   const readMax = Math.max(2, Math.ceil(limits.poolMax / 4));
   const pools: Record<PoolName, BoundedPool> = {
     // Most statements have one good plan, whatever their values: they are planned once a connection.
-    read: open("read", readMax, readMax * 64, "force_generic_plan"),
-    write: open("write", limits.poolMax, limits.poolMax, "force_generic_plan"),
-    custom: open("custom", CUSTOM_PLAN_CONNECTIONS, CUSTOM_PLAN_CONNECTIONS, "force_custom_plan"),
+    read: open("read", readMax, 64, "force_generic_plan"),
+    write: open("write", limits.poolMax, 1, "force_generic_plan"),
+    custom: open("custom", CUSTOM_PLAN_CONNECTIONS, 1, "force_custom_plan"),
   };
 
   const poolOf = ({ kind, plan }: Statement<unknown>) => (plan === "custom" ? pools.custom : pools[kind]);
@@ -112,10 +108,10 @@ export function openDatabase(address: DatabaseAddress, limits: PoolLimits, obser
     const started = performance.now();
     try {
       const rows = (await run()) as Row[];
-      observer?.onStatement(statement, performance.now() - started, false);
+      observer?.onStatement(statement, performance.now() - started, undefined);
       return rows;
     } catch (error) {
-      observer?.onStatement(statement, performance.now() - started, true);
+      observer?.onStatement(statement, performance.now() - started, error);
       throw error;
     }
   }

@@ -4,13 +4,6 @@ import { cors } from "hono/cors";
 /** What a page of another origin may read of an answer, besides the few headers that it always may. */
 const EXPOSED = ["ETag", "RateLimit", "RateLimit-Policy", "Retry-After", "WWW-Authenticate", "X-Request-Id"];
 
-/** For responses to a URL that may hold a token: they must not be stored, and the URL must not become a referrer. */
-export const PRIVATE_HEADERS = {
-  "Cache-Control": "no-store",
-  "Referrer-Policy": "no-referrer",
-  "X-Content-Type-Options": "nosniff",
-} as const;
-
 /**
  * The headers of every answer, errors included: who may read it across origins, and that no browser takes it for
  * another type than it says. They are set before the answer is made, which costs a tenth of changing it afterwards;
@@ -28,6 +21,9 @@ export function answerHeaders(origins: "*" | string[]): MiddlewareHandler {
     return next();
   };
 }
+
+/** Headers of a response that must not be stored, and of a page whose URL may contain a token. */
+export const PRIVATE_HEADERS = { "Cache-Control": "no-store", "Referrer-Policy": "no-referrer" } as const;
 
 /** The same headers for an answer that is given before there is a route. */
 export function headersBeforeRoutes(origins: "*" | string[], origin: string | null): Record<string, string> {

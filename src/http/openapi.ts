@@ -2,27 +2,27 @@ import type { MiddlewareHandler } from "hono";
 import { z } from "zod";
 import { type ErrorCode, STATUS_OF } from "./errors.ts";
 
-/** What a reader of the documentation wants to know of a route. What its guards check, they say themselves. */
+/** What the documentation says about a route. Its guards add what they check: body, query, token and their errors. */
 export type RouteDescription = {
-  /** Unique. The typed client has a function of this name, its first letter in lower case. */
+  /** Unique. The typed client has a function of this name, with its first letter in lower case. */
   readonly operationId: string;
   readonly tag: string;
-  /** A few words, as in a table of contents. */
+  /** A short imperative phrase, as in a table of contents: "List articles". */
   readonly summary: string;
-  /** Markdown. */
-  readonly description?: string;
+  /** One or more sentences in Markdown: what the summary leaves out. */
+  readonly description: string;
   /**
-   * The answers by status: the shape of the JSON body, null for none, or the media type of a body without a shape; a
-   * list where the client chooses.
+   * The responses of the handler by status: the shape of the JSON body, null for no body, or the media type of a body
+   * without a shape. A list where the client chooses between media types.
    */
-  readonly answers: Readonly<Record<number, Answer | null | readonly Answer[]>>;
-  /** The errors that the handler throws. Those of the guards, and those that any request can meet, come by themselves. */
+  readonly responses: Readonly<Record<number, ResponseBody | null | readonly ResponseBody[]>>;
+  /** The errors that the handler throws. The errors of guards, and those of any request, are added automatically. */
   readonly errors?: readonly ErrorCode[];
-  /** Shapes of the parts of the path that are not any text. */
+  /** The shapes of path parameters that are not plain strings. */
   readonly params?: Readonly<Record<string, z.ZodType>>;
 };
 
-/** What a guard adds to the routes behind it. */
+/** What a guard adds to the description of every route that uses it. */
 export type GuardDescription = {
   readonly body?: z.ZodType;
   readonly query?: z.ZodObject;
@@ -30,20 +30,21 @@ export type GuardDescription = {
   readonly errors?: readonly ErrorCode[];
 };
 
-type Answer = z.ZodType | string;
+type ResponseBody = z.ZodType | string;
 
 const routeDescriptions = new WeakMap<object, RouteDescription>();
 const guardDescriptions = new WeakMap<object, GuardDescription>();
 
 /**
- * Documents a route. Stands after the handler, which ends the request: so it is never called, and costs nothing.
+ * Documents a route. It comes after the handler. The handler ends the request, so this middleware never runs and costs
+ * nothing; in front of the handler it would run in every request.
  *
  *     .get("/tags", handler, describeRoute({ operationId: "GetTags", … }))
  */
 export function describeRoute(description: RouteDescription): MiddlewareHandler {
-  const never: MiddlewareHandler = (_c, next) => next();
-  routeDescriptions.set(never, description);
-  return never;
+  const unreached: MiddlewareHandler = (_c, next) => next();
+  routeDescriptions.set(unreached, description);
+  return unreached;
 }
 
 /** Documents a guard, wherever it is used. Returns the guard itself. */
@@ -52,59 +53,63 @@ export function describeGuard<Guard extends object>(guard: Guard, description: G
   return guard;
 }
 
-/** As of JSON: what is written in the document. */
+/** A JSON value, as it appears in the document. */
 export type Json = string | number | boolean | null | Json[] | { [name: string]: Json };
 export type JsonObject = { [name: string]: Json };
 export type OpenApiDocument = JsonObject & {
   paths: Record<string, Record<string, JsonObject>>;
-  components: JsonObject & { schemas: Record<string, JsonObject> };
+  components: JsonObject & { schemas: Record<string, JsonObject>; responses: Record<string, JsonObject> };
 };
 
 export type Route = { readonly method: string; readonly path: string; readonly handler: object };
 
-/** Every method and path that is served, as `GET /articles/:slug`: what the document has to have. */
+/** Every method and path that the application serves, such as `GET /articles/:slug`: what the document must contain. */
 export function servedRoutes(routes: readonly Route[]): string[] {
-  return [...byOperation(routes).keys()];
+  return [...handlersByOperation(routes).keys()];
 }
 
 /**
- * The OpenAPI 3.1 document of an application's routes (`app.routes`), from their descriptions and guards. A route
- * without a description is left out.
- * @param head the members `openapi`, `info`, `servers`, `tags` …
+ * Builds the OpenAPI 3.1 document of an application from the descriptions of its routes and guards. It leaves out routes
+ * without a description.
+ * @param head the members `openapi`, `info`, `servers` and so on
+ * @param routes `app.routes`
+ * @throws Error if two different shapes have the same name
  */
 export function openApiDocument(head: JsonObject, routes: readonly Route[]): OpenApiDocument {
-  const schemas: Record<string, JsonObject> = {};
+  const components: Components = { schemas: {}, responses: {} };
   const paths: OpenApiDocument["paths"] = {};
-  for (const [key, handlers] of byOperation(routes)) {
+  for (const [key, handlers] of handlersByOperation(routes)) {
     const description = handlers.map((handler) => routeDescriptions.get(handler)).find((found) => found !== undefined);
     if (description === undefined) continue;
     const guards = handlers.flatMap((handler) => guardDescriptions.get(handler) ?? []);
     const [method = "", path = ""] = key.split(" ");
     const template = path.replace(/:([A-Za-z]+)/g, "{$1}");
     paths[template] ??= {};
-    paths[template][method.toLowerCase()] = operation(template, description, guards, schemas);
+    paths[template][method.toLowerCase()] = operationOf(template, description, guards, components);
   }
-  const error = schemaOf(ErrorResponse, "output", schemas);
-  if (error.$ref === undefined) throw new Error("the error format has no name");
   return {
     ...head,
     paths,
     components: {
-      schemas: Object.fromEntries(Object.entries(schemas).sort(([a], [b]) => (a < b ? -1 : 1))),
+      schemas: sorted(components.schemas),
+      responses: sorted(components.responses),
       securitySchemes: {
         Token: {
           type: "http",
           scheme: "bearer",
           description:
-            "The `token` of a registration or a login, as `Authorization: Bearer <token>` or, in the manner of RealWorld, `Authorization: Token <token>`.",
+            "The access token from registration, login or refresh, sent as `Authorization: Bearer <token>`. `Authorization: Token <token>`, the RealWorld form, works as well.",
         },
       },
     },
   };
 }
 
+/** What operations refer to by name. */
+type Components = { schemas: Record<string, JsonObject>; responses: Record<string, JsonObject> };
+
 /** The handlers of each operation, in the order in which they run. */
-function byOperation(routes: readonly Route[]): Map<string, object[]> {
+function handlersByOperation(routes: readonly Route[]): Map<string, object[]> {
   const operations = new Map<string, object[]>();
   for (const { method, path, handler } of routes) {
     if (method === "ALL") continue;
@@ -114,146 +119,175 @@ function byOperation(routes: readonly Route[]): Map<string, object[]> {
   return operations;
 }
 
+function operationOf(
+  template: string,
+  description: RouteDescription,
+  guards: GuardDescription[],
+  components: Components,
+): JsonObject {
+  const body = guards.find((guard) => guard.body !== undefined)?.body;
+  const query = guards.find((guard) => guard.query !== undefined)?.query;
+  const auth = guards.find((guard) => guard.auth !== undefined)?.auth;
+  const parameters = parametersOf(template, description, query, components);
+  return {
+    operationId: description.operationId,
+    tags: [description.tag],
+    summary: description.summary,
+    description: description.description,
+    security: auth === "required" ? [{ Token: [] }] : auth === "optional" ? [{}, { Token: [] }] : [],
+    ...(parameters.length === 0 ? {} : { parameters }),
+    ...(body === undefined
+      ? {}
+      : { requestBody: { required: true, ...jsonContent(schemaOf(body, "input", components)) } }),
+    responses: responsesOf(template, description, guards, components),
+  };
+}
+
+function parametersOf(
+  template: string,
+  description: RouteDescription,
+  query: z.ZodObject | undefined,
+  components: Components,
+): JsonObject[] {
+  const inPath = [...template.matchAll(/\{([A-Za-z]+)\}/g)].map(([, name = ""]): JsonObject => {
+    const shape = description.params?.[name];
+    const schema: JsonObject = shape === undefined ? { type: "string" } : schemaOf(shape, "input", components);
+    return { name, in: "path", required: true, schema };
+  });
+  const inQuery = Object.entries(query?.shape ?? {}).map(([name, shape]): JsonObject => {
+    const { description: text, ...schema } = schemaOf(shape as z.ZodType, "input", components);
+    const required = !(shape as z.ZodType).safeParse(undefined).success;
+    return {
+      name,
+      in: "query",
+      ...(required ? { required } : {}),
+      ...(text === undefined ? {} : { description: text }),
+      schema,
+    };
+  });
+  return [...inPath, ...inQuery];
+}
+
+function responsesOf(
+  template: string,
+  description: RouteDescription,
+  guards: GuardDescription[],
+  components: Components,
+): JsonObject {
+  const responses: JsonObject = {};
+  for (const [status, body] of Object.entries(description.responses)) {
+    responses[status] = {
+      description: STATUS_DESCRIPTIONS[Number(status)] ?? "",
+      ...(body === null ? {} : { content: contentOf(body, components) }),
+    };
+  }
+  const hasJsonErrors = Object.values(description.responses)
+    .flat()
+    .some((body) => typeof body !== "string");
+  const errors: ErrorCode[] = [
+    ...guards.flatMap((guard) => guard.errors ?? []),
+    ...(description.errors ?? []),
+    // A path parameter can contain characters that cannot be stored (validation.ts, storablePath).
+    ...(template.includes("{") ? (["invalid"] as const) : []),
+    "url_too_long",
+    ...(hasJsonErrors ? (["internal", "unavailable"] as const) : []),
+  ];
+  for (const code of errors) responses[STATUS_OF[code]] ??= errorResponse(code, components);
+  return responses;
+}
+
+const STATUS_DESCRIPTIONS: Record<number, string> = {
+  200: "OK",
+  201: "Created",
+  202: "Accepted",
+  204: "Success, without a body",
+  304: "Not modified since the response with this ETag",
+  404: "Not found",
+  409: "Conflict",
+  410: "Used or expired",
+  422: "Invalid input",
+  429: "Too many requests",
+  503: "Unavailable",
+};
+
 /** RealWorld openapi.yml, GenericErrorModel. */
 const ErrorResponse = z
   .object({
     errors: z
       .record(z.string(), z.array(z.string()).min(1))
-      .meta({ description: "What is wrong, by the name of the field, parameter or resource." }),
+      .meta({ description: "The problems, by the name of the field, parameter or resource" }),
   })
   .meta({ id: "ErrorResponse", examples: [{ errors: { title: ["can't be blank"] } }] });
 
-function operation(
-  template: string,
-  description: RouteDescription,
-  guards: GuardDescription[],
-  schemas: Record<string, JsonObject>,
-): JsonObject {
-  const body = guards.find((guard) => guard.body !== undefined)?.body;
-  const query = guards.find((guard) => guard.query !== undefined)?.query;
-  const auth = guards.find((guard) => guard.auth !== undefined)?.auth;
-  const answers = Object.values(description.answers).flat();
-  const errors = new Set<ErrorCode>([
-    ...guards.flatMap((guard) => guard.errors ?? []),
-    ...(description.errors ?? []),
-    ...(answers.some((answer) => typeof answer !== "string") ? anyRequest : []),
-    // A part of the path may hold what cannot be stored (http.ts, storablePath).
-    ...(template.includes("{") ? (["invalid"] as const) : []),
-  ]);
-
-  const parameters = [...template.matchAll(/\{([A-Za-z]+)\}/g)].map(([, name = ""]): JsonObject => {
-    const shape = description.params?.[name];
-    return { name, in: "path", required: true, schema: shape ? schemaOf(shape, "input", schemas) : { type: "string" } };
-  });
-  for (const [name, shape] of Object.entries(query?.shape ?? {})) {
-    const { description: what, ...schema } = schemaOf(shape as z.ZodType, "input", schemas);
-    parameters.push({ name, in: "query", ...(what === undefined ? {} : { description: what }), schema });
-  }
-
-  const responses: JsonObject = {};
-  for (const [status, answer] of Object.entries(description.answers)) {
-    responses[status] = {
-      description: reasons[Number(status)] ?? "",
-      ...(answer === null ? {} : { content: contentOf(answer, schemas) }),
-    };
-  }
-  for (const code of errors) {
-    const { reason, headers } = errorReasons[code];
-    responses[STATUS_OF[code]] ??= {
-      description: reason,
-      ...(headers === undefined ? {} : { headers }),
-      ...jsonContent({ $ref: "#/components/schemas/ErrorResponse" }),
-    };
-  }
-
-  // A proxy, a limit or a later version may have others.
-  if (errors.size > 0) {
-    responses["4XX"] = {
-      description: "Any other refusal",
-      ...jsonContent({ $ref: "#/components/schemas/ErrorResponse" }),
-    };
-  }
-
-  return {
-    operationId: description.operationId,
-    tags: [description.tag],
-    summary: description.summary,
-    ...(description.description === undefined ? {} : { description: description.description }),
-    ...(auth === undefined ? {} : { security: auth === "required" ? [{ Token: [] }] : [{}, { Token: [] }] }),
-    ...(parameters.length === 0 ? {} : { parameters }),
-    ...(body === undefined
-      ? {}
-      : { requestBody: { required: true, ...jsonContent(schemaOf(body, "input", schemas)) } }),
-    responses,
+/** A reference to the response of an error, which is the same in every operation: `not_found` becomes `NotFound`. */
+function errorResponse(code: ErrorCode, components: Components): JsonObject {
+  const name = code.replace(/(?:^|_)([a-z])/g, (_, letter: string) => letter.toUpperCase());
+  components.responses[name] ??= {
+    ...ERROR_DESCRIPTIONS[code],
+    ...jsonContent(schemaOf(ErrorResponse, "output", components)),
   };
+  return { $ref: `#/components/responses/${name}` };
 }
 
-const reasons: Record<number, string> = {
-  200: "OK",
-  201: "Created",
-  202: "Accepted",
-  204: "Done, nothing to say",
-  304: "What was sent with this ETag has not changed",
-  503: "Not now",
-};
-
-/** What can happen to any request. */
-const anyRequest: readonly ErrorCode[] = ["internal", "unavailable"];
-
 const header = (description: string, type = "string"): JsonObject => ({ description, schema: { type } });
+const retryAfter = header("Seconds to wait before the next attempt", "integer");
 
-/** Why an answer is an error, and the headers it has then. */
-const errorReasons: Record<ErrorCode, { reason: string; headers?: JsonObject }> = {
-  bad_request: { reason: "The body is not JSON" },
+const ERROR_DESCRIPTIONS: Record<ErrorCode, { description: string; headers?: JsonObject }> = {
+  bad_request: { description: "The body is not valid JSON" },
   unauthorized: {
-    reason: "No token, one that does not count (any more), or the wrong credentials",
-    headers: { "WWW-Authenticate": header("RFC 6750, 3. Not with wrong credentials.") },
+    description: "The token is missing, invalid, expired or revoked, or the credentials are wrong",
+    headers: { "WWW-Authenticate": header("Set for token errors (RFC 6750, section 3), not for wrong credentials") },
   },
-  forbidden: { reason: "Somebody else's" },
-  not_found: { reason: "There is no such thing" },
-  method_not_allowed: { reason: "Not a method of this path" },
-  conflict: { reason: "Taken by somebody else" },
-  gone: { reason: "Used, or too old" },
-  too_large: { reason: "The body is too large" },
-  url_too_long: { reason: "The URL is too long" },
-  unsupported_media_type: { reason: "The body is not declared as JSON" },
-  invalid: { reason: "What was sent breaks a rule, field by field" },
+  forbidden: { description: "The resource belongs to another user" },
+  not_found: { description: "The resource does not exist" },
+  method_not_allowed: { description: "The path does not support this method" },
+  conflict: { description: "A value is already taken, or the resource is already in this state" },
+  gone: { description: "The link was already used or has expired" },
+  too_large: { description: "The body is too large" },
+  url_too_long: { description: "The URL is too long" },
+  unsupported_media_type: { description: "The body is not declared as JSON" },
+  invalid: { description: "The request breaks validation rules, listed by field" },
   too_many_requests: {
-    reason: "Too many for now",
+    description: "The client has sent too many requests",
     headers: {
-      "Retry-After": header("Seconds after which to ask again", "integer"),
+      "Retry-After": retryAfter,
       RateLimit: header(
-        "draft-ietf-httpapi-ratelimit-headers: what is left (`r`), and seconds until there is more (`t`)",
+        "The remaining requests (`r`) and the seconds until more are available (`t`), as in draft-ietf-httpapi-ratelimit-headers",
       ),
     },
   },
-  internal: { reason: "An unexpected error" },
+  internal: { description: "An unexpected error" },
   unavailable: {
-    reason: "Not now",
-    headers: { "Retry-After": header("Seconds after which to ask again", "integer") },
+    description: "The server, or a service that it needs, is temporarily unavailable",
+    headers: { "Retry-After": retryAfter },
   },
 };
 
-function contentOf(answer: Answer | readonly Answer[], schemas: Record<string, JsonObject>): JsonObject {
+function contentOf(body: ResponseBody | readonly ResponseBody[], components: Components): JsonObject {
   const content: JsonObject = {};
-  for (const one of [answer].flat()) {
-    if (typeof one === "string") content[one] = {};
-    else content["application/json"] = { schema: schemaOf(one, "output", schemas) };
+  for (const one of [body].flat()) {
+    if (typeof one !== "string") Object.assign(content, jsonContent(schemaOf(one, "output", components)).content);
+    else content[one] = { schema: { type: one === "application/json" ? "object" : "string" } };
   }
   return content;
 }
 
-const jsonContent = (schema: JsonObject): JsonObject => ({ content: { "application/json": { schema } } });
+const jsonContent = (schema: JsonObject): { content: JsonObject } => ({ content: { "application/json": { schema } } });
 
-/** The JSON Schema of a shape. What has a name (`.meta({ id })`) goes to `schemas`, and is referred to. */
-function schemaOf(shape: z.ZodType, io: "input" | "output", schemas: Record<string, JsonObject>): JsonObject {
+/** The JSON Schema of a shape. A shape with a name (`.meta({ id })`) is added to the components and referred to. */
+function schemaOf(shape: z.ZodType, io: "input" | "output", { schemas }: Components): JsonObject {
   const { $schema, $defs, ...schema } = z.toJSONSchema(shape, {
     io,
     unrepresentable: "any",
     override({ zodSchema, jsonSchema }) {
-      // Open to new members, which clients must not take for an error.
+      // Objects stay open to new members: clients must accept them.
       if (zodSchema._zod.def.type === "object") delete jsonSchema.additionalProperties;
-      // A parameter is text to the parser, and a number to who writes it.
+      // Ids and counts do not fit into the 32 bits that generators for other languages assume.
+      if (jsonSchema.type === "integer" && jsonSchema.maximum === Number.MAX_SAFE_INTEGER) {
+        jsonSchema.format = "int64";
+        delete jsonSchema.maximum;
+      }
+      // The parser receives a parameter as text; the document shows the type that the text stands for.
       const { wire, ...rest } = jsonSchema as { wire?: object };
       if (wire === undefined) return;
       for (const name of Object.keys(rest)) if (name !== "description") delete jsonSchema[name];
@@ -274,7 +308,7 @@ function schemaOf(shape: z.ZodType, io: "input" | "output", schemas: Record<stri
 function define(schemas: Record<string, JsonObject>, name: string, { id, ...schema }: JsonObject): void {
   const known = schemas[name];
   if (known !== undefined && JSON.stringify(known) !== JSON.stringify(schema)) {
-    throw new Error(`two shapes are named ${name}`);
+    throw new Error(`two different shapes are named ${name}`);
   }
   schemas[name] = schema;
 }
@@ -282,3 +316,6 @@ function define(schemas: Record<string, JsonObject>, name: string, { id, ...sche
 function relocate(schema: Json): Json {
   return JSON.parse(JSON.stringify(schema).replaceAll('"#/$defs/', '"#/components/schemas/'));
 }
+
+const sorted = <Value>(members: Record<string, Value>): Record<string, Value> =>
+  Object.fromEntries(Object.entries(members).sort(([a], [b]) => (a < b ? -1 : 1)));

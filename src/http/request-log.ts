@@ -1,23 +1,22 @@
 import type { Context, MiddlewareHandler } from "hono";
 import { routePath } from "hono/route";
 import type { Log } from "../observability/log.ts";
-
-/** Told of every request at its end, for metrics. `method` and `route` are from closed sets, whatever clients send. */
-export type RequestObserver = {
-  onRequest(method: string, route: string, status: number, durationMs: number): void;
-};
+import type { Attributes, RequestObserver, RequestSpan, RequestTracer } from "../observability/observers.ts";
+import type { ClientAddress } from "./client-address.ts";
 
 export type RequestOptions = {
   log: Log;
   observer: RequestObserver | undefined;
-  /** Whether the server has been told to stop: connections close with their answers. */
+  tracer: RequestTracer | undefined;
+  addressOf: ClientAddress;
+  /** Whether the server is stopping: connections close with their responses. */
   isDraining: () => boolean;
 };
 
-/** What a request carries along for the log. The guards set who asks. */
+/** What the log says of a request besides its method, route and status. The guards set the user. */
 export type RequestVariables = {
   requestId: string;
-  /** Of the answer's body, where known. */
+  /** Size of the response body, where known. */
   bytes?: number;
   traceId?: string;
   userId?: string;
@@ -27,75 +26,107 @@ export type RequestVariables = {
 
 const METHODS = new Set(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]);
 
-/** A request id of somebody else's that may go into our log and answer: bounded, and nothing that a viewer could take for more. */
-const SANE_REQUEST_ID = /^[A-Za-z0-9][\w.:=+/-]{0,127}$/;
+/** A request id from outside that may go into the log and the response: bounded, without control characters or markup. */
+const SAFE_REQUEST_ID = /^[A-Za-z0-9][\w.:=+/-]{0,127}$/;
 
 /** W3C Trace Context, 3.2. */
-const TRACEPARENT = /^[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(?:$|-)/;
+const TRACEPARENT = /^(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:$|-)/;
 
 /**
- * What surrounds every request: its id, one line in the log at its end, its place in the metrics, and the end of the
- * connection where the server stops.
+ * Surrounds every request: its id, its span, one line in the log and one observation in the metrics at its end, and the
+ * end of the connection when the server stops. Log and span have the same names, those of OpenTelemetry's semantic
+ * conventions. The log has no path, since a path may hold what somebody took for a token or an email address.
  */
-export function observeRequests({ log, observer, isDraining }: RequestOptions): MiddlewareHandler {
+export function observeRequests(options: RequestOptions): MiddlewareHandler {
+  const { log, observer, tracer, addressOf, isDraining } = options;
+
   return async function observeRequest(c, next) {
     const started = performance.now();
     const requestId = requestIdOf(c);
     c.set("requestId", requestId);
     c.header("X-Request-Id", requestId);
-    await next();
+    const method = METHODS.has(c.req.method) ? c.req.method : "_OTHER";
+    const address = addressOf(c) ?? undefined;
+
+    const span = tracer?.startRequest(c.req.raw.headers, attributesBefore(c, method, address));
+    const traceId = span?.traceId ?? callerTraceId(c);
+    c.set("traceId", traceId);
+    await (span === undefined ? next() : span.run(next));
+
     if (isDraining()) c.res.headers.set("Connection", "close");
     const { status } = c.res;
     const route = routeOf(c);
-    const method = METHODS.has(c.req.method) ? c.req.method : "OTHER";
-    // Known without waiting where the answer was made by `json()`.
-    const bytes = c.get("bytes") ?? bytesOf(c);
     const durationMs = performance.now() - started;
     observer?.onRequest(method, route, status, durationMs);
-    const traceId: string | undefined = c.get("traceId") ?? parentOf(c)?.traceId;
-    // Set by the guards (auth/guards.ts), null for nobody.
-    const userId: string | null | undefined = c.get("userId") ?? c.get("viewerId");
-    const tokenError: string | undefined = c.get("tokenError");
-    log.info(
-      {
-        "http.method": method,
-        "http.route": route,
-        "http.status": status,
-        duration_ms: Math.round(durationMs * 1000) / 1000,
-        bytes,
-        "request.id": requestId,
-        // Undefined fields are left out of the line.
-        "trace.id": traceId,
-        "user.id": userId ?? undefined,
-        "token.error": tokenError,
-      },
-      "request",
-    );
+    const fields = {
+      "http.request.method": method,
+      "http.route": route,
+      "http.response.status_code": status,
+      // Known without waiting if the body was made by `json()`.
+      "http.response.body.size": c.get("bytes") ?? bytesOf(c),
+      "http.server.request.duration_ms": Math.round(durationMs * 1000) / 1000,
+      "client.address": address,
+      "request.id": requestId,
+      // Null for an anonymous reader.
+      "user.id": c.get("userId") ?? c.get("viewerId") ?? undefined,
+      "token.error": c.get("tokenError"),
+      "error.type": status >= 500 ? String(status) : undefined,
+      trace_id: traceId,
+      span_id: span?.spanId,
+    };
+    if (span !== undefined) endSpan(span, c.req.method, fields);
+    log.info(fields, "request");
   };
 }
 
-/** The pattern of the route that a request met; `(none)` for a path that is no route's. */
+/** The pattern of the route that handled a request; `(none)` for a path that belongs to no route. */
 export function routeOf(c: Context): string {
-  // Of the handler that was reached last. More may have matched: /articles/:slug does for /articles/feed.
+  // Of the handler that was reached last. More may have matched: /articles/:slug matches /articles/feed.
   const path = routePath(c);
-  return path.endsWith("*") ? "(none)" : path;
+  return path.endsWith("*") ? NO_ROUTE : path;
 }
 
-/** Who called us, by the `traceparent` header; undefined where it is absent or malformed. */
-export function parentOf(c: Context): { traceId: string; spanId: string; isSampled: boolean } | undefined {
+const NO_ROUTE = "(none)";
+
+/** The trace of the caller, from its `traceparent` header; undefined if that is missing or malformed. */
+function callerTraceId(c: Context): string | undefined {
   const header = c.req.header("traceparent");
-  if (header === undefined || header.startsWith("ff")) return undefined;
-  const [, traceId, spanId, flags] = TRACEPARENT.exec(header) ?? [];
-  if (traceId === undefined || spanId === undefined) return undefined;
-  return { traceId, spanId, isSampled: (Number.parseInt(flags ?? "0", 16) & 1) === 1 };
+  return header === undefined ? undefined : TRACEPARENT.exec(header)?.[1];
+}
+
+/** OpenTelemetry, Semantic conventions for HTTP server spans. Without the query, which may hold anything. */
+function attributesBefore(c: Context, method: string, address: string | undefined): Attributes {
+  // A request that names no host has a URL of a path alone.
+  const url = new URL(c.req.url, "http://localhost");
+  return {
+    "http.request.method": method,
+    "http.request.method_original": method === c.req.method ? undefined : c.req.method,
+    "url.scheme": url.protocol.slice(0, -1),
+    "url.path": url.pathname,
+    "server.address": url.hostname,
+    "server.port": url.port === "" ? undefined : Number(url.port),
+    "client.address": address,
+    "user_agent.original": c.req.header("user-agent"),
+  };
+}
+
+type Fields = Attributes & { "http.request.method": string; "http.route": string };
+
+/** Ends a span with what the log says of its request, but for what the span has of its own: ids and times. */
+function endSpan(span: RequestSpan, method: string, fields: Fields): void {
+  const { trace_id, span_id, "http.server.request.duration_ms": _, ...attributes } = fields;
+  const route = fields["http.route"] === NO_ROUTE ? undefined : fields["http.route"];
+  const known = fields["http.request.method"] === method ? method : "HTTP";
+  const isFailed = fields["error.type"] !== undefined;
+  span.end(route === undefined ? known : `${known} ${route}`, { ...attributes, "http.route": route }, isFailed);
 }
 
 function requestIdOf(c: Context): string {
   const given = c.req.header("X-Request-Id");
-  return given !== undefined && SANE_REQUEST_ID.test(given) ? given : crypto.randomUUID();
+  return given !== undefined && SAFE_REQUEST_ID.test(given) ? given : crypto.randomUUID();
 }
 
-/** The size of the answer's body where it says it; undefined otherwise, as for a page. */
+/** The size of the response body if its headers say it; undefined otherwise, as for a page. */
 function bytesOf(c: Context): number | undefined {
   if (c.res.body === null) return 0;
   const length = c.res.headers.get("content-length");

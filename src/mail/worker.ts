@@ -1,6 +1,6 @@
 import type { Database } from "../db/pool.ts";
 import type { Log } from "../observability/log.ts";
-import { type LinkUrls, messageOf } from "./messages.ts";
+import { type LinkUrls, messageOf } from "./messages.tsx";
 import { linkHash, type OutboxKeys } from "./outbox.ts";
 import { type ClaimedMail, claimMail, markDead, markFailed, markSent, removeMail } from "./queries.ts";
 import { RefusedForGood, type Transport } from "./transport.ts";

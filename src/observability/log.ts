@@ -1,6 +1,6 @@
 import { writeSync } from "node:fs";
 
-/** Field names are dotted, with units at their end. An error goes under `err`. */
+/** Field names are dotted, with units at their end; undefined fields are left out. An error goes under `err`. */
 export type Log = {
   debug(fields: object, message: string): void;
   info(fields: object, message: string): void;
@@ -11,7 +11,7 @@ export type Log = {
 export type LogLevel = "debug" | "info" | "warn" | "error" | "silent";
 
 export type LogOptions = {
-  /** JSON lines for machines, or lines for a person at a terminal. */
+  /** JSON lines for programs, or lines for a person at a terminal. */
   readonly format: "json" | "pretty";
   /** Writes whole lines. Standard output by default. */
   readonly write: (lines: string) => void;
@@ -22,16 +22,16 @@ export type LogOptions = {
 const LEVELS = ["debug", "info", "warn", "error"] as const;
 
 /**
- * What is at most written at once, and the longest line, in bytes: what a pipe takes whole (POSIX, PIPE_BUF), so that
- * the lines of several processes on one pipe never mix.
+ * The most that is written at once, and the longest line, in bytes. A pipe takes so much whole (POSIX, PIPE_BUF), so the
+ * lines of several processes on one pipe never mix.
  */
 const WRITE_MAX = 4_096;
 const FLUSH_AFTER_MS = 100;
 
 /**
- * A log of whole lines. Kept together and written every 100 ms, sooner where there are many; warnings, errors and
- * whatever a terminal shows are written at once, and the rest when the process ends, by itself, a signal that is handled
- * or an uncaught error. Why it is our own: docs/decisions/0011-telemetry.md.
+ * A log of whole lines. They are collected and written every 100 ms, or sooner if there are many. Warnings, errors and
+ * pretty lines are written at once, and the rest when the process exits, by itself, on a signal that it handles or after
+ * an uncaught error. docs/decisions says why this is not a library.
  */
 export function createLog(level: LogLevel, options: Partial<LogOptions> = {}): Log & { flush(): void } {
   const { format = "json", write = writeToStdout, base = {} } = options;
@@ -54,7 +54,7 @@ export function createLog(level: LogLevel, options: Partial<LogOptions> = {}): L
     const isUrgent = format === "pretty" || name === "warn" || name === "error";
     return (fields: object, message: string): void => {
       const line = render(name, fields, message, prefix);
-      // Characters are not bytes, but a text that is not ASCII is rare here, and `write` looks again.
+      // Characters are not bytes, but text other than ASCII is rare here, and `write` counts again.
       if (buffered.length + line.length > WRITE_MAX) flush();
       buffered += line;
       if (isUrgent) flush();
@@ -85,17 +85,16 @@ function jsonLine(level: string, fields: object, message: string, prefix: string
 function prettyLine(level: string, fields: object, message: string): string {
   const colour = { debug: 90, info: 32, warn: 33, error: 31 }[level] ?? 0;
   const { err, ...rest } = fields as Record<string, unknown>;
-  const known = Object.entries(rest).map(
-    ([name, value]) => `${name}=${typeof value === "string" ? value : JSON.stringify(value)}`,
-  );
+  const present = Object.entries(rest).filter(([, value]) => value !== undefined);
+  const shown = present.map(([name, value]) => `${name}=${typeof value === "string" ? value : JSON.stringify(value)}`);
   const error = err === undefined ? "" : `\n${JSON.stringify(describeError(err, 10), null, 2)}`;
-  return `\x1b[90m${now().slice(11, 23)}\x1b[0m \x1b[${colour}m${level.toUpperCase().padEnd(5)}\x1b[0m ${message} \x1b[90m${known.join(" ")}\x1b[0m${error}\n`;
+  return `\x1b[90m${now().slice(11, 23)}\x1b[0m \x1b[${colour}m${level.toUpperCase().padEnd(5)}\x1b[0m ${message} \x1b[90m${shown.join(" ")}\x1b[0m${error}\n`;
 }
 
 let second = 0;
 let secondText = "";
 
-/** RFC 3339, in UTC, with milliseconds. The part that changes once a second is made once a second. */
+/** RFC 3339, in UTC, with milliseconds. The part that changes once a second is formatted once a second. */
 function now(): string {
   const ms = Date.now();
   const thisSecond = Math.floor(ms / 1000);
@@ -108,12 +107,12 @@ function now(): string {
 
 type ErrorFields = { type: string; message: string; [field: string]: unknown };
 
-/** How deep a chain of causes is followed. */
+/** How many errors of a chain of causes are logged. */
 const CAUSES_MAX = 5;
 
 /**
- * An error with the whole chain of its causes. Of a driver's error, only the fields that name things: the detail of a
- * violated constraint and the context of a statement hold values of rows, which may be anybody's address.
+ * An error with its causes. Of a driver's error, only the fields that name things: the detail of a violated constraint
+ * and the context of a statement hold values of rows, which may be somebody's email address.
  */
 export function describeError(error: unknown, frames: number, depth = 1): ErrorFields {
   if (!(error instanceof Error)) return { type: typeof error, message: safeMessage(String(error), undefined) };
@@ -133,24 +132,24 @@ export function describeError(error: unknown, frames: number, depth = 1): ErrorF
   };
 }
 
-/** PostgreSQL quotes the value in its errors of class 22, data exceptions; a parser quotes what it could not parse. */
+/** PostgreSQL quotes values in its errors of class 22, data exceptions; a parser quotes what it cannot parse. */
 function safeMessage(message: string, sqlState: unknown): string {
   const isAboutData = (typeof sqlState === "string" && sqlState.startsWith("22")) || /JSON/.test(message);
   return (isAboutData ? message.replace(/(["'`]).*\1/gs, "$1…$1") : message).slice(0, 500);
 }
 
-/** The frames alone: the stack begins with the message. */
+/** The frames without the message that the stack begins with. */
 function stackOf(error: Error, frames: number): string[] | undefined {
   const lines = (error.stack ?? "").split("\n").filter((line) => /^\s+at /.test(line));
   return lines.length === 0 ? undefined : lines.slice(0, frames).map((line) => line.trim().slice(3));
 }
 
-/** Blocks where the reader is slow, as a pipe does; a reader who is gone costs the log, not the server. */
+/** Blocks while the reader is slow, as a pipe does. If the reader is gone, the lines are lost and the server goes on. */
 function writeToStdout(lines: string): void {
   let rest = Buffer.from(lines);
   let tries = 0;
   while (rest.byteLength > 0) {
-    // Whole lines, as many as a pipe takes at once.
+    // As many whole lines as a pipe takes at once.
     const end = rest.byteLength <= WRITE_MAX ? rest.byteLength : rest.lastIndexOf("\n", WRITE_MAX - 1) + 1;
     try {
       rest = rest.subarray(writeSync(1, rest, 0, end > 0 ? end : Math.min(rest.byteLength, WRITE_MAX)));

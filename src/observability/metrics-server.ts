@@ -2,8 +2,8 @@ import { StartupError } from "../config/startup-error.ts";
 
 /**
  * Serves `/metrics` on a port of its own, away from the public one.
- * @param text the metrics in Prometheus's text format 0.0.4, made at each scrape
- * @throws StartupError where the port is taken
+ * @param text returns the metrics in Prometheus's text format 0.0.4, at each scrape
+ * @throws StartupError if the port is taken
  */
 export function serveMetrics(
   { metricsHost, metricsPort }: { metricsHost: string; metricsPort: number | undefined },

@@ -8,30 +8,43 @@ import {
   type MetricValue,
   Registry,
 } from "prom-client";
-import type { Database, DatabaseObserver, PoolName } from "../db/pool.ts";
-import { read, statements } from "../db/statements.ts";
-import type { RequestObserver } from "../http/request-log.ts";
+import type { RequestObserver, StatementObserver } from "./observers.ts";
 
-/** The values of a process's metrics, as they go to who puts those of several processes together. */
+/** The values of a process's metrics, as a worker sends them to its supervisor. */
 export type MetricsSnapshot = MetricObjectWithValues<MetricValue<string>>[];
 
-export type NumberOptions = {
-  /** As in `password_hashes_waiting`: what is counted; the unit last where there is one. */
+type MetricOptions = {
+  /** What is counted, with the unit last if there is one: `password_hashes_waiting`. */
   readonly name: string;
   readonly help: string;
-  /** Read at every scrape, so it must be cheap. Undefined where it is not known now. */
+};
+
+/** `value` is called at every scrape, so it must be cheap. Undefined if the number is unknown. */
+export type NumberOptions = MetricOptions & {
   readonly value: () => number | undefined | Promise<number | undefined>;
 };
 
-/** The metrics of this process. Why which: docs/operations.md. */
+/** As `NumberOptions`, with a number for each value of a label. That set must be closed. */
+export type NumbersOptions = MetricOptions & {
+  readonly label: string;
+  readonly values: () => Numbers | undefined | Promise<Numbers | undefined>;
+};
+type Numbers = Readonly<Record<string, number>>;
+
+/** The metrics of this process. docs/operations.md says what they are for. */
 export type Metrics = RequestObserver &
-  DatabaseObserver & {
-    /** Adds a number that somebody else keeps, and that may rise and fall. */
+  StatementObserver & {
+    /** Adds a number that may rise and fall. */
     gauge(options: NumberOptions): void;
-    /** Adds a number that somebody else keeps, and that only rises. Its name ends in `_total`. */
+    /** Adds such a number for each value of a label. */
+    gauges(options: NumbersOptions): void;
+    /** Adds a number that only rises. Its name ends in `_total`. */
     counter(options: NumberOptions): void;
-    /** Adds what a database knows of itself. */
-    watchDatabase(db: Database): void;
+    /**
+     * Starts the series of these statements and pools at 0: a rate over a series that appears with its first event misses
+     * that event.
+     */
+    expect(statements: Iterable<string>, pools: Iterable<string>): void;
     snapshot(): Promise<MetricsSnapshot>;
     /** Prometheus text format 0.0.4. */
     text(): Promise<string>;
@@ -59,14 +72,14 @@ export function createMetrics(version: string, labels: Record<string, string> = 
   });
   const requestDuration = new Histogram({
     name: "http_request_duration_seconds",
-    help: "From the arrival of a request's head to its answer.",
+    help: "Time from the arrival of a request's head to its response.",
     labelNames: ["method", "route"],
     buckets: REQUEST_BUCKETS_S,
     registers,
   });
   const statementDuration = new Histogram({
     name: "database_statement_duration_seconds",
-    help: "From the call of a statement to its rows, waiting and repetitions included.",
+    help: "Time from the call of a statement to its rows, with waits and repetitions.",
     labelNames: ["statement"],
     buckets: STATEMENT_BUCKETS_S,
     registers,
@@ -79,8 +92,8 @@ export function createMetrics(version: string, labels: Record<string, string> = 
   });
   const wait = new Histogram({
     name: "database_wait_seconds",
-    help: "How long statements waited for a connection, where they had to.",
-    labelNames: ["lane"],
+    help: "Time that statements waited for a connection, of those that had to wait.",
+    labelNames: ["pool"],
     buckets: STATEMENT_BUCKETS_S,
     registers,
   });
@@ -115,20 +128,31 @@ export function createMetrics(version: string, labels: Record<string, string> = 
       requests.inc({ method, route, status });
       requestDuration.observe({ method, route }, durationMs / 1000);
     },
-    onStatement({ name }, durationMs, failed) {
+    onStatement({ name }, durationMs, error) {
       statementDuration.observe({ statement: name }, durationMs / 1000);
-      if (failed) statementFailures.inc({ statement: name });
+      if (error !== undefined) statementFailures.inc({ statement: name });
     },
-    onWait(lane, waitedMs) {
-      wait.observe({ lane }, waitedMs / 1000);
+    onWait(pool, waitedMs) {
+      wait.observe({ pool }, waitedMs / 1000);
     },
     gauge,
+    gauges({ name, help, label, values }) {
+      new Gauge({
+        name,
+        help,
+        labelNames: [label],
+        registers,
+        async collect() {
+          // What was known before stays when the numbers cannot be read now.
+          for (const [value, number] of Object.entries((await inTime(values)) ?? {}))
+            this.set({ [label]: value }, number);
+        },
+      });
+    },
     counter,
-    watchDatabase(db) {
-      // Series exist from the start: a rate over one that appears with its first event misses that event.
-      for (const name of statements.keys()) statementFailures.inc({ statement: name }, 0);
-      for (const lane of LANES) wait.zero({ lane });
-      watchDatabase(registry, db);
+    expect(statements, pools) {
+      for (const statement of statements) statementFailures.inc({ statement }, 0);
+      for (const pool of pools) wait.zero({ pool });
     },
     snapshot: () => registry.getMetricsAsJSON(),
     text: () => registry.metrics(),
@@ -136,7 +160,23 @@ export function createMetrics(version: string, labels: Record<string, string> = 
   };
 }
 
-/** One text of the metrics of several processes. Each has labels of its own, so nothing is added up: a process that starts anew is a reset of its own counters alone. */
+/** How long a scrape waits for a number: it is needed most when what it asks is slow. */
+const SCRAPE_WAIT_MS = 1_000;
+
+/** The result of `value`; undefined if it fails or takes too long. */
+async function inTime<Value>(value: () => Value | Promise<Value>): Promise<Value | undefined> {
+  try {
+    const found = value();
+    return found instanceof Promise ? ((await Promise.race([found, Bun.sleep(SCRAPE_WAIT_MS)])) ?? undefined) : found;
+  } catch {
+    return undefined;
+  }
+}
+
+/**
+ * One text of the metrics of several processes. Each process has labels of its own, so nothing is summed: when a process
+ * restarts, only its own counters start again.
+ */
 export function mergeMetrics(snapshots: MetricsSnapshot[]): Promise<string> {
   return AggregatorRegistry.aggregate(snapshots).metrics();
 }
@@ -150,7 +190,7 @@ function watchProcess(
   const registers = [registry];
   new Gauge({
     name: "conduit_build_info",
-    help: "What runs; the value is always 1.",
+    help: "The version that runs; the value is always 1.",
     labelNames: ["version", "bun"],
     registers,
   }).set({ version, bun: Bun.version }, 1);
@@ -169,7 +209,7 @@ function watchProcess(
   });
   gauge({
     name: "process_heap_used_bytes",
-    help: "Memory of the process that JavaScript objects take.",
+    help: "Memory that JavaScript objects take.",
     value: () => process.memoryUsage().heapUsed,
   });
   const startedS = Date.now() / 1000 - process.uptime();
@@ -182,12 +222,12 @@ function watchProcess(
   delay.enable();
   gauge({
     name: "event_loop_delay_p99_seconds",
-    help: "How late the event loop came to its work since the last scrape, 99th percentile.",
+    help: "Delay of the event loop since the last scrape, 99th percentile.",
     value: () => delay.percentile(99) / 1e9,
   });
   gauge({
     name: "event_loop_delay_max_seconds",
-    help: "How late the event loop came to its work since the last scrape, at worst.",
+    help: "Delay of the event loop since the last scrape, maximum.",
     value() {
       const max = delay.max / 1e9;
       delay.reset();
@@ -196,80 +236,3 @@ function watchProcess(
   });
   return () => void delay.disable();
 }
-
-const LANES: readonly PoolName[] = ["read", "write", "custom"];
-/** Statistics of PostgreSQL, which are not exact but cost nothing; asked for at most this often. */
-const ROWS_KEPT_MS = 30_000;
-
-function watchDatabase(registry: Registry, db: Database): void {
-  const registers = [registry];
-  for (const [name, help, key] of [
-    ["database_statements_under_way", "Statements sent whose answer is not here yet.", "inUse"],
-    ["database_statements_under_way_max", "How many statements may be under way at a time.", "max"],
-    ["database_statements_waiting", "Statements that wait for their turn.", "waiting"],
-  ] as const) {
-    new Gauge({
-      name,
-      help,
-      labelNames: ["lane"],
-      registers,
-      collect() {
-        const state = db.state();
-        for (const lane of LANES) this.set({ lane }, state[lane][key]);
-      },
-    });
-  }
-  let asked = Number.NEGATIVE_INFINITY;
-  new Gauge({
-    name: "conduit_rows",
-    help: "Rows of each table, by PostgreSQL's estimate: users, articles, comments and all the rest.",
-    labelNames: ["table"],
-    registers,
-    async collect() {
-      if (performance.now() - asked < ROWS_KEPT_MS) return;
-      asked = performance.now();
-      const refresh = async () => {
-        for (const { table, rows } of await db.rows(TABLE_ROWS, [])) this.set({ table }, Number(rows));
-      };
-      // What was known stays; that the database is away is told by database_up.
-      const isDone = await answersInTime(refresh());
-      if (!isDone) asked = Number.NEGATIVE_INFINITY;
-    },
-  });
-  new Gauge({
-    name: "database_up",
-    help: "1 where the database answers this scrape, else 0.",
-    registers,
-    async collect() {
-      this.set((await answersInTime(db.ping())) ? 1 : 0);
-    },
-  });
-}
-
-/** A scrape does not wait for a database that hangs: it is wanted most just then. */
-const SCRAPE_WAIT_MS = 1_000;
-
-/** A value that is not there in time, or cannot be had, is not known now. */
-async function inTime(value: NumberOptions["value"]): Promise<number | undefined> {
-  try {
-    const found = value();
-    return found instanceof Promise ? ((await Promise.race([found, Bun.sleep(SCRAPE_WAIT_MS)])) ?? undefined) : found;
-  } catch {
-    return undefined;
-  }
-}
-
-async function answersInTime(asking: Promise<void>): Promise<boolean> {
-  const answered = asking.then(
-    () => true,
-    () => false,
-  );
-  return await Promise.race([answered, Bun.sleep(SCRAPE_WAIT_MS).then(() => false)]);
-}
-
-const TABLE_ROWS = read<{ table: string; rows: string }>(
-  "table_rows",
-  `select c.relname as table, greatest(c.reltuples, s.n_live_tup, 0)::bigint::text as rows
-   from pg_class c join pg_stat_user_tables s on s.relid = c.oid
-   where c.relnamespace = current_schema()::regnamespace`,
-);

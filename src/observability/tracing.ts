@@ -1,265 +1,173 @@
-import { AsyncLocalStorage } from "node:async_hooks";
-import { randomBytes } from "node:crypto";
-import type { MiddlewareHandler } from "hono";
+import { context, DiagLogLevel, diag, ROOT_CONTEXT, SpanKind, SpanStatusCode, trace } from "@opentelemetry/api";
+import { AsyncLocalStorageContextManager } from "@opentelemetry/context-async-hooks";
+import {
+  diagLogLevelFromString,
+  getStringFromEnv,
+  setGlobalErrorHandler,
+  W3CTraceContextPropagator,
+} from "@opentelemetry/core";
+import { defaultResource, detectResources, envDetector, resourceFromAttributes } from "@opentelemetry/resources";
+import { BasicTracerProvider, BatchSpanProcessor, type SpanExporter } from "@opentelemetry/sdk-trace-base";
 import type { DatabaseAddress } from "../config/database-address.ts";
-import { sqlState } from "../db/errors.ts";
-import type { Database } from "../db/pool.ts";
-import type { Statement } from "../db/statements.ts";
-import { parentOf, routeOf } from "../http/request-log.ts";
 import type { Log } from "./log.ts";
+import type { Attributes, RequestSpan, RequestTracer, StatementObserver } from "./observers.ts";
 
 export type TracingOptions = {
-  /** Of an OTLP receiver over HTTP, as `http://localhost:4318`; the spans go to its `/v1/traces`. */
-  readonly endpoint: string;
-  /** Sent along, as a receiver may ask for a key. */
-  readonly headers: Record<string, string>;
-  readonly serviceName: string;
+  /** How spans are encoded, both over HTTP. */
+  readonly protocol: "http/protobuf" | "http/json";
   readonly serviceVersion: string;
-  /** The share of traces that begin here which are recorded, from 0 to 1. Others' traces are as others decided. */
-  readonly ratio: number;
   readonly log: Log;
 };
 
-export type Attributes = Record<string, string | number | boolean | undefined>;
-
-/** OpenTelemetry's kinds of spans, as OTLP numbers them (opentelemetry-proto, trace.proto). */
-export const SPAN_KIND = { internal: 1, server: 2, client: 3, producer: 4, consumer: 5 } as const;
-
-/** A span under way. What is added to it before its end is sent with it. */
-export type Span = { readonly traceId: string; readonly spanId: string; name: string; attributes: Attributes };
-
-export type Tracing = {
-  /** Gives every request a span, in the caller's trace if it has one. */
-  middleware: MiddlewareHandler;
-  /** A database whose statements have spans in those of their requests. */
-  database(db: Database, address: DatabaseAddress): Database;
-  /** Runs something within a span, a child of the one it is called in; without one, where the trace is not recorded, just runs it. */
-  inSpan<Result>(
-    name: string,
-    kind: keyof typeof SPAN_KIND,
-    attributes: Attributes,
-    run: (span: Span | undefined) => Promise<Result>,
-  ): Promise<Result>;
-  /** As `inSpan`, at the beginning of a trace of its own. */
-  inTrace: Tracing["inSpan"];
-  /** Sends what is left. */
+export type Tracing = RequestTracer & {
+  /** Makes a span for every statement that runs within another span. */
+  statements(address: DatabaseAddress): StatementObserver["onStatement"];
+  /**
+   * Runs `work` in a span that begins a trace of its own: for work that no request waits for, such as a job.
+   * @throws what `work` throws; the span has its type
+   */
+  inTrace<Result>(name: string, attributes: Attributes, work: () => Promise<Result>): Promise<Result>;
+  /** Sends what is left, within `CLOSE_TIMEOUT_MS`. */
   close(): Promise<void>;
 };
 
-/** An attribute in OTLP's JSON; 64-bit numbers are decimal texts. */
-type KeyValue = {
-  key: string;
-  value: { stringValue: string } | { boolValue: boolean } | { intValue: string } | { doubleValue: number };
-};
+const CLOSE_TIMEOUT_MS = 2_000;
 
-/** A span at its end, in OTLP's JSON (opentelemetry-proto, trace.proto; ids in hexadecimal, times in nanoseconds). */
-type EndedSpan = {
-  traceId: string;
-  spanId: string;
-  parentSpanId?: string;
-  name: string;
-  kind: number;
-  startTimeUnixNano: string;
-  endTimeUnixNano: string;
-  attributes: KeyValue[];
-  status: { code?: number };
-};
-
-const SEND_EVERY_MS = 1_000;
-const SEND_TIMEOUT_MS = 10_000;
-const BATCH_MAX = 512;
-/** What waits to be sent where the receiver is away; more is dropped. */
-const KEPT_MAX = 4_096;
-const STATUS_ERROR = 2;
-
-/** Traces, sent to an OTLP receiver in the background. Why it is our own: docs/decisions/0011-telemetry.md. */
-export function createTracing(options: TracingOptions): Tracing {
-  const current = new AsyncLocalStorage<Span>();
-  const sender = createSender(options);
-
-  function end(span: Span, parentSpanId: string | undefined, kind: number, started: number, failed: boolean): void {
-    sender.add({
-      traceId: span.traceId,
-      spanId: span.spanId,
-      ...(parentSpanId === undefined ? {} : { parentSpanId }),
-      name: span.name,
-      kind,
-      startTimeUnixNano: unixNanos(started),
-      endTimeUnixNano: unixNanos(performance.now()),
-      attributes: keyValues(span.attributes),
-      status: failed ? { code: STATUS_ERROR } : {},
-    });
-  }
-
-  async function run<Result>(
-    span: Span,
-    parentSpanId: string | undefined,
-    kind: keyof typeof SPAN_KIND,
-    within: (span: Span) => Promise<Result>,
-  ): Promise<Result> {
-    const started = performance.now();
-    let failed = true;
-    try {
-      const result = await current.run(span, () => within(span));
-      failed = false;
-      return result;
-    } catch (error) {
-      span.attributes["error.type"] ??= error instanceof Error ? error.name : "_OTHER";
-      throw error;
-    } finally {
-      end(span, parentSpanId, SPAN_KIND[kind], started, failed);
-    }
-  }
-
-  const inSpan: Tracing["inSpan"] = async (name, kind, attributes, within) => {
-    const parent = current.getStore();
-    if (parent === undefined) return await within(undefined);
-    return await run({ traceId: parent.traceId, spanId: newId(8), name, attributes }, parent.spanId, kind, within);
-  };
-
-  const inTrace: Tracing["inSpan"] = async (name, kind, attributes, within) => {
-    const traceId = newId(16);
-    if (!isWithin(options.ratio, traceId)) return await within(undefined);
-    return await run({ traceId, spanId: newId(8), name, attributes }, undefined, kind, within);
-  };
-
-  return {
-    inSpan,
-    inTrace,
-
-    async middleware(c, next) {
-      const parent = parentOf(c);
-      const traceId = parent?.traceId ?? newId(16);
-      c.set("traceId", traceId);
-      if (!(parent?.isSampled ?? isWithin(options.ratio, traceId))) return await next();
-      // Without a host where the request names none.
-      const url = new URL(c.req.url, "http://localhost");
-      // OpenTelemetry, Semantic conventions for HTTP spans. No query: it may hold anything.
-      const attributes: Attributes = {
-        "http.request.method": c.req.method,
-        "url.scheme": url.protocol.slice(0, -1),
-        "url.path": url.pathname,
-        "server.address": url.hostname,
-      };
-      const span: Span = { traceId, spanId: newId(8), name: c.req.method, attributes };
-      const started = performance.now();
-      await current.run(span, next);
-      const { status } = c.res;
-      const route = routeOf(c);
-      if (!route.startsWith("(")) {
-        span.name = `${c.req.method} ${route}`;
-        attributes["http.route"] = route;
-      }
-      attributes["http.response.status_code"] = status;
-      attributes["conduit.request.id"] = c.get("requestId");
-      if (status >= 500) attributes["error.type"] = String(status);
-      end(span, parent?.spanId, SPAN_KIND.server, started, status >= 500);
-    },
-
-    database(db, address) {
-      async function rows<Row>(statement: Statement<Row>, parameters: Parameters<Database["rows"]>[1]): Promise<Row[]> {
-        if (current.getStore() === undefined) return await db.rows(statement, parameters);
-        // OpenTelemetry, Semantic conventions for PostgreSQL. The text has numbers where the values go.
-        const attributes: Attributes = {
-          "db.system.name": "postgresql",
-          "db.namespace": address.database,
-          "db.query.summary": statement.name,
-          "db.query.text": statement.text,
-          "server.address": address.socketPath ?? address.hostname,
-          "server.port": address.socketPath === undefined ? address.port : undefined,
-        };
-        return await inSpan(statement.name, "client", attributes, async () => {
-          try {
-            return await db.rows(statement, parameters);
-          } catch (error) {
-            attributes["db.response.status_code"] = sqlState(error);
-            throw error;
-          }
-        });
-      }
-      return { ...db, rows, row: async (statement, parameters) => (await rows(statement, parameters))[0] };
-    },
-
-    close: sender.close,
-  };
-}
-
-/** Sends spans in batches, in the background; a receiver that is away costs spans, and nothing else. */
-function createSender({ endpoint, headers, serviceName, serviceVersion, log }: TracingOptions) {
-  const url = `${endpoint.replace(/\/+$/, "")}/v1/traces`;
-  const resource = { attributes: keyValues({ "service.name": serviceName, "service.version": serviceVersion }) };
-  const scope = { name: "conduit", version: serviceVersion };
-  let waiting: EndedSpan[] = [];
-  let dropped = 0;
-  let sending: Promise<void> | undefined;
-  const timer = setInterval(send, SEND_EVERY_MS);
-  timer.unref();
-
-  function send(): Promise<void> {
-    sending ??= sendAll().finally(() => {
-      sending = undefined;
-    });
-    return sending;
-  }
-
-  async function sendAll(): Promise<void> {
-    while (waiting.length > 0) {
-      const batch = waiting.slice(0, BATCH_MAX);
-      waiting = waiting.slice(BATCH_MAX);
-      try {
-        const answer = await fetch(url, {
-          method: "POST",
-          headers: { "Content-Type": "application/json", ...headers },
-          body: JSON.stringify({ resourceSpans: [{ resource, scopeSpans: [{ scope, spans: batch }] }] }),
-          signal: AbortSignal.timeout(SEND_TIMEOUT_MS),
-        });
-        await answer.arrayBuffer();
-        if (!answer.ok) throw new Error(`the receiver answered ${answer.status}`);
-      } catch (error) {
-        dropped += batch.length;
-        log.warn({ err: error, "spans.dropped": dropped }, "cannot send traces");
-        return;
-      }
-    }
-  }
-
-  return {
-    add(span: EndedSpan): void {
-      if (waiting.length >= KEPT_MAX) dropped++;
-      else if (waiting.push(span) === BATCH_MAX) void send();
-    },
-    async close(): Promise<void> {
-      clearInterval(timer);
-      await send();
-      // What came while a batch was on its way.
-      await send();
-    },
-  };
-}
-
-function keyValues(attributes: Attributes): KeyValue[] {
-  return Object.entries(attributes).flatMap(([key, value]): KeyValue[] => {
-    if (value === undefined) return [];
-    if (typeof value === "string") return [{ key, value: { stringValue: value } }];
-    if (typeof value === "boolean") return [{ key, value: { boolValue: value } }];
-    return [{ key, value: Number.isInteger(value) ? { intValue: String(value) } : { doubleValue: value } }];
+/**
+ * Traces, sent by the OpenTelemetry SDK in the background. The SDK reads the standard `OTEL_*` variables from the
+ * environment itself: the collector's address, headers, sampler, batches and limits. A collector that cannot be reached
+ * costs spans and a warning, but fails no request. The SDK keeps its context in a global, so a process has one `Tracing`.
+ */
+export async function createTracing({ protocol, serviceVersion, log }: TracingOptions): Promise<Tracing> {
+  reportProblems(log);
+  const provider = new BasicTracerProvider({
+    resource: defaultResource()
+      .merge(resourceFromAttributes({ "service.name": "conduit", "service.version": serviceVersion }))
+      .merge(detectResources({ detectors: [envDetector] })),
+    spanProcessors: [new BatchSpanProcessor(await exporterOf(protocol))],
   });
+  context.setGlobalContextManager(new AsyncLocalStorageContextManager());
+  const tracer = provider.getTracer("conduit", serviceVersion);
+  const propagator = new W3CTraceContextPropagator();
+  const now = createClock();
+
+  return {
+    startRequest(headers, attributes): RequestSpan {
+      const caller = propagator.extract(ROOT_CONTEXT, headers, HEADERS);
+      const method = String(attributes["http.request.method"]);
+      const span = tracer.startSpan(method, { kind: SpanKind.SERVER, attributes, startTime: now() }, caller);
+      const { traceId, spanId } = span.spanContext();
+      const within = trace.setSpan(caller, span);
+      return {
+        traceId,
+        spanId,
+        run: (work) => context.with(within, work),
+        end(name, endAttributes, isFailed) {
+          span.updateName(name).setAttributes(endAttributes);
+          if (isFailed) span.setStatus({ code: SpanStatusCode.ERROR });
+          span.end(now());
+        },
+      };
+    },
+
+    statements(address) {
+      // OpenTelemetry, Semantic conventions for PostgreSQL client operations.
+      const attributes: Attributes = {
+        "db.system.name": "postgresql",
+        "db.namespace": address.database,
+        "server.address": address.socketPath ?? address.hostname,
+        "server.port": address.socketPath === undefined ? address.port : undefined,
+      };
+      return (statement, durationMs, error) => {
+        if (trace.getActiveSpan()?.isRecording() !== true) return;
+        const ended = now();
+        const span = tracer.startSpan(statement.name, {
+          kind: SpanKind.CLIENT,
+          startTime: ended - durationMs,
+          // The text has numbers where the values go.
+          attributes: { ...attributes, "db.query.summary": statement.name, "db.query.text": statement.text },
+        });
+        if (error !== undefined) {
+          const sqlState = sqlStateOf(error);
+          span.setAttributes({ "db.response.status_code": sqlState, "error.type": sqlState ?? typeOf(error) });
+          span.setStatus({ code: SpanStatusCode.ERROR });
+        }
+        span.end(ended);
+      };
+    },
+
+    inTrace(name, attributes, work) {
+      const options = { kind: SpanKind.INTERNAL, root: true, attributes, startTime: now() };
+      return tracer.startActiveSpan(name, options, async (span) => {
+        try {
+          return await work();
+        } catch (error) {
+          span.setAttribute("error.type", typeOf(error)).setStatus({ code: SpanStatusCode.ERROR });
+          throw error;
+        } finally {
+          span.end(now());
+        }
+      });
+    },
+
+    async close() {
+      const sent = provider.shutdown().then(
+        () => true,
+        (error) => log.warn({ err: error }, "cannot send traces"),
+      );
+      const isInTime = await Promise.race([sent, Bun.sleep(CLOSE_TIMEOUT_MS).then(() => false)]);
+      if (isInTime === false) log.warn({}, "cannot send the last traces in time");
+      context.disable();
+      diag.disable();
+    },
+  };
 }
 
-/** Not all zeros, which no id may be. */
-function newId(bytes: number): string {
-  const id = randomBytes(bytes).toString("hex");
-  return /^0+$/.test(id) ? newId(bytes) : id;
+/** The SDK reports its own problems through globals. Their order in `OTEL_LOG_LEVEL` is the SDK's. */
+function reportProblems(log: Log): void {
+  const at = (level: "debug" | "info" | "warn") => (message: string) => log[level]({}, `OpenTelemetry: ${message}`);
+  const [debug, info, warn] = [at("debug"), at("info"), at("warn")];
+  diag.setLogger(
+    { verbose: debug, debug, info, warn, error: warn },
+    { logLevel: diagLogLevelFromString(getStringFromEnv("OTEL_LOG_LEVEL")) ?? DiagLogLevel.WARN },
+  );
+  setGlobalErrorHandler((error) => log.warn({ err: error }, "cannot send traces"));
 }
 
-/** As `TraceIdRatioBased` does: the same trace is in or out wherever it is asked. */
-function isWithin(ratio: number, traceId: string): boolean {
-  return Number.parseInt(traceId.slice(-8), 16) < ratio * 0x1_0000_0000;
+async function exporterOf(protocol: TracingOptions["protocol"]): Promise<SpanExporter> {
+  const { OTLPTraceExporter } =
+    protocol === "http/json"
+      ? await import("@opentelemetry/exporter-trace-otlp-http")
+      : await import("@opentelemetry/exporter-trace-otlp-proto");
+  return new OTLPTraceExporter();
 }
 
-/** Nanoseconds since 1970 as a decimal number, of a moment of `performance.now()`. */
-function unixNanos(moment: number): string {
-  const ms = performance.timeOrigin + moment;
-  const whole = Math.floor(ms);
-  return `${whole}${String(Math.floor((ms - whole) * 1e6)).padStart(6, "0")}`;
+const HEADERS = {
+  get: (headers: Headers, name: string) => headers.get(name) ?? undefined,
+  keys: (headers: Headers) => [...headers.keys()],
+};
+
+/** Within this, the two clocks of `createClock` may differ: the system clock has milliseconds. */
+const CLOCK_DRIFT_MS = 100;
+
+/**
+ * A clock with fractions of milliseconds since 1970. Spans of one trace need them to nest, and the system clock has none;
+ * `performance.timeOrigin` has them, but stays behind when the machine sleeps.
+ */
+function createClock(): () => number {
+  let offsetMs = Date.now() - performance.now();
+  return () => {
+    const driftMs = Date.now() - performance.now() - offsetMs;
+    if (Math.abs(driftMs) > CLOCK_DRIFT_MS) offsetMs += driftMs;
+    return performance.now() + offsetMs;
+  };
 }
+
+/** PostgreSQL's code of an error, or of its cause; undefined if the server did not report it. */
+function sqlStateOf(error: unknown): string | undefined {
+  if (!(error instanceof Error)) return undefined;
+  const { errno } = error as { errno?: unknown };
+  return typeof errno === "string" ? errno : sqlStateOf(error.cause);
+}
+
+const typeOf = (error: unknown): string => (error instanceof Error ? error.name : "_OTHER");

@@ -60,7 +60,7 @@ export function demonstrationParagraphs(): string[] {
     .filter((paragraph) => paragraph.length >= 250 && /^[\p{L}*"]/u.test(paragraph));
 }
 
-const emailOf = (username: string): string => `${username}@conduit.example`;
+export const emailOf = (username: string): string => `${username}@conduit.example`;
 
 type Published = { readonly article: DemonstrationArticle; readonly age_s: number };
 

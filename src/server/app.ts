@@ -1,4 +1,4 @@
-import { type Context, Hono, type MiddlewareHandler } from "hono";
+import { type Context, Hono } from "hono";
 import { getPathNoStrict } from "hono/utils/url";
 import { migrations } from "../../migrations/index.ts";
 import type { Database } from "../db/pool.ts";
@@ -21,13 +21,14 @@ import { clientAddress } from "../http/client-address.ts";
 import { ApiError } from "../http/errors.ts";
 import { answerHeaders } from "../http/headers.ts";
 import type { Route } from "../http/openapi.ts";
-import { observeRequests, type RequestObserver, type RequestVariables, routeOf } from "../http/request-log.ts";
+import { observeRequests, type RequestVariables, routeOf } from "../http/request-log.ts";
 import { storablePath } from "../http/validation.ts";
 import type { Mailbox } from "../mail/mailbox.ts";
 import type { Mail } from "../mail/queue.ts";
 import type { Log } from "../observability/log.ts";
-import { verifyPage } from "../web/account-pages.ts";
+import type { RequestObserver, RequestTracer } from "../observability/observers.ts";
 import { accountPageRoutes } from "../web/account-routes.ts";
+import { serveAssets } from "../web/assets.ts";
 import { docsRoutes } from "../web/docs/routes.ts";
 import { mailboxRoutes } from "../web/mailbox-routes.ts";
 
@@ -48,14 +49,13 @@ export type AppOptions = {
   /** Whether the server has been told to stop, and finishes what it has. */
   isDraining?: () => boolean;
   observer?: RequestObserver | undefined;
-  /** Gives every request a span; undefined where nothing is traced. */
-  trace?: MiddlewareHandler | undefined;
+  tracer?: RequestTracer | undefined;
 };
 
 /** The whole HTTP application, without side effects: nothing is opened, nothing listens. */
 export function createApp(options: AppOptions) {
   const { db, log, jwtSecret, sessionLimits, revocations, corsOrigins } = options;
-  const { isDraining = () => false, observer, trace } = options;
+  const { isDraining = () => false, observer, tracer } = options;
   const tokens = createTokens(jwtSecret, sessionLimits.accessTokenTtlS);
   const guards = createGuards(tokens, revocations.has);
   const addressOf = clientAddress(options.trustedProxies);
@@ -70,20 +70,21 @@ export function createApp(options: AppOptions) {
   };
 
   const app = new Hono<{ Variables: RequestVariables }>({ getPath });
-  if (trace !== undefined) app.use(trace);
   app
-    .use(observeRequests({ log, observer, isDraining }))
+    .use(observeRequests({ log, observer, tracer, addressOf, isDraining }))
     .use(answerHeaders(corsOrigins))
     .use(storablePath)
+    .use("/assets/*", serveAssets)
     .route("/", healthRoutes(db, { migrations, isDraining }))
     .route(
       "/",
-      docsRoutes((): readonly Route[] => app.routes),
+      docsRoutes((): readonly Route[] => app.routes, options.mailbox !== null),
     )
     .route("/api", userRoutes(db, identity, guards))
-    .route("/api", emailVerificationRoutes(db, identity, guards, verifyPage))
-    .route("/api", passwordResetRoutes(db, identity))
+    // Before the API, as a browser that opens a link of the API gets a page.
     .route("/", accountPageRoutes(db, identity))
+    .route("/api", emailVerificationRoutes(db, identity, guards))
+    .route("/api", passwordResetRoutes(db, identity))
     .route("/api", sessionRoutes(db, identity, guards))
     .route("/api", profileRoutes(db, guards))
     .route("/api", articleRoutes(db, guards))
@@ -103,12 +104,17 @@ export function createApp(options: AppOptions) {
   });
 
   app.onError((error, c: Context) => {
-    const where = { "http.method": c.req.method, "http.route": routeOf(c), "request.id": c.get("requestId") };
+    const where = {
+      "http.request.method": c.req.method,
+      "http.route": routeOf(c),
+      "request.id": c.get("requestId"),
+      trace_id: c.get("traceId"),
+    };
     if (error instanceof ApiError) {
       if (error.status >= 500) log.warn({ err: error, ...where }, "unavailable");
       return errorResponse(c, error);
     }
-    // The client is told one fixed sentence; the cause is for the log alone.
+    // The client gets one fixed sentence, and the log the cause.
     log.error({ err: error, ...where }, "unexpected error");
     return errorResponse(c, new ApiError("internal", { server: ["had an unexpected error"] }));
   });

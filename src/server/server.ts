@@ -6,6 +6,7 @@ import { secretFromFile } from "../config/secret-file.ts";
 import type { Config } from "../config/settings.ts";
 import { StartupError } from "../config/startup-error.ts";
 import type { PoolLimits } from "../db/bounded-pool.ts";
+import { watchDatabase } from "../db/metrics.ts";
 import { migrate } from "../db/migrations.ts";
 import { openDatabase } from "../db/pool.ts";
 import { createRevocations, followRevocations } from "../features/identity/sessions/revocations.ts";
@@ -13,15 +14,17 @@ import { createLog, type Log } from "../observability/log.ts";
 import type { Metrics } from "../observability/metrics.ts";
 import { serveMetrics } from "../observability/metrics-server.ts";
 import { createApp } from "./app.ts";
+import { startEmbedded } from "./embedded.ts";
 import { openMail, startMail, warnWithoutMail } from "./mail.ts";
 import { limitRequests } from "./request-limit.ts";
-import { openMetrics, openTracing, tracedMail, watchServer } from "./telemetry.ts";
+import { observeStatements, openMetrics, openTracing, tracedMail, watchServer } from "./telemetry.ts";
 
 export type RunningServer = {
-  /** Where it listens, as `http://host:port`. */
+  /** The address it listens on, as `http://host:port`. */
   readonly url: string;
-  /** Where the metrics are; undefined where there are none. */
+  /** Where the metrics are; undefined if there are none. */
   readonly metricsUrl: string | undefined;
+  readonly database: DatabaseAddress;
   /**
    * Is not ready any more from here on, goes on for `SHUTDOWN_DELAY`, stops listening, lets requests under way finish
    * within `SHUTDOWN_TIMEOUT`, and closes everything in the reverse order of its opening. Idempotent.
@@ -29,7 +32,7 @@ export type RunningServer = {
   stop(): Promise<void>;
 };
 
-/** What a server is given by the process that supervises it; alone, it makes these itself. */
+/** What a worker gets from its supervisor. A server without workers makes these itself. */
 export type Inheritance = {
   readonly database: DatabaseAddress;
   readonly jwtSecret: string;
@@ -47,6 +50,7 @@ export async function startServer(
 ): Promise<RunningServer> {
   const closers: (() => unknown)[] = [];
   try {
+    if (inherited === undefined) await requireFreePort(config);
     const log = inherited?.log ?? serverLog(config);
     const metrics = inherited === undefined ? await openMetrics(config) : inherited.metrics;
     if (metrics !== undefined) closers.push(metrics.close);
@@ -56,12 +60,12 @@ export async function startServer(
 
     const address = inherited?.database ?? (await prepareDatabase(config, onProgress, log, closers));
     const poolMax = inherited?.poolMax ?? config.databasePoolMax;
-    const pool = openDatabase(address, { ...poolLimits(config), poolMax }, metrics);
-    closers.push(() => pool.close(config.databaseStatementTimeoutMs));
-    metrics?.watchDatabase(pool);
     const tracing = await openTracing(config, log);
     if (tracing !== undefined) closers.push(tracing.close);
-    const db = tracing?.database(pool, address) ?? pool;
+    const observer = observeStatements(metrics, tracing, address);
+    const db = openDatabase(address, { ...poolLimits(config), poolMax }, observer);
+    closers.push(() => db.close(config.databaseStatementTimeoutMs));
+    if (metrics !== undefined) watchDatabase(metrics, db);
 
     const revocations = createRevocations();
     const follower = await followRevocations(address, db, log, revocations);
@@ -86,13 +90,13 @@ export async function startServer(
       corsOrigins: config.corsOrigins,
       isDraining: () => isDraining,
       observer: metrics,
-      trace: tracing?.middleware,
+      tracer: tracing,
     });
     const http = listen(config, inherited, limitRequests(config.requestsMax, config.corsOrigins, app.fetch));
     closers.push(() => stopListening(http, config.shutdownTimeoutMs));
     const sending = startMail(mail, config, db, log, http.url.origin);
     closers.push(sending.stop);
-    if (metrics !== undefined) watchServer(metrics, http, pool);
+    if (metrics !== undefined) watchServer(metrics, http, db);
 
     let stopped: Promise<void> | undefined;
     const stop = async () => {
@@ -103,6 +107,7 @@ export async function startServer(
     return {
       url: http.url.origin,
       metricsUrl: metricsServer?.url.origin,
+      database: address,
       stop() {
         stopped ??= stop();
         return stopped;
@@ -114,12 +119,27 @@ export async function startServer(
   }
 }
 
+/**
+ * Reports a port that is taken or not allowed before the database is created. Another program may still take the port
+ * afterwards, so `listen` handles the same errors. Skipped with `REUSE_PORT`: other servers may listen there, and even a
+ * short-lived listener would take connections from them.
+ * @throws StartupError that names another port
+ */
+export async function requireFreePort({ host, port, reusePort }: Config): Promise<void> {
+  if (port === 0 || reusePort) return;
+  try {
+    await Bun.serve({ hostname: host, port, fetch: () => new Response() }).stop(true);
+  } catch (error) {
+    throw listenError(error, host, port);
+  }
+}
+
 /** Calls them from the last to the first. */
 export async function closeAll(closers: (() => unknown)[]): Promise<void> {
   for (let closer = closers.pop(); closer !== undefined; closer = closers.pop()) await closer();
 }
 
-/** @param base what stands in every line */
+/** @param base fields of every line */
 export function serverLog(config: Config, base: Record<string, number> = {}): Log {
   return createLog(config.logLevel, { format: logFormat(config), base });
 }
@@ -164,12 +184,7 @@ export async function reachDatabase(
       "DATABASE_URL is not set. This executable brings no PostgreSQL of its own: set it to postgres://user:password@host:5432/database (PostgreSQL 15 or newer).",
     );
   }
-  const { startEmbeddedPostgres } = await import("@conduit/embedded-postgres");
-  const postgres = await startEmbeddedPostgres({
-    dataDir: config.dataDir,
-    onProgress,
-    onRestart: (message) => log.error({}, message),
-  });
+  const postgres = await startEmbedded(config.dataDir, onProgress, (message) => log.error({}, message));
   return { address: postgres.address, release: () => postgres.stop() };
 }
 
@@ -207,14 +222,17 @@ function listen(
       maxRequestBodySize: 64 * 1024 * 1024,
     });
   } catch (error) {
-    const code = (error as NodeJS.ErrnoException).code;
-    if (code === "EADDRINUSE") {
-      throw new StartupError(
-        `Port ${port} is taken by another program. Stop that one, or choose another port: --port=${port + 1} or PORT=${port + 1}.`,
-      );
-    }
-    throw new StartupError(`Cannot listen on ${config.host}:${port}: ${(error as Error).message}`);
+    throw listenError(error, config.host, port);
   }
+}
+
+function listenError(error: unknown, host: string, port: number): StartupError {
+  if ((error as NodeJS.ErrnoException).code === "EADDRINUSE") {
+    return new StartupError(
+      `Port ${port} is taken by another program. Stop that one, or choose another port: --port=${port + 1} or PORT=${port + 1}.`,
+    );
+  }
+  return new StartupError(`Cannot listen on ${host}:${port}: ${(error as Error).message}`);
 }
 
 async function stopListening(http: Bun.Server<undefined>, timeoutMs: number): Promise<void> {

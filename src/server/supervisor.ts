@@ -5,21 +5,21 @@ import type { Log } from "../observability/log.ts";
 import type { MetricsSnapshot } from "../observability/metrics.ts";
 import { serveMetrics } from "../observability/metrics-server.ts";
 import { warnWithoutMail } from "./mail.ts";
-import { closeAll, jwtSecret, prepareDatabase, type RunningServer, serverLog } from "./server.ts";
+import { closeAll, jwtSecret, prepareDatabase, type RunningServer, requireFreePort, serverLog } from "./server.ts";
 import { openMetrics } from "./telemetry.ts";
 import { type FromWorker, type ToWorker, WORKER_VARIABLE } from "./worker.ts";
 
 /** Pauses before a crashed worker is started again, by how often it crashed in a row. */
 const RESTART_DELAYS_MS = [0, 250, 1_000, 3_000, 10_000, 30_000];
-/** A worker that lived this long is not one that crashes at every start. */
+/** A worker that ran this long did not crash at its start. */
 const LIVED_LONG_MS = 60_000;
 const START_TIMEOUT_MS = 30_000;
 /** How long a scrape waits for the metrics of a worker. */
 const METRICS_TIMEOUT_MS = 2_000;
 
 /**
- * Several processes on one port, under a supervisor that owns what there is one of: the database, the port of the
- * metrics, the secret. It answers no request itself. A worker that crashes is replaced.
+ * Several processes on one port, under a supervisor that owns what they share: the database, the port of the metrics, the
+ * secret. It handles no requests itself, and replaces a worker that crashes.
  */
 export async function startWorkers(config: Config, onProgress: (message: string) => void): Promise<RunningServer> {
   if (process.platform !== "linux") {
@@ -27,6 +27,7 @@ export async function startWorkers(config: Config, onProgress: (message: string)
   }
   const closers: (() => unknown)[] = [];
   try {
+    await requireFreePort(config);
     const log = serverLog(config);
     const metrics = await openMetrics(config, { worker: "supervisor" });
     if (metrics !== undefined) closers.push(metrics.close);
@@ -40,12 +41,12 @@ export async function startWorkers(config: Config, onProgress: (message: string)
     if (metricsServer !== undefined) closers.push(() => metricsServer.stop(true));
     metrics?.gauge({
       name: "conduit_workers",
-      help: "Workers that answer requests.",
+      help: "Workers that handle requests.",
       value: () => workers.filter((worker) => worker.isUp()).length,
     });
     metrics?.gauge({
       name: "conduit_workers_expected",
-      help: "Workers that should answer requests.",
+      help: "Workers that should handle requests.",
       value: () => config.workers,
     });
     metrics?.counter({
@@ -57,12 +58,12 @@ export async function startWorkers(config: Config, onProgress: (message: string)
     const shared = {
       database: await prepareDatabase(config, onProgress, log, closers),
       jwtSecret: jwtSecret(config, onProgress),
-      // Two at least, so that a slow statement does not hold up all others of its worker.
+      // At least two, so that a slow statement does not delay all others of its worker.
       poolMax: Math.max(2, Math.ceil(config.databasePoolMax / config.workers)),
     };
     const patienceMs = config.shutdownDelayMs + config.shutdownTimeoutMs + config.databaseStatementTimeoutMs + 5_000;
     closers.push(() => Promise.all(workers.map((worker) => worker.stop(patienceMs))));
-    // The first one finds the port, if any will do; the others follow it.
+    // With PORT=0 the first worker takes a free port, and the others the same.
     const first = keepWorker(0, { ...shared, port: config.port }, log);
     workers.push(first);
     const url = await first.started;
@@ -78,6 +79,7 @@ export async function startWorkers(config: Config, onProgress: (message: string)
     return {
       url,
       metricsUrl: metricsServer?.url.origin,
+      database: shared.database,
       stop() {
         stopped ??= closeAll(closers);
         return stopped;
@@ -90,20 +92,20 @@ export async function startWorkers(config: Config, onProgress: (message: string)
 }
 
 type Worker = {
-  /** Its address, once it listens for the first time. Rejects where it does not come to that. */
+  /** Resolves to its address when it listens for the first time. Rejects if its first start fails. */
   readonly started: Promise<string>;
   isUp(): boolean;
   restarts(): number;
-  /** Undefined where it is not up, or does not answer in time. */
+  /** Undefined if it is not running, or does not respond in time. */
   metrics(): Promise<MetricsSnapshot | undefined>;
-  /** SIGTERM, and SIGKILL after `patienceMs`. Not started again. */
+  /** Sends SIGTERM, and SIGKILL after `patienceMs`. The worker is not started again. */
   stop(patienceMs: number): Promise<void>;
 };
 
-/** Starts a worker, and another in its place whenever it ends, until it is stopped. */
+/** Starts a worker, and a new one whenever it ends, until it is stopped. */
 function keepWorker(number: number, start: Omit<Extract<ToWorker, { type: "start" }>, "type">, log: Log): Worker {
   const started = Promise.withResolvers<string>();
-  // Whoever awaits it later gets the rejection then.
+  // A rejection is not unhandled: `started` is awaited later.
   started.promise.catch(() => {});
   const answers = new Map<number, (snapshot: MetricsSnapshot | undefined) => void>();
   let child: Subprocess;
@@ -140,11 +142,11 @@ function keepWorker(number: number, start: Omit<Extract<ToWorker, { type: "start
         for (const answer of answers.values()) answer(undefined);
         if (isStopping) return;
         const how = failure ?? (signal === null ? `exit code ${exitCode}` : `signal ${signal}`);
-        // Before the first success there is somebody to tell; a fault of the configuration is not mended by trying.
-        started.reject(new StartupError(failure ?? `Worker ${number} ended at its start (${how}).`));
+        // Before the first success the caller gets the reason: a configuration error does not go away by retrying.
+        started.reject(new StartupError(failure ?? `Worker ${number} exited during startup (${how}).`));
         if (performance.now() - spawnedAt > LIVED_LONG_MS) crashes = 0;
         const delayMs = RESTART_DELAYS_MS[Math.min(crashes++, RESTART_DELAYS_MS.length - 1)] ?? 0;
-        log.error({ worker: number, delay_ms: delayMs }, `worker ended unexpectedly (${how}); starting another`);
+        log.error({ worker: number, delay_ms: delayMs }, `worker exited unexpectedly (${how}), starting another`);
         restarts++;
         pause = setTimeout(spawn, delayMs);
       },
@@ -167,7 +169,7 @@ function keepWorker(number: number, start: Omit<Extract<ToWorker, { type: "start
         child.send({ type: "metrics", question } satisfies ToWorker);
         return await answer.promise;
       } catch {
-        // It ended this moment.
+        // It has just exited.
         return undefined;
       } finally {
         clearTimeout(timer);
@@ -185,9 +187,9 @@ function keepWorker(number: number, start: Omit<Extract<ToWorker, { type: "start
   };
 }
 
-/** This very program: by its file where Bun runs it from source, by itself where it is one executable. */
+/** The command of this program: its file if Bun runs it from source, otherwise the executable. */
 function workerCommand(): string[] {
   const isExecutable = Bun.main.startsWith("/$bunfs/");
-  // The settings are in the environment already; the flags win over it, and so have to come along.
+  // A worker inherits the environment, but flags override it, so it needs them too.
   return [process.execPath, ...(isExecutable ? [] : [Bun.main]), ...process.argv.slice(2)];
 }

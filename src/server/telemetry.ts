@@ -1,61 +1,79 @@
 import packageJson from "../../package.json" with { type: "json" };
+import type { DatabaseAddress } from "../config/database-address.ts";
 import type { Config } from "../config/settings.ts";
 import type { Database } from "../db/pool.ts";
 import { hashingState } from "../features/identity/passwords.ts";
 import { type OutboxState, readOutbox } from "../mail/queries.ts";
 import type { Log } from "../observability/log.ts";
 import type { Metrics } from "../observability/metrics.ts";
+import type { StatementObserver } from "../observability/observers.ts";
 import type { Tracing } from "../observability/tracing.ts";
 import type { Mail } from "./mail.ts";
 
-/** The metrics, if they are wanted: otherwise not even loaded. */
+/** The metrics; undefined, and not loaded, unless `METRICS_PORT` is set. */
 export async function openMetrics(config: Config, labels: Record<string, string> = {}): Promise<Metrics | undefined> {
   if (config.metricsPort === undefined) return undefined;
   const { createMetrics } = await import("../observability/metrics.ts");
   return createMetrics(packageJson.version, labels);
 }
 
-/** The traces, if they are wanted: otherwise not even loaded. */
+/** The traces; undefined, and the OpenTelemetry SDK not loaded, unless the environment asks for them. */
 export async function openTracing(config: Config, log: Log): Promise<Tracing | undefined> {
-  if (config.tracesEndpoint === undefined) return undefined;
+  if (!isTracingOn(config)) return undefined;
   const { createTracing } = await import("../observability/tracing.ts");
-  return createTracing({
-    endpoint: config.tracesEndpoint,
-    headers: JSON.parse(config.tracesHeaders?.reveal() ?? "{}"),
-    serviceName: config.tracesServiceName,
-    serviceVersion: packageJson.version,
-    ratio: config.tracesRatio,
-    log,
-  });
+  const protocol = config.tracesProtocol ?? config.otlpProtocol;
+  return await createTracing({ protocol, serviceVersion: packageJson.version, log });
 }
 
-/** Gives every mail that is sent a trace. */
+/** Unlike the SDK, which sends to localhost when nothing is set, this needs an endpoint or `OTEL_TRACES_EXPORTER=otlp`. */
+function isTracingOn({ otelDisabled, tracesExporter, tracesEndpoint, otlpEndpoint }: Config): boolean {
+  if (otelDisabled || tracesExporter === "none") return false;
+  return tracesExporter === "otlp" || tracesEndpoint !== undefined || otlpEndpoint !== undefined;
+}
+
+/** What the pools of the database report to: the metrics, the traces, both or neither. */
+export function observeStatements(
+  metrics: Metrics | undefined,
+  tracing: Tracing | undefined,
+  address: DatabaseAddress,
+): StatementObserver | undefined {
+  if (tracing === undefined) return metrics;
+  const trace = tracing.statements(address);
+  return {
+    onStatement(statement, durationMs, error) {
+      metrics?.onStatement(statement, durationMs, error);
+      trace(statement, durationMs, error);
+    },
+    onWait: (pool, waitedMs) => metrics?.onWait(pool, waitedMs),
+  };
+}
+
+/** Makes a trace for every mail that is sent. */
 export function tracedMail(mail: Mail, tracing: Tracing | undefined): Mail {
   const { transport } = mail;
   if (tracing === undefined || transport === null) return mail;
-  const send: typeof transport.send = (message) =>
-    tracing.inTrace("send mail", "client", { "messaging.operation.type": "send" }, () => transport.send(message));
+  const send: typeof transport.send = (message) => tracing.inTrace("send mail", {}, () => transport.send(message));
   return { ...mail, transport: { ...transport, send } };
 }
 
-/** How long what the outbox said is taken for true: a scrape asks for it twice over. */
+/** A scrape needs the state of the outbox twice, and reads it once. */
 const OUTBOX_KEPT_MS = 1_000;
 
-/** Adds what the server and its features know of themselves. */
+/** Adds the metrics of the server and its features. */
 export function watchServer(metrics: Metrics, http: Bun.Server<undefined>, db: Database): void {
   metrics.gauge({
-    name: "http_requests_under_way",
-    help: "Requests that have arrived and are not answered yet.",
+    name: "http_requests_in_flight",
+    help: "Requests that have no response yet.",
     value: () => http.pendingRequests,
   });
   metrics.gauge({
-    name: "password_hashes_under_way",
+    name: "password_hashes_in_flight",
     help: "Passwords that are being hashed.",
     value: () => hashingState().running,
   });
   metrics.gauge({
     name: "password_hashes_waiting",
-    help: "Passwords that wait for their turn to be hashed.",
+    help: "Passwords that wait to be hashed.",
     value: () => hashingState().waiting,
   });
   let outbox: Promise<OutboxState | undefined> | undefined;

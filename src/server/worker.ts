@@ -5,23 +5,23 @@ import type { MetricsSnapshot } from "../observability/metrics.ts";
 import { serverLog, startServer } from "./server.ts";
 import { openMetrics } from "./telemetry.ts";
 
-/** Set in the environment of a worker: its number. It holds no secret; those come through the channel. */
+/** Set in the environment of a worker to its number. Secrets come through the channel. */
 export const WORKER_VARIABLE = "CONDUIT_WORKER";
 
-/** What a supervisor says to its worker. */
+/** Messages from a supervisor to its worker. */
 export type ToWorker =
   | { type: "start"; database: DatabaseAddress; jwtSecret: string; port: number; poolMax: number }
   | { type: "metrics"; question: number };
 
-/** What a worker says to its supervisor. */
+/** Messages from a worker to its supervisor. */
 export type FromWorker =
   | { type: "started"; url: string }
   | { type: "failed"; message: string }
   | { type: "metrics"; question: number; snapshot: MetricsSnapshot };
 
 /**
- * One of several processes on a port: a server that takes its database, port and secret from its supervisor, through
- * their private channel. Ends with SIGTERM, and with its supervisor.
+ * One of several processes on a port: a server that gets its database, port and secret from its supervisor through a
+ * private channel. It stops on SIGTERM, and when its supervisor is gone.
  */
 export async function runWorker(config: Config, number: number): Promise<void> {
   const log = serverLog(config, { worker: number });
@@ -34,7 +34,7 @@ export async function runWorker(config: Config, number: number): Promise<void> {
     if (metrics === undefined) return;
     say({ type: "metrics", question: message.question, snapshot: await metrics.snapshot() });
   });
-  // Ctrl-C reaches every process of a terminal; the supervisor says when to stop.
+  // Ctrl-C reaches every process of a terminal, but the supervisor decides when to stop.
   process.on("SIGINT", () => {});
   process.on("disconnect", () => process.kill(process.pid, "SIGTERM"));
   process.once("SIGTERM", () => process.exit(0));

@@ -9,81 +9,146 @@ import { ResetBody } from "../features/identity/password-reset/schema.ts";
 import { ApiError } from "../http/errors.ts";
 import { describeRoute } from "../http/openapi.ts";
 import { readForm } from "../http/validation.ts";
-import { donePage, faultPage, resetPage, verifyPage } from "./account-pages.ts";
+import { respondWithPage, wantsPage } from "./page.ts";
+import { messagePage, resetPasswordPage, verifyEmailPage } from "./pages/account.tsx";
 
-/** Where the links of mails lead, unless one's own front end has taken over (`VERIFY_URL`, `RESET_URL`). */
+/** The pages that links in emails open, unless `VERIFY_URL` and `RESET_URL` name pages of a front end. */
 export function accountPageRoutes(db: Database, { revocations, limits }: IdentityContext) {
-  return new Hono()
-    .get(
-      "/verify-email",
-      (c) =>
-        answer(c, async () => {
-          const { token } = fields(VerifyBody, c.req.query());
-          await limits.count(c, "verify");
-          await checkLink(db, token, "verify");
-          return verifyPage(c, token);
-        }),
-      describePage("VerifyEmailPage", "A page to confirm an address"),
-    )
+  const showVerifyEmail = (c: Context) =>
+    withErrorPage(c, async () => {
+      const token = tokenOf(c.req.query());
+      await limits.count(c, "verify");
+      await checkLink(db, token, "verify");
+      return respondWithPage(c, verifyEmailPage(token));
+    });
 
-    .post(
-      "/verify-email",
-      (c) =>
-        answer(c, async () => {
-          const { token } = fields(VerifyBody, await readForm(c.req.raw));
-          await limits.count(c, "verify");
-          await verifyEmail(db, token);
-          return donePage(c, "Thank you", "Your address is confirmed. You can close this page.");
-        }),
-      describePage("VerifyEmailByForm", "What the page's button does"),
-    )
+  return (
+    new Hono()
+      .get(
+        "/verify-email",
+        showVerifyEmail,
+        describePage(
+          "VerifyEmailPage",
+          "Show the email verification page",
+          "The page that the link in a verification email opens.",
+        ),
+      )
 
-    .get(
-      "/reset-password",
-      (c) =>
-        answer(c, async () => {
-          const { token } = fields(VerifyBody, c.req.query());
-          await limits.count(c, "reset");
-          await checkLink(db, token, "reset");
-          return resetPage(c, token);
-        }),
-      describePage("ResetPasswordPage", "A page to choose a new password"),
-    )
+      .post(
+        "/verify-email",
+        (c) =>
+          withErrorPage(c, async () => {
+            const token = tokenOf(await readForm(c.req.raw));
+            await limits.count(c, "verify");
+            await verifyEmail(db, token);
+            return respondWithPage(c, messagePage("Email address confirmed", "Thank you. You can close this page."));
+          }),
+        describePage(
+          "VerifyEmailByForm",
+          "Submit the email verification page",
+          "Verifies the email address and shows the result.",
+        ),
+      )
 
-    .post(
-      "/reset-password",
-      (c) =>
-        answer(c, async () => {
-          const form = await readForm(c.req.raw);
-          const { token } = fields(VerifyBody, form);
-          const checked = ResetBody.safeParse(form);
-          if (!checked.success) return resetPage(c, token, checked.error.issues[0]?.message ?? "is missing");
-          await limits.count(c, "reset");
-          revocations.add(await resetByLink(db, token, checked.data.new_password));
-          return donePage(c, "Password changed", "Sign in with the new one. You were signed out everywhere.");
-        }),
-      describePage("ResetPasswordByForm", "What the page's form does"),
-    );
+      // The same link in the API. A program confirms the address with GET. A browser gets the page, as some mail programs
+      // open every link of an email to check it. HEAD gets the page too, as it must change nothing (RFC 9110, 9.2.1).
+      .get("/api/auth/verify-email", (c, next) =>
+        wantsPage(c) || c.req.method === "HEAD" ? showVerifyEmail(c) : next(),
+      )
+
+      .get(
+        "/reset-password",
+        (c) =>
+          withErrorPage(c, async () => {
+            const token = tokenOf(c.req.query());
+            await limits.count(c, "reset");
+            await checkLink(db, token, "reset");
+            return respondWithPage(c, resetPasswordPage(token));
+          }),
+        describePage(
+          "ResetPasswordPage",
+          "Show the password reset page",
+          "The page that the link in a password reset email opens.",
+        ),
+      )
+
+      .post(
+        "/reset-password",
+        (c) =>
+          withErrorPage(c, async () => {
+            const form = await readForm(c.req.raw);
+            const token = tokenOf(form);
+            const checked = ResetBody.safeParse(form);
+            if (!checked.success) {
+              const problem = checked.error.issues[0]?.message ?? "is missing";
+              return respondWithPage(c, resetPasswordPage(token, problem), { status: 422 });
+            }
+            await limits.count(c, "reset");
+            revocations.add(await resetByLink(db, token, checked.data.new_password));
+            return respondWithPage(
+              c,
+              messagePage(
+                "Password changed",
+                "Sign in with your new password. You have been signed out on all devices.",
+              ),
+            );
+          }),
+        describePage(
+          "ResetPasswordByForm",
+          "Submit the password reset page",
+          "Sets the new password and shows the result.",
+        ),
+      )
+  );
 }
 
-async function answer(c: Context, make: () => Promise<Response>): Promise<Response> {
+/** Responds with a page that explains the error. Rethrows errors that a person cannot do anything about. */
+async function withErrorPage(c: Context, respond: () => Promise<Response>): Promise<Response> {
   try {
-    return await make();
+    return await respond();
   } catch (error) {
-    return faultPage(c, error);
+    const message = error instanceof ApiError ? MESSAGES[error.code] : undefined;
+    if (!(error instanceof ApiError) || message === undefined) throw error;
+    for (const [name, value] of Object.entries(error.headers)) c.header(name, value);
+    return respondWithPage(c, messagePage(message.title, message.text), { status: message.status });
   }
 }
 
-function fields(schema: typeof VerifyBody, sent: unknown): { token: string } {
-  const result = schema.safeParse(sent);
+const MESSAGES: {
+  [Code in ApiError["code"]]?: { status: 404 | 409 | 410 | 422 | 429 | 503; title: string; text: string };
+} = {
+  not_found: {
+    status: 404,
+    title: "This link is invalid",
+    text: "Part of it may be missing. Copy the whole link from the email.",
+  },
+  gone: {
+    status: 410,
+    title: "This link has expired",
+    text: "It has already been used, or it is too old. Request a new email and use the link in it.",
+  },
+  conflict: {
+    status: 409,
+    title: "This email address is already in use",
+    text: "Another account uses it.",
+  },
+  invalid: { status: 422, title: "This link is incomplete", text: "Copy the whole link from the email." },
+  too_many_requests: { status: 429, title: "Too many requests", text: "Wait a few minutes, then try again." },
+  unavailable: { status: 503, title: "The server is busy", text: "Try again in a minute." },
+};
+
+/** The token of a query string or a form. Throws 422 if it is missing or too long. */
+function tokenOf(fields: unknown): string {
+  const result = VerifyBody.safeParse(fields);
   if (!result.success) throw new ApiError("invalid", { token: ["can't be blank"] });
-  return result.data;
+  return result.data.token;
 }
 
-const describePage = (operationId: string, summary: string) =>
+const describePage = (operationId: string, summary: string, description: string) =>
   describeRoute({
     operationId,
     tag: "Pages",
     summary,
-    answers: Object.fromEntries([200, 404, 409, 410, 422, 429, 503].map((status) => [status, "text/html"])),
+    description,
+    responses: Object.fromEntries([200, 404, 409, 410, 422, 429, 503].map((status) => [status, "text/html"])),
   });

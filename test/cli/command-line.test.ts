@@ -28,7 +28,7 @@ type Conduit = {
 function conduit(args: string[], env: Record<string, string> = {}): Conduit {
   const child = Bun.spawn([process.execPath, "src/main.ts", ...args], {
     cwd: root,
-    env: { PATH: process.env.PATH ?? "", LOG_LEVEL: "warn", ...env },
+    env: { PATH: process.env.PATH ?? "", LOG_LEVEL: "warn", LOG_FORMAT: "pretty", ...env },
     stdout: "pipe",
     stderr: "pipe",
   });
@@ -39,7 +39,7 @@ function conduit(args: string[], env: Record<string, string> = {}): Conduit {
     for await (const chunk of stream.pipeThrough(new TextDecoderStream())) {
       output += chunk;
       const [, url] = /^Server is running on (http:\S+)$/m.exec(output) ?? [];
-      if (url !== undefined) announced.resolve(url.replace("0.0.0.0", "127.0.0.1"));
+      if (url !== undefined) announced.resolve(url.replace("localhost", "127.0.0.1"));
     }
   });
   const ended = child.exited.then(async (status) => {
@@ -146,7 +146,7 @@ describe("serve, on a PostgreSQL of its own", () => {
 
     const second = conduit(["serve", "--port=0", `--data-dir=${dataDir}`]);
     expect(await second.ended).toBe(1);
-    expect(second.output()).toContain("is already in use by another Conduit");
+    expect(second.output()).toContain("is already in use by another process");
 
     expect(await first.end("SIGTERM")).toBe(0);
 

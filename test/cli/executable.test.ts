@@ -5,6 +5,7 @@ import { dirname, join } from "node:path";
 import { migrations } from "../../migrations/index.ts";
 import packageJson from "../../package.json";
 import type { DatabaseAddress } from "../../src/config/database-address.ts";
+import { startCollector } from "../support/collector.ts";
 import { JWT_SECRET, testDatabase } from "../support/harness.ts";
 
 let folder: string;
@@ -51,7 +52,14 @@ describe("the executable", () => {
     expect(await migrate.stdout.text()).toContain(`Applied migration ${migrations.at(-1)?.file}`);
     expect(await migrate.exited).toBe(0);
 
-    const server = start(["serve"], { ...env, LOG_LEVEL: "warn" });
+    const collector = startCollector();
+    const server = start(["serve"], {
+      ...env,
+      LOG_LEVEL: "warn",
+      LOG_FORMAT: "pretty",
+      OTEL_EXPORTER_OTLP_ENDPOINT: collector.url,
+      OTEL_EXPORTER_OTLP_PROTOCOL: "http/json",
+    });
     try {
       let out = "";
       for await (const chunk of server.stdout) {
@@ -63,8 +71,19 @@ describe("the executable", () => {
         await (await fetch(`${url}${path}`, { headers: { Accept: "text/html" } })).text();
       expect(JSON.parse(await load("/health"))).toMatchObject({ status: "ok" });
       expect(JSON.parse(await load("/openapi.json")).info.version).toBe(packageJson.version);
-      expect((await load("/docs")).includes("openapi.paths")).toBe(true);
       expect((await load("/")).includes(`Version ${packageJson.version}`)).toBe(true);
+      const assets = [...(await load("/docs")).matchAll(/"(\/assets\/[^"]+)"/g)].map(([, path = ""]) => path);
+      expect(assets.map((path) => path.split("/").at(-1))).toContain("swagger-ui.js");
+      for (const path of assets) {
+        const asset = await fetch(url + path);
+        expect([path, asset.status]).toEqual([path, 200]);
+        // The path has a hash of the content.
+        const hash = new Bun.CryptoHasher("sha256")
+          .update(await asset.bytes())
+          .digest("hex")
+          .slice(0, 16);
+        expect(path).toContain(hash);
+      }
       const health = start(["health"], { ...env, PORT: new URL(url ?? "").port });
       expect(await health.exited).toBe(0);
       const user = { username: "ann", email: "ann@example.com", password: "correct horse" };
@@ -78,6 +97,10 @@ describe("the executable", () => {
       server.kill("SIGTERM");
     }
     expect(await server.exited).toBe(0);
+    await collector.stop();
+    const request = collector.spans().find(({ name }) => name === "POST /api/users");
+    const within = collector.spans().filter(({ parentSpanId }) => parentSpanId === request?.spanId);
+    expect(within.map(({ name }) => name)).toContain("user_insert");
     const health = start(["health"], { ...env, PORT: "1" });
     expect(await health.stderr.text()).toStartWith("http://127.0.0.1:1/health/ready does not answer");
     expect(await health.exited).toBe(1);

@@ -245,6 +245,7 @@ test("conduit backup works beside a running server, and conduit restore makes an
         PORT: "0",
         HOST: "127.0.0.1",
         LOG_LEVEL: "warn",
+        LOG_FORMAT: "pretty",
       },
       stdout: "pipe",
       stderr: "pipe",

@@ -83,7 +83,7 @@ describe("the database goes away and returns", () => {
   test("PostgreSQL stopped at once (SIGQUIT) and started again; standing still (SIGSTOP) and going on", async () => {
     const dataDir = await mkdtemp(join(tmpdir(), "conduit-outage-"));
     stops.push(() => rm(dataDir, { recursive: true, force: true }));
-    const postgres: EmbeddedPostgres = await startEmbeddedPostgres({ dataDir, onProgress: () => {} });
+    const postgres: EmbeddedPostgres = await startEmbeddedPostgres({ dataDir });
     stops.push(() => postgres.stop());
     await migrate(postgres.address, migrations, 5_000);
 

@@ -1,6 +1,8 @@
 import { describe, expect, test } from "bun:test";
+import { sqlState } from "../../src/db/errors.ts";
 import { openDatabase } from "../../src/db/pool.ts";
 import { read, textArray, write } from "../../src/db/statements.ts";
+import { ApiError } from "../../src/http/errors.ts";
 import { connect, testDatabase } from "../support/harness.ts";
 
 const LIMITS = { poolMax: 2, connectTimeoutMs: 3_000, queueTimeoutMs: 3_000, statementTimeoutMs: 5_000 };
@@ -111,6 +113,74 @@ describe("a transaction", () => {
     await Promise.all([...open, waiting]);
     expect(await db.row(IDS, [])).toEqual({ ids: [1, 2, 3] });
     expect(db.state().write).toMatchObject({ inUse: 0, waiting: 0 });
+    await db.close(1_000);
+  });
+});
+
+const SLEEP = read("test_sleep", "select pg_sleep($1)");
+const WAIT_FOR_LOCK = read("test_wait_for_lock", "select pg_advisory_xact_lock($1)");
+
+describe("slow statements", () => {
+  test("in a queue longer than the hang timeout all finish, since each is timed from when it gets to the head", async () => {
+    const address = await testDatabase({ migrated: false });
+    const db = openDatabase(address, { ...LIMITS, statementTimeoutMs: 400, connectTimeoutMs: 400 });
+    // Six on each of two connections: the last ones get their response after 1.5 s, the hang timeout is 0.8 s.
+    const results = await Promise.all(Array.from({ length: 12 }, () => db.rows(SLEEP, [0.25])));
+    expect(results).toHaveLength(12);
+    await db.close(1_000);
+  });
+
+  test("leave the other connection to quick ones", async () => {
+    const { db, sql } = await testPool();
+    const holder = await sql.reserve();
+    await holder`select pg_advisory_lock(1)`;
+    const order: string[] = [];
+    const slow = db.rows(WAIT_FOR_LOCK, [1]).then(() => order.push("slow"));
+    for (let i = 0; i < 50; i++) await db.row(IDS, []);
+    order.push("quick");
+    await holder`select pg_advisory_unlock(1)`;
+    holder.release();
+    await slow;
+    expect(order).toEqual(["quick", "slow"]);
+    await db.close(1_000);
+  });
+});
+
+const RAISE = write("test_raise", "select raise_error($1)");
+const ATTEMPTS = read<{ attempts: number }>("test_attempts", "select last_value::integer as attempts from attempts");
+
+describe("a transient error of the database", () => {
+  test.each([
+    ["53100", "disk full", 1],
+    ["53200", "out of memory", 1],
+    ["53300", "too many connections", 1],
+    ["58030", "input or output error", 1],
+    ["25P03", "idle in transaction timeout", 1],
+    ["55P03", "lock timeout", 5],
+    ["57P05", "idle session timeout", 5],
+    ["25P04", "transaction timeout", 5],
+    ["40001", "serialization failure", 5],
+    ["40P01", "deadlock", 5],
+  ])("%s (%s) is 503 with Retry-After after %i attempts", async (code, _, attempts) => {
+    const { db, sql } = await testPool();
+    await sql`create sequence attempts`;
+    await sql.unsafe(`create function raise_error(code text) returns void language plpgsql as
+      $$ begin perform nextval('attempts'); raise exception 'on purpose' using errcode = code; end $$`);
+    const error = await db.rows(RAISE, [code]).catch((caught) => caught);
+    expect(error).toBeInstanceOf(ApiError);
+    expect([error.status, error.headers]).toEqual([503, { "Retry-After": "1" }]);
+    expect(await db.row(ATTEMPTS, [])).toEqual({ attempts });
+    await db.close(1_000);
+  });
+
+  test("an error of the statement itself is passed on as it is, after one attempt", async () => {
+    const { db, sql } = await testPool();
+    await sql`create sequence attempts`;
+    await sql.unsafe(`create function raise_error(code text) returns void language plpgsql as
+      $$ begin perform nextval('attempts'); raise exception 'on purpose' using errcode = code; end $$`);
+    const error = await db.rows(RAISE, ["22003"]).catch((caught) => caught);
+    expect(sqlState(error)).toBe("22003");
+    expect(await db.row(ATTEMPTS, [])).toEqual({ attempts: 1 });
     await db.close(1_000);
   });
 });

@@ -93,7 +93,7 @@ describe("bounds on what comes from outside", () => {
         .filter((line) => line.includes(id));
     for (let i = 0; i < 100 && lines().length === 0; i++) await Bun.sleep(20);
     expect(lines()).toHaveLength(1);
-    expect(JSON.parse(lines()[0] ?? "")).toMatchObject({ level: "info", "http.status": 400 });
+    expect(JSON.parse(lines()[0] ?? "")).toMatchObject({ level: "info", "http.response.status_code": 400 });
   });
 
   test("a body that comes a byte at a time is cut off, and holds nobody else up", async () => {

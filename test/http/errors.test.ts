@@ -117,7 +117,10 @@ describe("an error that nobody foresaw", () => {
       const errors = lines.filter(({ level }) => level === "error");
       expect(errors.length).toBe(1);
       expect(Bun.inspect(errors[0]?.fields)).toMatch(/lost_|favorites_count|image/);
-      expect(lines.at(-1)).toMatchObject({ level: "info", fields: { "http.status": 500, "http.method": method } });
+      expect(lines.at(-1)).toMatchObject({
+        level: "info",
+        fields: { "http.response.status_code": 500, "http.request.method": method },
+      });
     }
   });
 
@@ -158,9 +161,9 @@ test("one line is logged for each request, with its route, status and time", asy
     lines.splice(0);
     const { status } = await server.request(method, path);
     expect(lines.length).toBe(1);
-    const { duration_ms, ...rest } = lines[0]?.fields ?? {};
-    expect(duration_ms).toBeNumber();
-    expect(rest).toMatchObject({ "http.method": method, "http.status": status });
+    const { "http.server.request.duration_ms": durationMs, ...rest } = lines[0]?.fields ?? {};
+    expect(durationMs).toBeNumber();
+    expect(rest).toMatchObject({ "http.request.method": method, "http.response.status_code": status });
     return rest["http.route"];
   };
   expect(await ask("GET", "/api/articles?tag=x")).toBe("/api/articles");

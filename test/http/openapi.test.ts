@@ -4,7 +4,7 @@ import { z } from "zod";
 import { describeRoute, type JsonObject, type OpenApiDocument, servedRoutes } from "../../src/http/openapi.ts";
 import { query } from "../../src/http/validation.ts";
 import { conduitDocument } from "../../src/web/docs/document.ts";
-import { answerCheck } from "../support/document.ts";
+import { createResponseCheck } from "../support/document.ts";
 import { type TestServer, testApp, testServer } from "../support/harness.ts";
 import realworld from "../support/realworld-contract.json";
 
@@ -33,7 +33,7 @@ function resolved(part: unknown): JsonObject {
   return resolved(names.reduce<unknown>((at, name) => (at as JsonObject)[name], document));
 }
 
-/** The names that a shape requires, as paths: `article`, `article.author.username`, `tags[]`. */
+/** The names that a schema requires, as paths: `article`, `article.author.username`, `tags[]`. */
 function requiredPaths(shape: unknown, at = ""): string[] {
   const schema = resolved(shape);
   if (schema.type === "array") return requiredPaths(schema.items, `${at}[]`);
@@ -48,7 +48,7 @@ const jsonSchema = (holder: unknown): unknown =>
   ((resolved(holder).content as JsonObject | undefined)?.["application/json"] as JsonObject | undefined)?.schema;
 
 describe("GET /openapi.json", () => {
-  test("has every route that is served, and no other", () => {
+  test("documents every route that the application serves, and no other", () => {
     const app = testApp(server.db);
     const documented = Object.entries(document.paths).flatMap(([path, operations]) =>
       Object.keys(operations).map((method) => `${method.toUpperCase()} ${path.replace(/\{(\w+)\}/g, ":$1")}`),
@@ -56,7 +56,7 @@ describe("GET /openapi.json", () => {
     expect(documented.sort()).toEqual(servedRoutes(app.routes).sort());
   });
 
-  test("has every group of operations in its list", () => {
+  test("lists the tag of every operation", () => {
     const used = Object.values(document.paths).flatMap((operations) =>
       Object.values(operations).flatMap((operation) => operation.tags as string[]),
     );
@@ -64,20 +64,27 @@ describe("GET /openapi.json", () => {
     expect([...new Set(used)].sort()).toEqual(listed.sort());
   });
 
-  test("has a name of its own for every operation", () => {
+  test("gives every operation a unique name", () => {
     const names = Object.values(document.paths).flatMap((operations) =>
       Object.values(operations).map((operation) => operation.operationId),
     );
     expect(new Set(names).size).toBe(names.length);
   });
 
-  test("refers to nothing that it does not have", () => {
+  test("contains the target of every reference", () => {
     for (const [, ref] of JSON.stringify(document).matchAll(/"\$ref":"([^"]+)"/g)) {
       expect(resolved({ $ref: ref as string })).not.toEqual({});
     }
   });
 
-  test("takes the bounds of parameters and fields from the shapes that check the requests", () => {
+  test("lists every response status by number, because code generators mishandle ranges", () => {
+    const statuses = Object.values(document.paths).flatMap((operations) =>
+      Object.values(operations).flatMap((operation) => Object.keys(operation.responses as JsonObject)),
+    );
+    expect(statuses.filter((status) => !/^[1-5][0-9]{2}$/.test(status))).toEqual([]);
+  });
+
+  test("takes the bounds of parameters and fields from the schemas that validate requests", () => {
     const list = document.paths["/api/articles"]?.get?.parameters as JsonObject[];
     expect(list.find(({ name }) => name === "limit")?.schema).toEqual({ type: "integer", minimum: 1, default: 20 });
     expect(resolved({ $ref: "#/components/schemas/NewCommentRequest" })).toMatchObject({
@@ -86,8 +93,19 @@ describe("GET /openapi.json", () => {
   });
 });
 
-describe("what the RealWorld contract has, the document has", () => {
-  const error = ["errors"];
+describe("the document contains what the RealWorld contract requires", () => {
+  // Errors that the contract lists for every operation of a kind, and that this server never returns.
+  const UNUSED: Record<string, number[]> = {
+    // It treats an invalid token as absent where authentication is optional.
+    "GET /profiles/{username}": [401],
+    "GET /articles": [401],
+    "GET /articles/{slug}/comments": [401],
+    // It gives a second article with the same title another slug.
+    "POST /articles": [409],
+    // These requests have no parameters and no body to validate.
+    "GET /user": [422],
+    "GET /tags": [422],
+  };
   for (const [operation, facts] of Object.entries<Facts>(realworld.operations)) {
     const [method = "", path = ""] = operation.split(" ");
 
@@ -96,13 +114,14 @@ describe("what the RealWorld contract has, the document has", () => {
       expect(ours).toBeDefined();
       const responses = ours?.responses as JsonObject;
       for (const status of facts.errors) {
-        expect(requiredPaths(jsonSchema(responses[status] ?? responses["4XX"]))).toEqual(error);
+        const isUnused = UNUSED[operation]?.includes(status) === true;
+        expect([status, requiredPaths(jsonSchema(responses[status]))]).toEqual([status, isUnused ? [] : ["errors"]]);
       }
       expect(responses[facts.success.status]).toBeDefined();
       expect(requiredPaths(jsonSchema(responses[facts.success.status]))).toEqual(
         expect.arrayContaining(facts.success.required),
       );
-      // Of a request, the other way round: no more may be required than the contract does.
+      // A request must not require more than the contract does.
       const body = requiredPaths(jsonSchema(ours?.requestBody));
       expect(facts.request?.required ?? []).toEqual(expect.arrayContaining(body));
       const fields = Object.keys(resolved(jsonSchema(ours?.requestBody)).properties ?? {});
@@ -116,7 +135,7 @@ describe("what the RealWorld contract has, the document has", () => {
   }
 });
 
-describe("the check that every test's answers go through", () => {
+describe("the response check of the test harness", () => {
   const app = new Hono()
     .get(
       "/things/:id",
@@ -125,42 +144,43 @@ describe("the check that every test's answers go through", () => {
       describeRoute({
         operationId: "GetThing",
         tag: "Things",
-        summary: "A thing",
-        answers: { 200: z.object({ thing: z.object({ id: z.int() }) }), 204: null },
+        summary: "Get a thing",
+        description: "A thing.",
+        responses: { 200: z.object({ thing: z.object({ id: z.int() }) }), 204: null },
         errors: ["not_found"],
       }),
     )
     .get("/hidden", (c) => c.json({}));
-  const check = answerCheck(app);
-  const answer = (status: number, text: string, type = "application/json") => ({
+  const check = createResponseCheck(app);
+  const response = (status: number, text: string, type = "application/json") => ({
     status,
     text,
     headers: new Headers({ "Content-Type": type }),
   });
 
-  test("passes what is documented", () => {
-    check("GET", "/things/1?a=b", answer(200, '{"thing":{"id":1}}'));
-    check("HEAD", "/things/1", answer(200, ""));
-    check("GET", "/things/1", answer(204, ""));
-    check("GET", "/things/1", answer(404, '{"errors":{"thing":["not found"]}}'));
-    check("GET", "/nowhere", answer(404, '{"errors":{"path":["not found"]}}'));
-    check("PUT", "/things/1", answer(405, '{"errors":{"method":["is not allowed here"]}}'));
+  test("accepts documented responses", () => {
+    check("GET", "/things/1?a=b", response(200, '{"thing":{"id":1}}'));
+    check("HEAD", "/things/1", response(200, ""));
+    check("GET", "/things/1", response(204, ""));
+    check("GET", "/things/1", response(404, '{"errors":{"thing":["not found"]}}'));
+    check("GET", "/nowhere", response(404, '{"errors":{"path":["not found"]}}'));
+    check("PUT", "/things/1", response(405, '{"errors":{"method":["is not allowed here"]}}'));
   });
 
   test.each([
-    ["a wrong type", "/things/1", answer(200, '{"thing":{"id":"1"}}')],
-    ["a missing member", "/things/1", answer(200, '{"thing":{}}')],
-    ["a member that nobody documented", "/things/1", answer(200, '{"thing":{"id":1,"password":"x"}}')],
-    ["a body where there is none", "/things/1", answer(204, "{}")],
-    ["another media type", "/things/1", answer(200, '{"thing":{"id":1}}', "text/html")],
-    ["a status that nobody documented", "/things/1", answer(403, '{"errors":{"thing":["forbidden"]}}')],
-    ["an error in another format", "/things/1", answer(404, '{"message":"not found"}')],
-    ["an answer of a route that nobody documented", "/hidden", answer(200, "{}")],
-  ])("fails on %s", (_what, path, given) => {
+    ["a wrong type", "/things/1", response(200, '{"thing":{"id":"1"}}')],
+    ["a missing member", "/things/1", response(200, '{"thing":{}}')],
+    ["an undocumented member", "/things/1", response(200, '{"thing":{"id":1,"password":"x"}}')],
+    ["a body where the document has none", "/things/1", response(204, "{}")],
+    ["another media type", "/things/1", response(200, '{"thing":{"id":1}}', "text/html")],
+    ["an undocumented status", "/things/1", response(403, '{"errors":{"thing":["forbidden"]}}')],
+    ["an error in another format", "/things/1", response(404, '{"message":"not found"}')],
+    ["a response of an undocumented route", "/hidden", response(200, "{}")],
+  ])("rejects %s", (_what, path, given) => {
     expect(() => check("GET", path, given)).toThrow("not as documented");
   });
 
-  test("is what the harness sends every answer through", async () => {
+  test("applies to every response that the harness receives", async () => {
     const db = { ...server.db, row: async <Row>() => ({ version: "1", tags: "[1]" }) as Row };
     const broken = await testServer({ db });
     await expect(broken.request("GET", "/api/tags")).rejects.toThrow("tags/0 must be string");
@@ -168,7 +188,7 @@ describe("the check that every test's answers go through", () => {
   });
 });
 
-test("the document of an application is the same, whoever asks and when", async () => {
+test("the document is the same at every request", async () => {
   const again = await server.request("GET", "/openapi.json");
   expect(again.json as unknown).toEqual(document);
   const app = testApp(server.db);

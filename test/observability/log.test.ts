@@ -47,7 +47,7 @@ async function recordedServer() {
 }
 
 describe("the line of a request", () => {
-  test("says who asked for what, how it ended, how long it took and how much it sent", async () => {
+  test("has the user, the route, the outcome, the duration and the size of the response", async () => {
     const { record, server } = await recordedServer();
     const ada = await server.register("ada");
     await server.publish(ada);
@@ -63,18 +63,19 @@ describe("the line of a request", () => {
       time: expect.stringMatching(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/),
       level: "info",
       msg: "request",
-      "http.method": "GET",
+      "http.request.method": "GET",
       "http.route": "/api/articles/:slug",
-      "http.status": 200,
-      duration_ms: expect.any(Number),
-      bytes: Buffer.byteLength(text),
+      "http.response.status_code": 200,
+      "http.response.body.size": Buffer.byteLength(text),
+      "http.server.request.duration_ms": expect.any(Number),
+      "client.address": "127.0.0.1",
       "request.id": "a-callers",
-      "trace.id": "4bf92f3577b34da6a3ce929d0e0e4736",
+      trace_id: "4bf92f3577b34da6a3ce929d0e0e4736",
       "user.id": "1",
     });
   });
 
-  test("has the size of every kind of answer", async () => {
+  test("has the size of every kind of response", async () => {
     const { record, server } = await recordedServer();
     const ada = await server.register("ada");
     await server.publish(ada, { title: "Größe" });
@@ -88,27 +89,27 @@ describe("the line of a request", () => {
     for (const [method, path, options] of asked) {
       record.clear();
       const { text } = await server.request(method, path, options);
-      expect(record.lines()[0]?.bytes).toBe(Buffer.byteLength(text));
+      expect(record.lines()[0]?.["http.response.body.size"]).toBe(Buffer.byteLength(text));
     }
   });
 
-  test("says what is wrong with a token that counted as none", async () => {
+  test("says what is wrong with a token that was ignored", async () => {
     const { record, server } = await recordedServer();
     await server.request("GET", "/api/articles", { token: "x.y.z" });
-    expect(record.lines()[0]).toMatchObject({ "http.status": 200, "token.error": "is malformed" });
+    expect(record.lines()[0]).toMatchObject({ "http.response.status_code": 200, "token.error": "is malformed" });
   });
 
-  test("has one word for every path that is no route's, and for every method that is none", async () => {
+  test("has one route for every unknown path, and one method for every unknown method", async () => {
     const { record, server } = await recordedServer();
     for (const path of ["/nothing", "/api", "/api/a/b/c/d", "/wp-login.php"]) await server.request("GET", path);
     await server.request("PROPFIND", "/api/tags");
     expect(record.lines().map((line) => line["http.route"])).toEqual(Array(5).fill("(none)"));
-    expect(record.lines().at(-1)?.["http.method"]).toBe("OTHER");
+    expect(record.lines().at(-1)?.["http.request.method"]).toBe("_OTHER");
   });
 });
 
 describe("X-Request-Id", () => {
-  test("is taken over where it is sane, and returned", async () => {
+  test("is kept if it is safe, and returned", async () => {
     const { record, server } = await recordedServer();
     for (const id of ["7", "abc-DEF_1.2:3/4+5=", "x".repeat(128)]) {
       const { headers } = await server.request("GET", "/api/tags", { headers: { "X-Request-Id": id } });
@@ -117,7 +118,7 @@ describe("X-Request-Id", () => {
     }
   });
 
-  test("is made where there is none or an unsound one, also for errors", async () => {
+  test("is made if it is missing or unsafe, also for errors", async () => {
     const { record, server } = await recordedServer();
     const made = new Set<unknown>();
     for (const id of [undefined, "x".repeat(129), "a b", '"', "<script>", "-x", "{}"]) {
@@ -132,7 +133,7 @@ describe("X-Request-Id", () => {
   });
 });
 
-test("an unknown error is logged with the whole chain of its causes, and the client is told one fixed sentence", async () => {
+test("an unknown error is logged with all of its causes, and the client gets one fixed sentence", async () => {
   const { record, server } = await recordedServer();
   await server.sql`alter table tags rename column name to other`;
   record.clear();
@@ -155,7 +156,7 @@ test("an unknown error is logged with the whole chain of its causes, and the cli
   });
 });
 
-test("no token, password, email or body is in the log, whatever is asked and however it fails", async () => {
+test("no token, password, email or body is in the log, whatever a client sends and however it fails", async () => {
   const { record, server } = await recordedServer();
   const secrets = {
     password: "hunter2-hunter2",
@@ -234,7 +235,7 @@ test("no token, password, email or body is in the log, whatever is asked and how
       const body = new URLSearchParams({ token, new_password: password }).toString();
       await server.request("POST", path, { body, headers: { "Content-Type": "application/x-www-form-urlencoded" } });
     }
-    // A token that is not good, alone and with something before it.
+    // An invalid token, alone and after another word.
     for (const bad of [`${token}x`, `x ${token}`]) await server.request("GET", "/api/user", { token: bad });
   };
   const driveSessions = async () => {
@@ -251,13 +252,13 @@ test("no token, password, email or body is in the log, whatever is asked and how
 
   await drive();
   await driveSessions();
-  // Every route has been there.
+  // Every route has been called.
   const { routes } = testApp(server.db);
   const known = new Set(routes.filter(({ method }) => method !== "ALL").map(({ method, path }) => `${method} ${path}`));
-  const driven = new Set(record.lines().map((line) => `${line["http.method"]} ${line["http.route"]}`));
+  const driven = new Set(record.lines().map((line) => `${line["http.request.method"]} ${line["http.route"]}`));
   expect([...known].filter((route) => !driven.has(route))).toEqual([]);
 
-  // Errors that nobody expected, with values in what PostgreSQL says: conversions and constraints that we do not know.
+  // Unexpected errors with values in PostgreSQL's messages: of conversions, and of constraints that the code does not know.
   await server.sql`alter table users add constraint surprise check (bio is null or length(bio) < 3) not valid`;
   await server.sql`alter table articles add constraint surprise check (length(body) < 3) not valid`;
   await server.sql`
@@ -278,7 +279,7 @@ test("no token, password, email or body is in the log, whatever is asked and how
 });
 
 describe("lines", () => {
-  test("are at most as long as what a pipe takes whole, also for an endless error", () => {
+  test("are at most as long as what a pipe takes whole, also for a huge error", () => {
     const record = recorder();
     let error = new Error("x".repeat(10_000));
     for (let i = 0; i < 50; i++) error = new Error("ü".repeat(10_000), { cause: error });
@@ -288,7 +289,7 @@ describe("lines", () => {
     for (const line of record.text().split("\n")) expect(Buffer.byteLength(line)).toBeLessThan(4_096);
   });
 
-  test("are those of the level asked for and above", () => {
+  test("are those of the chosen level and above", () => {
     let text = "";
     const log = createLog("warn", { write: (lines) => (text += lines) });
     log.debug({}, "a");
@@ -299,12 +300,12 @@ describe("lines", () => {
     expect(text.match(/"msg":"."/g)).toEqual(['"msg":"c"', '"msg":"d"']);
   });
 
-  test("are readable in a terminal", () => {
+  test("are readable in a terminal, without fields that are absent", () => {
     let text = "";
     const log = createLog("info", { format: "pretty", write: (lines) => (text += lines) });
-    log.info({ "http.status": 200, "http.route": "/api/tags" }, "request");
+    log.info({ "http.response.status_code": 200, "http.route": "/api/tags", trace_id: undefined }, "request");
     expect(Bun.stripANSI(text)).toMatch(
-      /^\d\d:\d\d:\d\d\.\d{3} INFO {2}request http\.status=200 http\.route=\/api\/tags\n$/,
+      /^\d\d:\d\d:\d\d\.\d{3} INFO {2}request http\.response\.status_code=200 http\.route=\/api\/tags\n$/,
     );
   });
 

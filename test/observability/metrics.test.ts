@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { watchDatabase } from "../../src/db/metrics.ts";
 import { openDatabase } from "../../src/db/pool.ts";
 import { createMetrics, type Metrics, mergeMetrics } from "../../src/observability/metrics.ts";
 import { serveMetrics } from "../../src/observability/metrics-server.ts";
@@ -15,7 +16,7 @@ describe("metrics", () => {
     const address = await testDatabase();
     const limits = { connectTimeoutMs: 500, queueTimeoutMs: 500, statementTimeoutMs: 5_000, poolMax: 1 };
     const db = openDatabase(address, limits, metrics);
-    metrics.watchDatabase(db);
+    watchDatabase(metrics, db);
     server = await testServer({ address, db, observer: metrics });
     stops.push(() => db.close(1_000), metrics.close);
   });
@@ -64,11 +65,11 @@ describe("metrics", () => {
     const found = await series();
     expect(found.get(`database_statement_duration_seconds_count{statement="tags"}`)).toBe(2);
     expect(found.get(`database_statement_failures_total{statement="tags"}`)).toBe(1);
-    // There before anything has happened, so that a rate sees the first.
+    // There before the first failure, so that a rate sees that one.
     expect(found.get(`database_statement_failures_total{statement="comment_delete"}`)).toBe(0);
   });
 
-  test("show the pool: under way, waiting, and how long was waited", async () => {
+  test("show the pool: statements in flight, statements waiting, and how long they waited", async () => {
     const ada = await server.register("wait");
     await server.publish(ada, { title: "Waits" });
     const hold = await server.sql.reserve();
@@ -76,27 +77,27 @@ describe("metrics", () => {
     await hold`lock table articles in access exclusive mode`;
     const writes = [1, 2].map(() => server.request("DELETE", "/api/articles/waits", { token: ada.token }));
     let found = await series();
-    for (let i = 0; i < 100 && found.get(`database_statements_waiting{lane="write"}`) !== 1; i++) {
+    for (let i = 0; i < 100 && found.get(`database_statements_waiting{pool="write"}`) !== 1; i++) {
       await Bun.sleep(20);
       found = await series();
     }
-    expect(found.get(`database_statements_under_way{lane="write"}`)).toBe(1);
-    expect(found.get(`database_statements_under_way_max{lane="write"}`)).toBe(1);
-    expect(found.get(`database_statements_waiting{lane="write"}`)).toBe(1);
+    expect(found.get(`database_statements_in_flight{pool="write"}`)).toBe(1);
+    expect(found.get(`database_statements_in_flight_max{pool="write"}`)).toBe(1);
+    expect(found.get(`database_statements_waiting{pool="write"}`)).toBe(1);
     await hold`rollback`;
     hold.release();
     await Promise.all(writes);
     found = await series();
-    expect(found.get(`database_statements_waiting{lane="write"}`)).toBe(0);
-    expect(found.get(`database_wait_seconds_count{lane="write"}`)).toBe(1);
+    expect(found.get(`database_statements_waiting{pool="write"}`)).toBe(0);
+    expect(found.get(`database_wait_seconds_count{pool="write"}`)).toBe(1);
   });
 
-  test("tell of the process, the build, the tables and whatever was added", async () => {
-    // PostgreSQL's estimate, brought up to date.
+  test("show the process, the build, the tables and what was added", async () => {
+    // Brings PostgreSQL's estimate up to date.
     await server.sql`analyze article_totals`;
     await Bun.sleep(50);
     const fresh = createMetrics("1.2.3");
-    fresh.watchDatabase(server.db);
+    watchDatabase(fresh, server.db);
     expect((await series(fresh)).get(`conduit_rows{table="article_totals"}`)).toBe(32);
     fresh.close();
     metrics.gauge({ name: "test_queue", help: "A queue.", value: () => 7 });
@@ -115,9 +116,9 @@ describe("metrics", () => {
   test("are served on a port of their own, and nowhere else", async () => {
     const http = serveMetrics({ metricsHost: "127.0.0.1", metricsPort: 0 }, () => metrics.text());
     try {
-      const answer = await fetch(`${http.url.origin}/metrics`);
-      expect(answer.headers.get("content-type")).toBe("text/plain; version=0.0.4; charset=utf-8");
-      expect(parseSeries(await answer.text()).get("database_up")).toBe(1);
+      const response = await fetch(`${http.url.origin}/metrics`);
+      expect(response.headers.get("content-type")).toBe("text/plain; version=0.0.4; charset=utf-8");
+      expect(parseSeries(await response.text()).get("database_up")).toBe(1);
       expect((await fetch(`${http.url.origin}/api/tags`)).status).toBe(404);
       expect(() => serveMetrics({ metricsHost: "127.0.0.1", metricsPort: http.port ?? 0 }, async () => "")).toThrow(
         "Choose another METRICS_PORT",
@@ -128,13 +129,13 @@ describe("metrics", () => {
     expect((await server.request("GET", "/metrics")).status).toBe(404);
   });
 
-  test("come also where the database hangs, and say so", async () => {
+  test("are served while the database hangs, and show it", async () => {
     const proxy = startProxy(await testDatabase());
     const own = createMetrics("1.2.3");
     const limits = { connectTimeoutMs: 5_000, queueTimeoutMs: 5_000, statementTimeoutMs: 20_000, poolMax: 1 };
     const db = openDatabase(proxy.address, limits, own);
     try {
-      own.watchDatabase(db);
+      watchDatabase(own, db);
       expect((await series(own)).get("database_up")).toBe(1);
       proxy.hang();
       expect((await series(own)).get("database_up")).toBe(0);
@@ -145,7 +146,7 @@ describe("metrics", () => {
     }
   });
 
-  test("of several processes stand side by side, told apart by their labels", async () => {
+  test("of several processes are kept apart by their labels", async () => {
     const workers = ["0", "1"].map((worker) => createMetrics("1.2.3", { worker }));
     workers[0]?.onRequest("GET", "/api/tags", 200, 1);
     workers[1]?.onRequest("GET", "/api/tags", 200, 1);

@@ -1,5 +1,8 @@
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { SQL } from "bun";
 import type { DatabaseAddress } from "../../src/config/database-address.ts";
 import { connectionOptions } from "../../src/db/pool.ts";
@@ -44,7 +47,7 @@ describe("a stop", () => {
       expect((await slow).status).toBe(201);
       expect(await served.exited).toBe(0);
       // The last line is not lost.
-      expect(served.output()).toContain('"http.route":"/api/users","http.status":201');
+      expect(served.output()).toContain('"http.route":"/api/users","http.response.status_code":201');
     } finally {
       hold.release();
       await sql.close({ timeout: 0 });
@@ -136,7 +139,7 @@ describe("workers", () => {
     expect(of("1")).toBeGreaterThan(0);
     expect(series.get(`conduit_workers{worker="supervisor"}`)).toBe(2);
     // What the features keep is there too.
-    for (const name of ["password_hashes_waiting", "password_hashes_under_way", "mail_outbox_waiting"]) {
+    for (const name of ["password_hashes_waiting", "password_hashes_in_flight", "mail_outbox_waiting"]) {
       expect(series.get(`${name}{worker="0"}`)).toBe(0);
     }
   });
@@ -169,7 +172,7 @@ describe("workers", () => {
     }
     expect(workersOf(served)).toContain(before[1] ?? 0);
     expect((await metricsOf(served)).get(`conduit_worker_restarts_total{worker="supervisor"}`)).toBe(1);
-    expect(served.output()).toContain("worker ended unexpectedly (signal SIGKILL); starting another");
+    expect(served.output()).toContain("worker exited unexpectedly (signal SIGKILL), starting another");
   });
 
   test("write whole lines, nothing but JSON in production, and each says whose it is", async () => {
@@ -204,14 +207,33 @@ describe("workers", () => {
     while (workers.some(isThere)) await Bun.sleep(50);
   });
 
-  test("that cannot start are told in one line", async () => {
+  test("report in one line a port that another program holds, even with REUSE_PORT", async () => {
     const blocker = Bun.serve({ hostname: "127.0.0.1", port: 0, fetch: () => new Response() });
     try {
-      const start = serve(address, { WORKERS: "2", PORT: String(blocker.port) });
-      expect(start).rejects.toThrow(`Port ${blocker.port} is taken by another program`);
-      await start.catch(() => {});
+      await expect(serve(address, { WORKERS: "2", PORT: String(blocker.port), REUSE_PORT: "yes" })).rejects.toThrow(
+        `Port ${blocker.port} is taken by another program`,
+      );
     } finally {
       await blocker.stop(true);
+    }
+  });
+});
+
+describe("a taken port", () => {
+  test.each(["1", "2"])("is reported before anything is created, with WORKERS=%s", async (WORKERS) => {
+    const folder = await mkdtemp(join(tmpdir(), "conduit-port-"));
+    const blocker = Bun.serve({ hostname: "127.0.0.1", port: 0, fetch: () => new Response() });
+    const port = blocker.port ?? 0;
+    try {
+      const DATA_DIR = join(folder, "data");
+      // Without DATABASE_URL, the server would create its own database in DATA_DIR.
+      const settings = { WORKERS, PORT: String(port), DATA_DIR, DATABASE_URL: "", JWT_SECRET: "" };
+      const message = `Port ${port} is taken by another program. Stop that one, or choose another port: --port=${port + 1} or PORT=${port + 1}.`;
+      await expect(serve(address, settings)).rejects.toThrow(new Error(`the server did not start:\n${message}\n`));
+      expect(existsSync(DATA_DIR)).toBe(false);
+    } finally {
+      await blocker.stop(true);
+      await rm(folder, { recursive: true, force: true });
     }
   });
 });

@@ -3,42 +3,49 @@ import addFormats from "ajv-formats";
 import type { Json, JsonObject, Route } from "../../src/http/openapi.ts";
 import { conduitDocument } from "../../src/web/docs/document.ts";
 
-/** Whether there has to be no body, may be any, or has to be of a shape; or the fault; undefined for no such status. */
-type Verdict = "empty" | "other" | `the document has ${string}` | ValidateFunction | undefined;
-
-/** Throws an error that says in what an answer is not as the document has it. */
-export type AnswerCheck = (method: string, path: string, answer: CheckedAnswer) => void;
-type CheckedAnswer = { status: number; headers: Headers; text: string };
+/** Throws an error that says how a response differs from the document. */
+export type ResponseCheck = (method: string, path: string, response: CheckedResponse) => void;
+type CheckedResponse = { status: number; headers: Headers; text: string };
 
 /**
- * Holds answers against the document of an application: the status must be there by number, the body must be of its
- * shape, with no member that the document does not have.
+ * What the document says about the body of a response: it is empty, or of a type without a shape, or it has to match a
+ * schema. An object with a problem if the document has no such media type; undefined if it has no such status.
  */
-export function answerCheck(app: { routes: readonly Route[] }): AnswerCheck {
+type Expected = "empty" | "any" | { problem: string } | ValidateFunction | undefined;
+
+/**
+ * Compares responses with the document of an application. The document must list the status, and the body must match its
+ * schema, without additional members.
+ */
+export function createResponseCheck(app: { routes: readonly Route[] }): ResponseCheck {
   const document = conduitDocument(app.routes);
   const ajv = new Ajv2020({ allErrors: true, strict: false });
   addFormats(ajv);
   ajv.addSchema(closed(document) as JsonObject, "document");
   const templates = Object.keys(document.paths).map((template) => ({
     template,
-    // As Hono routes: a path that is written out comes before a pattern.
+    // Hono prefers a literal path to a pattern.
     pattern: new RegExp(`^${template.replace(/\{[^}]+\}/g, "([^/]+)")}/?$`),
-    parts: (template.match(/\{/g) ?? []).length,
+    parameters: (template.match(/\{/g) ?? []).length,
   }));
-  templates.sort((a, b) => a.parts - b.parts);
-  const validators = new Map<string, Verdict>();
+  templates.sort((a, b) => a.parameters - b.parameters);
+  const cache = new Map<string, Expected>();
 
-  function validatorOf(template: string, method: string, status: number, type: string): Verdict {
+  function expectedOf(template: string, method: string, status: number, type: string): Expected {
     const responses = document.paths[template]?.[method]?.responses as JsonObject | undefined;
-    const response = responses?.[status] as JsonObject | undefined;
-    if (response === undefined) return undefined;
-    const content = response.content as Record<string, JsonObject> | undefined;
-    if (content === undefined) return "empty" as const;
-    const media = content[type];
-    if (media === undefined) return `the document has ${Object.keys(content).join(" or ")} there, not ${type}` as const;
-    if (media.schema === undefined) return "other" as const;
-    const pointer = ["paths", template, method, "responses", String(status), "content", "application/json", "schema"];
-    return ajv.compile({ $ref: `document#/${pointer.map(escapePointer).join("/")}` });
+    const listed = responses?.[status] as JsonObject | undefined;
+    if (listed === undefined) return undefined;
+    const name = typeof listed.$ref === "string" ? listed.$ref.split("/").at(-1) : undefined;
+    const response = name === undefined ? listed : document.components.responses[name];
+    const content = response?.content as Record<string, JsonObject> | undefined;
+    if (content === undefined) return "empty";
+    if (content[type] === undefined)
+      return { problem: `the media type is ${type}, not ${Object.keys(content).join(" or ")}` };
+    if (type !== "application/json") return "any";
+    const place =
+      name === undefined ? ["paths", template, method, "responses", String(status)] : ["components", "responses", name];
+    const pointer = [...place, "content", type, "schema"].map(escapePointer).join("/");
+    return ajv.compile({ $ref: `document#/${pointer}` });
   }
 
   return (method, path, { status, headers, text }) => {
@@ -46,33 +53,31 @@ export function answerCheck(app: { routes: readonly Route[] }): AnswerCheck {
     const { pathname } = new URL(path, "http://localhost");
     const operation = method === "HEAD" ? "get" : method.toLowerCase();
     const template = templates.find(({ pattern }) => pattern.test(pathname))?.template;
-    const documented = template !== undefined && document.paths[template]?.[operation] !== undefined;
+    const isDocumented = template !== undefined && document.paths[template]?.[operation] !== undefined;
     const type = headers.get("content-type")?.split(";")[0] ?? "none";
-    const key = documented ? `${operation} ${template} ${status} ${type}` : "error";
-    if (!validators.has(key)) {
-      validators.set(
-        key,
-        documented
-          ? validatorOf(template, operation, status, type)
-          : ajv.compile({ $ref: "document#/components/schemas/ErrorResponse" }),
-      );
+    const key = isDocumented ? `${operation} ${template} ${status} ${type}` : "error";
+    if (!cache.has(key)) {
+      const expected = isDocumented
+        ? expectedOf(template, operation, status, type)
+        : ajv.compile({ $ref: "document#/components/schemas/ErrorResponse" });
+      cache.set(key, expected);
     }
-    const validator = validators.get(key);
-    const fault = (what: string) =>
-      new Error(`not as documented: ${method} ${path} -> ${status}: ${what}\n${text.slice(0, 500)}`);
-    if (!documented && status !== 404 && status !== 405) throw fault("there is no such operation");
-    if (validator === undefined) throw fault("the document has no such status there");
-    if (validator === "other" || method === "HEAD") return;
-    if (validator === "empty") {
-      if (text !== "") throw fault("the document has no body there");
+    const expected = cache.get(key);
+    const undocumented = (problem: string) =>
+      new Error(`not as documented: ${method} ${path} -> ${status}: ${problem}\n${text.slice(0, 500)}`);
+    if (!isDocumented && status !== 404 && status !== 405) throw undocumented("there is no such operation");
+    if (expected === undefined) throw undocumented("the document does not list this status");
+    if (expected === "any" || method === "HEAD") return;
+    if (expected === "empty") {
+      if (text !== "") throw undocumented("the body is not empty");
       return;
     }
-    if (typeof validator === "string") throw fault(validator);
-    if (!validator(JSON.parse(text))) throw fault(ajv.errorsText(validator.errors));
+    if ("problem" in expected) throw undocumented(expected.problem);
+    if (!expected(JSON.parse(text))) throw undocumented(ajv.errorsText(expected.errors));
   };
 }
 
-/** The document with its objects closed to members that it does not name. Clients must let them pass; our tests do not. */
+/** The document without room for additional members. Clients must accept them; our tests do not. */
 function closed(schema: Json): Json {
   if (Array.isArray(schema)) return schema.map(closed);
   if (schema === null || typeof schema !== "object") return schema;

@@ -13,7 +13,8 @@ import { connectionOptions, type Database, openDatabase } from "../../src/db/poo
 import { createRevocations } from "../../src/features/identity/sessions/revocations.ts";
 import { createOutbox } from "../../src/mail/outbox.ts";
 import { type AppOptions, createApp } from "../../src/server/app.ts";
-import { type AnswerCheck, answerCheck } from "./document.ts";
+import { startEmbedded } from "../../src/server/embedded.ts";
+import { createResponseCheck, type ResponseCheck } from "./document.ts";
 
 /** Signs the tokens of every test server, so that tests can make tokens of their own. */
 export const JWT_SECRET = "the secret of the test servers, 32 bytes or more";
@@ -73,11 +74,10 @@ function external(url: string): TestPostgres {
 }
 
 async function embedded(): Promise<TestPostgres> {
-  const { startEmbeddedPostgres } = await import("@conduit/embedded-postgres");
   const dataDir = await mkdtemp(join(tmpdir(), "conduit-test-"));
   // For a run that is broken off: PostgreSQL is told to stop by its own hook, and has some files to remove meanwhile.
   process.once("exit", () => rmSync(dataDir, { recursive: true, force: true, maxRetries: 20, retryDelay: 50 }));
-  const server: EmbeddedPostgres = await startEmbeddedPostgres({ dataDir, onProgress: () => {} });
+  const server: EmbeddedPostgres = await startEmbedded(dataDir, () => {});
   return {
     address: server.address,
     admin: { ...server.address, username: "postgres" },
@@ -237,8 +237,8 @@ export async function testServer(
     ...options.limits,
   });
   const app = testApp(db, options);
-  checkAnswer ??= answerCheck(app);
-  const check = checkAnswer;
+  responseCheck ??= createResponseCheck(app);
+  const check = responseCheck;
   const http = Bun.serve({ hostname: "127.0.0.1", port: 0, fetch: app.fetch });
   const url = http.url.origin;
   const sql = connect(address);
@@ -299,8 +299,8 @@ export async function testServer(
   };
 }
 
-/** Every answer of every test is held against the document of the API. Compiled once a run. */
-let checkAnswer: AnswerCheck | undefined;
+/** Compares every response of every test with the document of the API. Compiled once per run. */
+let responseCheck: ResponseCheck | undefined;
 
 const nothing = (): void => {};
 const SILENT = { debug: nothing, info: nothing, warn: nothing, error: nothing };

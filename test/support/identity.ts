@@ -2,11 +2,11 @@ import type { Answer, SessionJson, TestServer, TestUser } from "./harness.ts";
 import { linkIn, type TestSmtp } from "./mail.ts";
 
 /** The subjects of mails, or a part of them. */
-export const VERIFY_SUBJECT = "Confirm your address";
+export const VERIFY_SUBJECT = "Confirm your email address";
 export const RESET_SUBJECT = "Choose a new password";
 export const PASSWORD_CHANGED_SUBJECT = "Your password was changed";
-export const EMAIL_CHANGED_SUBJECT = "Your address was changed";
-export const SESSION_ENDED_SUBJECT = "We signed a device out";
+export const EMAIL_CHANGED_SUBJECT = "Your email address was changed";
+export const SESSION_ENDED_SUBJECT = "A device was signed out";
 
 /** The requests to register, log in, verify an address and reset a password. */
 export function identityRequests(server: TestServer) {

@@ -1,52 +1,58 @@
 import { lchownSync, lstatSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
-import { StartupError } from "../../../src/config/startup-error.ts";
-import type { DataFolder } from "./folder.ts";
+import { EmbeddedPostgresError } from "./errors.ts";
+import { processIds } from "./process.ts";
 
 /** A user and a group of the operating system, by number. */
 export type Account = { readonly uid: number; readonly gid: number };
 
 /**
- * The user that PostgreSQL runs as when root starts Conduit. It has no entry in /etc/passwd, so that no other
- * service shares it (`nobody` is shared by many) and nobody but root may read the data or enter the socket. Below
- * 65536, because containers with user namespaces often map no more.
+ * The user that runs PostgreSQL when root starts the application. It has no entry in /etc/passwd, so no other service
+ * uses it (many share `nobody`), and only root and PostgreSQL can read the data or open the socket. It is below 65536
+ * because containers with user namespaces often map no more than that.
  */
 const dedicatedUid = 65_432;
 
 /**
- * Who PostgreSQL runs as: ourselves (`undefined`), or, since it refuses to run as root, the owner of the data when
- * that is an ordinary user, else a user of its own.
- * @throws StartupError when the cluster belongs to another user and we are not root.
+ * Decides who runs PostgreSQL, which refuses to run as root.
+ * @returns undefined for the current user. For root: the owner of the cluster or of the data folder if that is an
+ *   ordinary user, otherwise a dedicated user.
+ * @throws EmbeddedPostgresError if the cluster belongs to another user and the current user is not root.
  */
-export function accountForServer(folder: DataFolder, clusterPath: string): Account | undefined {
-  const ourUid = process.getuid?.();
-  if (ourUid === undefined) return undefined;
+export function accountForServer(
+  folder: { readonly name: string; readonly owner: Account },
+  clusterPath: string,
+): Account | undefined {
+  const currentUid = process.getuid?.();
+  if (currentUid === undefined) return undefined;
   const cluster = lstatSync(clusterPath, { throwIfNoEntry: false });
-  if (ourUid !== 0) {
-    if (cluster === undefined || cluster.uid === ourUid) return undefined;
-    throw new StartupError(
-      `The database in ${folder.name} belongs to another user (number ${cluster.uid}; we are ${ourUid}). ` +
-        "Start Conduit as the user who created it (root, if root did), or set DATA_DIR to another folder.",
+  if (currentUid !== 0) {
+    if (cluster === undefined || cluster.uid === currentUid) return undefined;
+    throw new EmbeddedPostgresError(
+      "folder-unusable",
+      `The database in ${folder.name} belongs to another user (number ${cluster.uid}; the current user is ${currentUid}). ` +
+        "Start the application as the user who created the database (root, if root did), or use another data folder.",
     );
   }
-  requireRootsPowers();
+  requireCapabilities();
   if (cluster !== undefined && cluster.uid !== 0) return { uid: cluster.uid, gid: cluster.gid };
   if (folder.owner.uid !== 0) return folder.owner;
   const uid = unnamedUid();
   return { uid, gid: uid };
 }
 
-/** A container may have a root that cannot do what it takes to run something as another user. */
-function requireRootsPowers(): void {
+/** In a container, root may lack what it takes to run a program as another user. */
+function requireCapabilities(): void {
   // linux/capability.h
-  const needed = { CAP_CHOWN: 0, CAP_DAC_OVERRIDE: 1, CAP_KILL: 5, CAP_SETGID: 6, CAP_SETUID: 7 };
+  const required = { CAP_CHOWN: 0, CAP_DAC_OVERRIDE: 1, CAP_KILL: 5, CAP_SETGID: 6, CAP_SETUID: 7 };
   const effective = /^CapEff:\s*([0-9a-f]+)$/m.exec(readText("/proc/self/status"))?.[1];
   if (effective === undefined) return;
-  const missing = Object.entries(needed).filter(([, bit]) => ((BigInt(`0x${effective}`) >> BigInt(bit)) & 1n) === 0n);
+  const missing = Object.entries(required).filter(([, bit]) => ((BigInt(`0x${effective}`) >> BigInt(bit)) & 1n) === 0n);
   if (missing.length === 0) return;
-  throw new StartupError(
-    `PostgreSQL does not run as root, and this root may not run it as another user (it lacks ${missing.map(([name]) => name).join(", ")}). ` +
-      "Start Conduit as an ordinary user, or set DATABASE_URL.",
+  throw new EmbeddedPostgresError(
+    "cannot-run",
+    `PostgreSQL does not run as root, and this root cannot run it as another user (it lacks ${missing.map(([name]) => name).join(", ")}). ` +
+      "Start the application as an ordinary user.",
   );
 }
 
@@ -55,13 +61,14 @@ function unnamedUid(): number {
   for (let uid = dedicatedUid; uid > dedicatedUid - 100; uid--) {
     if (!named.has(uid) && isMapped(uid)) return uid;
   }
-  throw new StartupError(
+  throw new EmbeddedPostgresError(
+    "cannot-run",
     `PostgreSQL does not run as root, and this container has no user number ${dedicatedUid} to run it as. ` +
-      "Start Conduit as an ordinary user, or set DATABASE_URL.",
+      "Start the application as an ordinary user.",
   );
 }
 
-/** Whether the user namespace knows a number (user_namespaces(7)): each line is a range: first inside, first outside, length. */
+/** Whether the user namespace has a number. Each line is a range: first inside, first outside, length (user_namespaces(7)). */
 function isMapped(uid: number): boolean {
   const ranges = [...readText("/proc/self/uid_map").matchAll(/^\s*(\d+)\s+\d+\s+(\d+)$/gm)];
   return (
@@ -71,8 +78,8 @@ function isMapped(uid: number): boolean {
 }
 
 /**
- * Who runs `initdb`, which wants an entry in /etc/passwd: the server's own user if it has one, else one that has no
- * process at this moment which could look over its shoulder, `nobody` before others.
+ * Decides who runs `initdb`, which requires an entry in /etc/passwd: the server's user if it has one, otherwise a user
+ * without running processes, which could read the files meanwhile. Prefers `nobody`.
  */
 export function accountForInitdb(server: Account): Account {
   const entries = passwdEntries();
@@ -82,8 +89,9 @@ export function accountForInitdb(server: Account): Account {
   const idle = candidates.filter((entry) => !busy.has(entry.uid));
   const chosen = idle.find((entry) => entry.name === "nobody") ?? idle[0] ?? candidates[0];
   if (chosen === undefined) {
-    throw new StartupError(
-      "PostgreSQL does not run as root, and /etc/passwd names no other user. Start Conduit as an ordinary user, or set DATABASE_URL.",
+    throw new EmbeddedPostgresError(
+      "cannot-run",
+      "PostgreSQL does not run as root, and /etc/passwd has no other user. Start the application as an ordinary user.",
     );
   }
   return { uid: chosen.uid, gid: chosen.gid };
@@ -99,7 +107,7 @@ function passwdEntries(): { name: string; uid: number; gid: number }[] {
   });
 }
 
-/** The text of a file, or "" where there is none such. */
+/** The text of a file, or "" if it cannot be read. */
 function readText(path: string): string {
   try {
     return readFileSync(path, "utf8");
@@ -112,18 +120,7 @@ function uidsWithProcesses(): Set<number> {
   return new Set(processIds().map((pid) => statSync(`/proc/${pid}`, { throwIfNoEntry: false })?.uid ?? -1));
 }
 
-/** Numbers of all processes that /proc shows; empty where there is no /proc (macOS, Windows). */
-export function processIds(): number[] {
-  try {
-    return readdirSync("/proc")
-      .filter((name) => /^\d+$/.test(name))
-      .map(Number);
-  } catch {
-    return [];
-  }
-}
-
-/** Gives a whole tree to a user. Symbolic links are changed, not followed. */
+/** Changes the owner of a folder and everything in it. Changes symbolic links themselves and does not follow them. */
 export function chownTree(path: string, account: Account): void {
   lchownSync(path, account.uid, account.gid);
   for (const entry of readdirSync(path, { withFileTypes: true })) {

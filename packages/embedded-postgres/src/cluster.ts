@@ -16,25 +16,55 @@ import {
   writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
-import { StartupError } from "../../../src/config/startup-error.ts";
 import { type Account, accountForInitdb, chownTree } from "./account.ts";
 import type { Binaries } from "./binaries.ts";
-import { type DataFolder, diskFull, errorCode, folderFault } from "./folder.ts";
-import { clusterMark, lastTelling, programEnvironment, programFault, programsIn } from "./process.ts";
+import { diskFullError, EmbeddedPostgresError, folderError, systemCode } from "./errors.ts";
+import type { DataFolder } from "./folder.ts";
+import {
+  clusterMark,
+  explainingLine,
+  processesOf,
+  programEnvironment,
+  programError,
+  signalIfAlive,
+} from "./process.ts";
 
 const unfinishedPrefix = "postgres.new-";
-const passwordFile = "conduit.password";
+const passwordFile = "postgres.password";
 const initdbTimeoutMs = 120_000;
 
-/** Where the cluster of a data folder is: everything that `initdb` makes, and the password beside it. */
+/** The folder of the cluster: everything that `initdb` creates, and the password. */
 export function clusterPathIn(folder: DataFolder): string {
   return join(folder.path, "postgres");
 }
 
+/** Removes what is left if the process was killed while it created the cluster. Call it with the folder locked. */
+export async function removeUnfinishedClusters(folder: DataFolder): Promise<void> {
+  for (const name of readdirSync(folder.path)) {
+    if (!name.startsWith(unfinishedPrefix)) continue;
+    const unfinished = join(folder.path, name);
+    // Its initdb may still be running, and may write for a moment after it is killed.
+    for (let tries = 0; tries < 100 && existsSync(unfinished); tries++) {
+      if (tries > 0) await Bun.sleep(10);
+      for (const pid of processesOf(join(unfinished, "cluster"))) signalIfAlive(pid, "SIGKILL");
+      tryToRemove(unfinished);
+    }
+  }
+}
+
+/** A leftover only takes space on the disk, and the next start tries again to remove it. */
+function tryToRemove(path: string): void {
+  try {
+    rmSync(path, { recursive: true, force: true });
+  } catch {
+    // Must not hide the reason why the cluster was not created.
+  }
+}
+
 /**
- * Looks whether there is a cluster that this PostgreSQL can run.
- * @returns false when there is none yet
- * @throws StartupError when it was made by another major version, or the folder holds something else.
+ * Checks for a cluster that this PostgreSQL can run.
+ * @returns false if there is none yet
+ * @throws EmbeddedPostgresError if another major version created it, or the folder contains something else.
  */
 export function hasCluster(folder: DataFolder, binaries: Binaries): boolean {
   const path = clusterPathIn(folder);
@@ -42,17 +72,19 @@ export function hasCluster(folder: DataFolder, binaries: Binaries): boolean {
   try {
     major = readFileSync(join(path, "PG_VERSION"), "utf8").trim();
   } catch (error) {
-    if (errorCode(error) !== "ENOENT") throw folderFault(error, folder.name);
+    if (systemCode(error) !== "ENOENT") throw folderError(error, folder.name);
     if (isMissingOrEmpty(path)) return false;
-    throw new StartupError(
-      `${join(folder.name, "postgres")} is no PostgreSQL data folder (it has no PG_VERSION). ` +
-        "Restore it from a backup, or set DATA_DIR to an empty folder.",
+    throw new EmbeddedPostgresError(
+      "folder-unusable",
+      `${join(folder.name, "postgres")} is not a PostgreSQL data folder (it has no PG_VERSION). ` +
+        "Restore it from a backup, or use an empty data folder.",
     );
   }
   if (major === binaries.major) return true;
-  throw new StartupError(
-    `The database in ${folder.name} was made by PostgreSQL ${major}, and this Conduit brings PostgreSQL ${binaries.major}, ` +
-      "which cannot read it. Start the Conduit that made it and copy the data out with pg_dump, or set DATA_DIR to an empty folder.",
+  throw new EmbeddedPostgresError(
+    "incompatible-version",
+    `The database in ${folder.name} was created by PostgreSQL ${major}, and PostgreSQL ${binaries.major} cannot read it. ` +
+      "Start the version of the application that created it and copy the data out with pg_dump, or use an empty data folder.",
   );
 }
 
@@ -60,46 +92,15 @@ function isMissingOrEmpty(path: string): boolean {
   try {
     return readdirSync(path).length === 0;
   } catch (error) {
-    return errorCode(error) === "ENOENT";
-  }
-}
-
-/** Removes what a start left behind that was killed while it made the cluster. To be called with the folder locked. */
-export async function removeUnfinishedClusters(folder: DataFolder): Promise<void> {
-  for (const name of readdirSync(folder.path)) {
-    if (!name.startsWith(unfinishedPrefix)) continue;
-    const unfinished = join(folder.path, name);
-    // Its initdb may have outlived the app, and go on writing for a moment after it is killed.
-    for (let tries = 0; tries < 100 && existsSync(unfinished); tries++) {
-      if (tries > 0) await Bun.sleep(10);
-      for (const pid of programsIn(join(unfinished, "cluster"))) killIfAlive(pid);
-      removeBestEffort(unfinished);
-    }
-  }
-}
-
-function killIfAlive(pid: number): void {
-  try {
-    process.kill(pid, "SIGKILL");
-  } catch {
-    // Gone by itself.
-  }
-}
-
-/** A leftover does no harm but to the space on the disk, and the next start tries again. */
-function removeBestEffort(path: string): void {
-  try {
-    rmSync(path, { recursive: true, force: true });
-  } catch {
-    // Must not hide why the cluster was not made.
+    return systemCode(error) === "ENOENT";
   }
 }
 
 /**
- * Makes the cluster of an empty data folder. It is made in a folder beside its place and renamed, so that a kill at
- * any moment leaves either no cluster or a whole one.
- * @param account who will run the server, if not ourselves
- * @throws StartupError when the disk is full or `initdb` fails for another reason.
+ * Creates the cluster in a temporary folder and renames it, so that a kill at any moment leaves either no cluster or a
+ * complete one.
+ * @param account runs the server; undefined for the current user
+ * @throws EmbeddedPostgresError if the disk is full, or `initdb` fails for another reason.
  */
 export async function createCluster(folder: DataFolder, binaries: Binaries, account?: Account): Promise<void> {
   let unfinished: string | undefined;
@@ -117,53 +118,56 @@ export async function createCluster(folder: DataFolder, binaries: Binaries, acco
     if (account) lchownSync(password, folder.owner.uid, folder.owner.gid);
     renameSync(password, join(cluster, passwordFile));
     flushFolder(cluster);
-    // An empty folder in its place would be in the way of the rename on Windows.
+    // Windows does not rename over an empty folder.
     rmSync(clusterPathIn(folder), { recursive: true, force: true });
     renameSync(cluster, clusterPathIn(folder));
     flushFolder(folder.path);
   } catch (error) {
-    throw folderFault(error, folder.name);
+    throw folderError(error, folder.name);
   } finally {
-    if (unfinished) removeBestEffort(unfinished);
+    if (unfinished) tryToRemove(unfinished);
   }
 }
 
 async function runInitdb(binaries: Binaries, cluster: string, folder: DataFolder, account?: Account): Promise<void> {
   const initdb = spawnInitdb(binaries, cluster, account);
-  const endWithUs = (): void => {
-    for (const pid of [...programsIn(cluster), initdb.pid]) killIfAlive(pid);
+  const killAtExit = (): void => {
+    for (const pid of [...processesOf(cluster), initdb.pid]) signalIfAlive(pid, "SIGKILL");
   };
-  process.on("exit", endWithUs);
-  const [output, status] = await Promise.all([initdb.stderr.text(), initdb.exited]);
-  process.off("exit", endWithUs);
+  process.on("exit", killAtExit);
+  const [output, status] = await Promise.all([new Response(initdb.stderr).text(), initdb.exited]);
+  process.off("exit", killAtExit);
   if (status === 0) return;
-  if (/No space left on device|Disk quota exceeded/.test(output)) throw diskFull(folder.name);
+  if (/No space left on device|Disk quota exceeded/.test(output)) throw diskFullError(folder.name);
   if (output.includes("could not look up effective user ID")) {
-    throw new StartupError(
-      `PostgreSQL needs the user who starts Conduit to have an entry in /etc/passwd, and number ${process.getuid?.()} has none. ` +
-        "Add one, start Conduit as another user, or set DATABASE_URL.",
+    throw new EmbeddedPostgresError(
+      "cannot-run",
+      `PostgreSQL needs an entry in /etc/passwd for the user who starts the application, and number ${process.getuid?.()} has none. ` +
+        "Add one, or start the application as another user.",
     );
   }
-  throw new StartupError(
-    `The database in ${folder.name} could not be created: ${lastTelling(output) || `initdb ended with ${initdb.signalCode ?? status}`}`,
+  throw new EmbeddedPostgresError(
+    "not-started",
+    `The database in ${folder.name} could not be created: ${explainingLine(output) || `initdb ended with ${initdb.signalCode ?? status}`}`,
   );
 }
 
 function spawnInitdb(binaries: Binaries, cluster: string, account?: Account) {
   const command = [
     binaries.initdb,
-    // Behind a folder that only root may enter, this link is the one way for another user to name its own folder.
+    // With this link, another user can name the folder even if only root can enter the folders above it.
     `--pgdata=${account ? "/proc/self/cwd" : cluster}`,
     "--username=postgres",
     `--pwfile=${join("..", passwordFile)}`,
     "--auth=scram-sha-256",
     "--encoding=UTF8",
-    // The order of the built-in provider never changes; that of the C library does with its version, which breaks indexes.
+    // The sort order of the built-in provider never changes. That of the C library changes with its version, which breaks
+    // indexes.
     "--locale-provider=builtin",
     "--builtin-locale=C.UTF-8",
     "--locale=C",
     "--data-checksums",
-    // To be known again, should it outlive us.
+    // Identifies the process if it outlives this one.
     `--set=cluster_name=${clusterMark(cluster)}`,
   ];
   try {
@@ -177,11 +181,19 @@ function spawnInitdb(binaries: Binaries, cluster: string, account?: Account) {
       killSignal: "SIGKILL",
     });
   } catch (error) {
-    throw programFault(error, binaries.initdb);
+    throw programError(error, binaries.initdb);
   }
 }
 
-/** Gives a cluster that is root's own, such as one from a backup, to the user who is to run it. */
+/** A rename survives a power failure only after the folder itself is flushed. Windows has no such call. */
+function flushFolder(path: string): void {
+  if (process.platform === "win32") return;
+  const handle = openSync(path, "r");
+  fsyncSync(handle);
+  closeSync(handle);
+}
+
+/** Gives a cluster that belongs to root, for example after restoring files from a backup, to the user who runs it. */
 export function adoptCluster(folder: DataFolder, account: Account | undefined): void {
   const cluster = clusterPathIn(folder);
   if (account === undefined || lstatSync(cluster).uid !== 0) return;
@@ -190,23 +202,17 @@ export function adoptCluster(folder: DataFolder, account: Account | undefined): 
   chmodSync(cluster, 0o700);
 }
 
-/** A rename survives a power failure only once the folder itself is on the disk. Windows has no such call. */
-function flushFolder(path: string): void {
-  if (process.platform === "win32") return;
-  const handle = openSync(path, "r");
-  fsyncSync(handle);
-  closeSync(handle);
-}
-
-/** @throws StartupError when the password file of the cluster is missing or not ours to read. */
+/** @throws EmbeddedPostgresError if the password file is missing or not readable. */
 export function readPassword(folder: DataFolder): string {
   const path = join(clusterPathIn(folder), passwordFile);
   try {
     return readFileSync(path, "utf8").trim();
   } catch (error) {
-    throw new StartupError(
-      `The database password in ${path} cannot be read (${errorCode(error)}). Restore the file from a backup of the data folder, ` +
-        "or start Conduit as the user who created it.",
+    throw new EmbeddedPostgresError(
+      "not-started",
+      `The database password in ${path} cannot be read (${systemCode(error)}). Restore the file from a backup of the data folder, ` +
+        "or start the application as the user who created it.",
+      { cause: error },
     );
   }
 }

@@ -14,22 +14,22 @@ import {
   writeFileSync,
 } from "node:fs";
 import { join, resolve } from "node:path";
-import { StartupError } from "../../../src/config/startup-error.ts";
 import type { Account } from "./account.ts";
+import { diskFullError, EmbeddedPostgresError, folderError, messageOf, systemCode } from "./errors.ts";
 
-/** The data folder of one Conduit, checked and writable. */
+/** An existing, writable data folder. */
 export type DataFolder = {
-  /** As the person wrote it, for messages. */
+  /** As the caller wrote it, for messages. */
   readonly name: string;
   /** Absolute, without symbolic links. */
   readonly path: string;
-  /** Who owns the folder, and therefore every file that we put beside the cluster. */
+  /** Owns the folder, and therefore every file beside the cluster. */
   readonly owner: Account;
 };
 
 /**
- * Makes the data folder when it is missing (mode 0700) and checks that we may write there.
- * @throws StartupError when it is no folder, read-only, full, or somebody else's.
+ * Creates the data folder if it is missing (mode 0700), and checks that it is writable.
+ * @throws EmbeddedPostgresError if it is not a folder, read-only, on a full disk, or belongs to another user.
  */
 export function openDataFolder(name: string): DataFolder {
   try {
@@ -39,82 +39,83 @@ export function openDataFolder(name: string): DataFolder {
     const { uid, gid } = statSync(path);
     return { name, path, owner: { uid, gid } };
   } catch (error) {
-    const fault = folderFault(error, name);
-    if (fault instanceof StartupError) throw fault;
-    // A name that is too long, a folder in which nobody can make one, and so on: the system says what.
-    throw new StartupError(
-      `The data folder ${name} cannot be made: ${(error as Error).message}. Set DATA_DIR to another folder.`,
+    const translated = folderError(error, name);
+    if (translated instanceof EmbeddedPostgresError) throw translated;
+    // For example, the name is too long: the system's message says so.
+    throw new EmbeddedPostgresError(
+      "folder-unusable",
+      `The data folder ${name} cannot be created: ${messageOf(error)}. Use another data folder.`,
       { cause: error },
     );
   }
 }
 
 /**
- * Takes the data folder for this process until `release()` or the end of the process, `kill -9` included.
+ * Locks the data folder until `release()` or the end of the process, `kill -9` included.
  *
- * The lock is the one that SQLite holds on an empty file, because that is the only lock of the kernel (`fcntl`;
- * `LockFileEx` on Windows) that Bun reaches without foreign functions. Unlike a process number in a file it cannot
- * be stale, it works across containers that share a folder, and it is there before any PostgreSQL is: so it also
- * decides who creates the cluster.
+ * SQLite holds the lock, on an empty file: this is the only kernel lock (`fcntl`; `LockFileEx` on Windows) that Bun
+ * offers without foreign functions. Unlike a process id in a file, it cannot be stale, and it works across containers
+ * that share a folder. It exists before any PostgreSQL does, so it also decides who creates the cluster.
  *
- * @throws StartupError when another Conduit has it.
+ * @throws EmbeddedPostgresError if another process, or another call in this process, holds the lock.
  */
 export async function lockDataFolder(folder: DataFolder): Promise<{ release(): void }> {
-  const lockPath = join(folder.path, "conduit.lock");
-  const holderPath = join(folder.path, "conduit.pid");
+  const lockPath = join(folder.path, "postgres.lock");
+  const holderPath = join(folder.path, "postgres.lock.pid");
   try {
-    createOwned(lockPath, folder.owner);
+    createLockFile(lockPath, folder.owner);
   } catch (error) {
-    throw folderFault(error, folder.name);
+    throw folderError(error, folder.name);
   }
-  let lock = takeLock(lockPath);
-  // A Conduit that was killed or stopped this very moment still has it while its process ends.
+  let lock = tryLock(lockPath, folder.name);
+  // A process that was killed or stopped at this moment holds the lock until it has ended.
   for (let tries = 0; lock === undefined && tries < 20; tries++) {
     await Bun.sleep(25);
-    lock = takeLock(lockPath);
+    lock = tryLock(lockPath, folder.name);
   }
   if (lock === undefined) {
     const holder = readHolder(holderPath);
-    throw new StartupError(
-      `${folder.name} is already in use by another Conduit${holder === "" ? "" : ` (process ${holder})`}. ` +
-        "Stop that one, or give this one a folder of its own with DATA_DIR.",
+    throw new EmbeddedPostgresError(
+      "folder-in-use",
+      `The data folder ${folder.name} is already in use by another process${holder === "" ? "" : ` (number ${holder})`}. ` +
+        "Stop that process, or use another data folder.",
     );
   }
-  const taken = lock;
+  const held = lock;
   try {
-    // Only for the message above: what counts is the lock.
+    // Only for the message above. The lock decides.
     rmSync(holderPath, { force: true });
     writeFileSync(holderPath, `${process.pid}\n`, { mode: 0o600, flag: "wx" });
     if (process.getuid?.() === 0) lchownSync(holderPath, folder.owner.uid, folder.owner.gid);
   } catch (error) {
-    taken.close();
-    throw folderFault(error, folder.name);
+    held.close();
+    throw folderError(error, folder.name);
   }
   return {
     release: () => {
       rmSync(holderPath, { force: true });
-      // The lock file itself stays: to unlink it would let two processes lock two files of the same name.
-      taken.close();
+      // The lock file stays. Removing it would let two processes lock two files with the same name.
+      held.close();
     },
   };
 }
 
 /**
- * Only ever opened here when it was not there yet: to close a file drops every `fcntl` lock that the process holds
- * on it, also the one of an earlier call in the same process.
+ * Opens the file only if it does not exist yet: closing a file drops every `fcntl` lock that this process holds on it,
+ * including the lock of an earlier call in this process.
  */
-function createOwned(path: string, owner: Account): void {
+function createLockFile(path: string, owner: Account): void {
   try {
     const file = openSync(path, "wx", 0o600);
     if (process.getuid?.() === 0) fchownSync(file, owner.uid, owner.gid);
     closeSync(file);
   } catch (error) {
-    if (errorCode(error) !== "EEXIST") throw error;
+    if (systemCode(error) !== "EEXIST") throw error;
   }
 }
 
-/** @returns undefined when another process, or another call in this one, has it */
-function takeLock(path: string): Database | undefined {
+/** @returns undefined if another process, or another call in this process, holds the lock */
+function tryLock(path: string, folderName: string): Database | undefined {
   let lock: Database | undefined;
   try {
     lock = new Database(path, { readwrite: true, create: false });
@@ -123,10 +124,13 @@ function takeLock(path: string): Database | undefined {
     return lock;
   } catch (error) {
     lock?.close();
-    if (errorCode(error).startsWith("SQLITE_BUSY")) return undefined;
-    throw new StartupError(
-      `${path} cannot be locked (${error instanceof Error ? error.message : String(error)}). ` +
-        "It must be a file of the user who starts Conduit, on a file system that has locks.",
+    if (systemCode(error).startsWith("SQLITE_BUSY")) return undefined;
+    if (systemCode(error).startsWith("SQLITE_FULL")) throw diskFullError(folderName);
+    throw new EmbeddedPostgresError(
+      "folder-unusable",
+      `The file ${path} cannot be locked (${messageOf(error)}). ` +
+        "It must belong to the user who starts the application, on a file system that supports locks.",
+      { cause: error },
     );
   }
 }
@@ -137,47 +141,4 @@ function readHolder(path: string): string {
   } catch {
     return "";
   }
-}
-
-/** Says in one line what is wrong with a folder and what to do; what is no fault of the folder is handed back as it is. */
-export function folderFault(error: unknown, name: string): unknown {
-  switch (errorCode(error)) {
-    case "EROFS":
-      return new StartupError(
-        `The data folder ${name} is on a read-only file system. Set DATA_DIR to one that can be written.`,
-      );
-    case "EACCES":
-    case "EPERM":
-      return new StartupError(
-        `The data folder ${name} is not ours to write: it belongs to another user or is read-only. ` +
-          "Start Conduit as the folder's owner, or set DATA_DIR to another folder.",
-      );
-    case "ENOSPC":
-    case "EDQUOT":
-      return diskFull(name);
-    case "ENOTDIR":
-    case "EEXIST":
-      return new StartupError(
-        `The data folder ${name} is not a folder. Set DATA_DIR to a folder, or to a path that is free.`,
-      );
-    case "EBUSY":
-    case "EXDEV":
-      return new StartupError(
-        `The folder postgres in ${name} is a mount point. Mount the volume on the data folder itself, or set DATA_DIR to the volume.`,
-      );
-    default:
-      return error;
-  }
-}
-
-/** The disk has no room for the data folder. */
-export function diskFull(name: string): StartupError {
-  return new StartupError(
-    `The disk of the data folder ${name} is full. Make room (an empty database takes 60 MB), then start again.`,
-  );
-}
-
-/** The `code` of a system or SQLite error (`ENOENT`, `SQLITE_BUSY`), or "". */
-export function errorCode(error: unknown): string {
-  return error instanceof Error && "code" in error && typeof error.code === "string" ? error.code : "";
 }

@@ -1,10 +1,8 @@
-import { readFileSync, statSync } from "node:fs";
+import { readdirSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
-import { StartupError } from "../../../src/config/startup-error.ts";
-import { processIds } from "./account.ts";
-import { errorCode } from "./folder.ts";
+import { EmbeddedPostgresError, systemCode } from "./errors.ts";
 
-/** The environment of PostgreSQL's programs. Nothing of ours: `PG*`, `TZ` and `LC_*` would change what they do. */
+/** The environment of PostgreSQL's programs. Inherits nothing: `PG*`, `TZ` and `LC_*` would change what they do. */
 export function programEnvironment(): Record<string, string> {
   const names = process.platform === "win32" ? ["SystemRoot", "PATH", "TEMP", "TMP"] : [];
   const inherited = names.map((name) => [name, process.env[name] ?? ""]);
@@ -12,34 +10,35 @@ export function programEnvironment(): Record<string, string> {
 }
 
 /**
- * Why a program of PostgreSQL could not even be run, in words.
- * @throws whatever `error` is, if the operating system did not name a reason
+ * Explains why the operating system did not run one of PostgreSQL's programs.
+ * @throws `error` itself if the operating system gave no reason
  */
-export function programFault(error: unknown, program: string): StartupError {
-  const code = errorCode(error);
+export function programError(error: unknown, program: string): EmbeddedPostgresError {
+  const code = systemCode(error);
   if (code === "") throw error;
-  return new StartupError(
-    `${program} cannot be run here (${code}). It needs glibc, which Alpine Linux has not, and a file system without noexec. ` +
-      "Set DATABASE_URL to use a PostgreSQL of your own.",
+  return new EmbeddedPostgresError(
+    "cannot-run",
+    `${program} cannot run on this system (${code}). It needs glibc, which Alpine Linux does not have, and a file system without noexec.`,
+    { cause: error },
   );
 }
 
 /**
- * The mark of one cluster, which stands in the command line of each of its processes (as `cluster_name`). Taken from the
- * folder's identity in the file system, so it stays when the folder is moved, and a copy gets another one.
+ * Identifies a cluster. Every process of the cluster has this mark in its command line (as `cluster_name`). It comes from
+ * the folder's identity in the file system: moving the folder keeps the mark, and a copy gets another one.
  */
 export function clusterMark(clusterPath: string): string {
   const { dev, ino } = statSync(clusterPath, { bigint: true });
-  return `conduit-${ino.toString(36)}-${dev.toString(36)}`;
+  return `embedded-${ino.toString(36)}-${dev.toString(36)}`;
 }
 
 /**
- * The live processes of PostgreSQL (server, its children, initdb) that belong to this cluster. A process number alone
- * proves nothing, as it may have gone to another program since. The command line is asked, not the working folder:
- * that of another user's process is closed to root itself in a container (it lacks CAP_SYS_PTRACE).
- * Empty on Windows.
+ * The ids of the running PostgreSQL processes (server, its children, initdb) of a cluster. Empty on Windows.
+ *
+ * Compares command lines, because the operating system may have given a recorded process id to another program. Does not
+ * compare working folders: in a container without CAP_SYS_PTRACE, even root cannot read those of other users' processes.
  */
-export function programsIn(clusterPath: string): number[] {
+export function processesOf(clusterPath: string): number[] {
   const cluster = statSync(clusterPath, { throwIfNoEntry: false });
   if (cluster === undefined) return [];
   const mark = clusterMark(clusterPath);
@@ -62,7 +61,7 @@ function commandLines(): { pid: number; uid: number; command: string }[] {
   return processIds().flatMap((pid) => {
     try {
       const { uid } = statSync(`/proc/${pid}`);
-      // A path with a space in it must not end the program's name; the arguments end in NUL.
+      // Arguments end in NUL. A space in the program's path must not look like the end of an argument.
       const command = readFileSync(`/proc/${pid}/cmdline`, "utf8");
       return [{ pid, uid, command: command.replaceAll(" ", "_").replaceAll("\0", " ") }];
     } catch {
@@ -71,7 +70,18 @@ function commandLines(): { pid: number; uid: number; command: string }[] {
   });
 }
 
-/** What postmaster.pid says, whether or not its writer is still alive. */
+/** The ids of all processes in /proc. Empty on systems without /proc (macOS, Windows). */
+export function processIds(): number[] {
+  try {
+    return readdirSync("/proc")
+      .filter((name) => /^\d+$/.test(name))
+      .map(Number);
+  } catch {
+    return [];
+  }
+}
+
+/** What postmaster.pid contains, whether or not the process that wrote it is still running. */
 export function readPostmasterFile(clusterPath: string): { pid: number; isReady: boolean } | undefined {
   try {
     const lines = readFileSync(join(clusterPath, "postmaster.pid"), "utf8").split("\n");
@@ -83,19 +93,27 @@ export function readPostmasterFile(clusterPath: string): { pid: number; isReady:
   }
 }
 
-/** Whether a process of this number exists, whoever's it is. */
+/** Whether any user has a process with this id. */
 export function isAlive(pid: number): boolean {
   try {
     process.kill(pid, 0);
     return true;
   } catch (error) {
-    return error instanceof Error && "code" in error && error.code === "EPERM";
+    return systemCode(error) === "EPERM";
   }
 }
 
-/** The line of a log that says best why a program ended: the last fatal one, else the last error, else the last. */
-export function lastTelling(log: string): string {
-  const lines = log.split("\n").filter((line) => line.trim() !== "");
+export function signalIfAlive(pid: number, signal: NodeJS.Signals): void {
+  try {
+    process.kill(pid, signal);
+  } catch {
+    // It has ended by itself.
+  }
+}
+
+/** The line that best explains why a program ended: the last fatal error, else the last error, else the last line. */
+export function explainingLine(output: string): string {
+  const lines = output.split("\n").filter((line) => line.trim() !== "");
   const last = (pattern: RegExp): string | undefined => lines.findLast((line) => pattern.test(line));
   const line = last(/\b(FATAL|PANIC):/) ?? last(/\bERROR:|\berror\b/) ?? lines.at(-1) ?? "";
   return line.replace(/^.*?\b((FATAL|PANIC|ERROR):\s*)/, "").trim();

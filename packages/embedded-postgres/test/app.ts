@@ -1,35 +1,32 @@
-// A small app around the embedded PostgreSQL, to be killed by test/embedded-postgres.test.ts.
-// Usage: embedded-postgres-app.ts <data folder> <serve|write|exit>   Says what happens in lines of JSON.
-import { startEmbeddedPostgres } from "../src/index.ts";
+// A small application around the embedded PostgreSQL, for the tests to kill. Reports what happens as lines of JSON.
+// Usage: app.ts <data folder> <serve|write|exit> [<cache folder>]
+import { EmbeddedPostgresError, startEmbeddedPostgres } from "../src/index.ts";
 
-const [, , dataDir = "", mode = "serve"] = process.argv;
-const say = (line: Record<string, unknown>): void => void process.stdout.write(`${JSON.stringify(line)}\n`);
+const [, , dataDir = "", mode = "serve", cacheDir] = process.argv;
+const report = (line: Record<string, unknown>): void => void process.stdout.write(`${JSON.stringify(line)}\n`);
 
 try {
-  const startedAt = performance.now();
-  const database = await startEmbeddedPostgres({
+  const postgres = await startEmbeddedPostgres({
     dataDir,
-    onProgress: (progress) => say({ progress }),
-    onRestart: (restart) => say({ restart }),
+    ...(cacheDir === undefined ? {} : { cacheDir }),
+    onProgress: (progress) => report({ progress }),
+    onRestart: (restart) => report({ restart }),
   });
-  const ms = performance.now() - startedAt;
-  const { socketPath = "", ...address } = database.address;
+  const { socketPath = "", ...address } = postgres.address;
   const sql = new Bun.SQL({ adapter: "postgres", ...address, path: socketPath, max: 2 });
-  process.on("SIGTERM", async () => {
+  const stop = async (): Promise<void> => {
     await sql.close();
-    await database.stop();
+    await postgres.stop();
     process.exit(0);
-  });
+  };
+  process.on("SIGTERM", stop);
   process.on("SIGINT", async () => {
-    // As if requests were still running: the database must be there for them.
-    await Bun.sleep(300);
-    say({ drained: (await sql`select 1 as one`)[0] });
-    await sql.close();
-    await database.stop();
-    process.exit(0);
+    // Like a request that is still in flight.
+    report({ finished: (await sql`select 1 as one`)[0] });
+    await stop();
   });
-  // Not earlier: whoever reads it may send a signal at once.
-  say({ started: database.address, ms });
+  // Only now, because the test may send a signal at once.
+  report({ started: postgres.address });
   if (mode === "exit") process.exit(0);
   if (mode === "write") {
     await sql`create table if not exists acknowledged (id bigint primary key)`;
@@ -37,9 +34,9 @@ try {
     for (let id = last.id + 1; ; id++) {
       try {
         await sql`insert into acknowledged values (${id})`;
-        say({ acknowledged: id });
+        report({ acknowledged: id });
       } catch {
-        // PostgreSQL is away. Whether this row is there is unknown, so its number is not used again.
+        // PostgreSQL is down. The row may or may not be there, so its number is not used again.
         await Bun.sleep(20);
       }
     }
@@ -47,7 +44,7 @@ try {
     setInterval(() => {}, 60_000);
   }
 } catch (error) {
-  const { name, message } = error instanceof Error ? error : new Error(String(error));
-  say({ error: message, name });
+  const code = error instanceof EmbeddedPostgresError ? error.code : String(error);
+  report({ error: error instanceof Error ? error.message : String(error), code });
   process.exit(1);
 }

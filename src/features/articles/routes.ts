@@ -28,8 +28,9 @@ export function articleRoutes(db: Database, { requireUser, optionalUser }: Guard
       describeRoute({
         operationId: "GetArticles",
         tag: "Articles",
-        summary: "Articles, newest first",
-        answers: { 200: ArticlesResponse, 304: null },
+        summary: "List articles",
+        description: "The newest articles first. Filters can be combined.",
+        responses: { 200: ArticlesResponse, 304: null },
       }),
     )
 
@@ -43,8 +44,9 @@ export function articleRoutes(db: Database, { requireUser, optionalUser }: Guard
       describeRoute({
         operationId: "GetArticlesFeed",
         tag: "Articles",
-        summary: "Articles of the authors one follows",
-        answers: { 200: ArticlesResponse, 304: null },
+        summary: "List your feed",
+        description: "Articles by the authors you follow, the newest first.",
+        responses: { 200: ArticlesResponse, 304: null },
       }),
     )
 
@@ -58,9 +60,10 @@ export function articleRoutes(db: Database, { requireUser, optionalUser }: Guard
       describeRoute({
         operationId: "CreateArticle",
         tag: "Articles",
-        summary: "Publish an article",
-        description: "Its path (`slug`) is made of the title. Where another article has that path, it gets a suffix.",
-        answers: { 201: ArticleResponse },
+        summary: "Create an article",
+        description:
+          "The server derives the `slug` from the title, and adds a suffix if another article already has that slug.",
+        responses: { 201: ArticleResponse },
       }),
     )
 
@@ -75,8 +78,9 @@ export function articleRoutes(db: Database, { requireUser, optionalUser }: Guard
       describeRoute({
         operationId: "GetArticle",
         tag: "Articles",
-        summary: "An article",
-        answers: { 200: ArticleResponse, 304: null },
+        summary: "Get an article",
+        description: "The full article, with its body.",
+        responses: { 200: ArticleResponse, 304: null },
         errors: ["not_found"],
       }),
     )
@@ -92,9 +96,9 @@ export function articleRoutes(db: Database, { requireUser, optionalUser }: Guard
       describeRoute({
         operationId: "UpdateArticle",
         tag: "Articles",
-        summary: "Change an own article",
-        description: "Its path (`slug`) follows a changed title.",
-        answers: { 200: ArticleResponse },
+        summary: "Update an article",
+        description: "Only the author can update an article. A new title changes the `slug` as well.",
+        responses: { 200: ArticleResponse },
         errors: ["forbidden", "not_found"],
       }),
     )
@@ -109,8 +113,9 @@ export function articleRoutes(db: Database, { requireUser, optionalUser }: Guard
       describeRoute({
         operationId: "DeleteArticle",
         tag: "Articles",
-        summary: "Delete an own article",
-        answers: { 204: null },
+        summary: "Delete an article",
+        description: "Only the author can delete an article. Its comments and favorites are deleted with it.",
+        responses: { 204: null },
         errors: ["forbidden", "not_found"],
       }),
     )
@@ -124,8 +129,9 @@ export function articleRoutes(db: Database, { requireUser, optionalUser }: Guard
       describeRoute({
         operationId: "CreateArticleFavorite",
         tag: "Favorites",
-        summary: "Make an article a favourite",
-        answers: { 200: ArticleResponse },
+        summary: "Favorite an article",
+        description: "Has no effect if you have already favorited the article.",
+        responses: { 200: ArticleResponse },
         errors: ["not_found"],
       }),
     )
@@ -139,8 +145,9 @@ export function articleRoutes(db: Database, { requireUser, optionalUser }: Guard
       describeRoute({
         operationId: "DeleteArticleFavorite",
         tag: "Favorites",
-        summary: "Make it none again",
-        answers: { 200: ArticleResponse },
+        summary: "Unfavorite an article",
+        description: "Has no effect if you have not favorited the article.",
+        responses: { 200: ArticleResponse },
         errors: ["not_found"],
       }),
     );

@@ -19,7 +19,7 @@ const tagList = z
   .refine((tags) => tags.every(isStorable), { error: "contains a character that is not allowed", abort: true })
   .refine((tags) => tags.length <= 20, "has too many tags (maximum is 20)")
   .refine((tags) => tags.every((tag) => characters(tag) <= 50), "has a tag that is too long (maximum is 50 characters)")
-  .meta({ description: "At most 20 tags of at most 50 characters each" });
+  .meta({ description: "At most 20 tags of at most 50 characters each. The order is kept, duplicates are removed." });
 
 export const NewArticleBody = envelope("article", { title, description, body, tagList: tagList.default([]) }).meta({
   id: "NewArticleRequest",
@@ -31,17 +31,19 @@ export const UpdateArticleBody = envelope("article", {
   description: description.optional(),
   body: body.optional(),
   tagList: tagList.optional(),
-}).meta({ id: "UpdateArticleRequest", description: "What is absent stays as it is." });
+}).meta({ id: "UpdateArticleRequest", description: "Absent fields keep their value." });
 
 export const PageQuery = z.object({
-  limit: wholeNumber(1, 100, 20).meta({ description: "How many to send; more than 100 is 100" }),
-  offset: wholeNumber(0, Number.MAX_SAFE_INTEGER, 0).meta({ description: "How many to leave out before" }),
+  limit: wholeNumber(1, 100, 20).meta({
+    description: "The number of articles to return. Values above 100 count as 100.",
+  }),
+  offset: wholeNumber(0, Number.MAX_SAFE_INTEGER, 0).meta({ description: "The number of articles to skip" }),
 });
 
 export const ListQuery = PageQuery.extend({
-  tag: filter.meta({ description: "Only with this tag" }),
-  author: filter.meta({ description: "Only by the user of this name" }),
-  favorited: filter.meta({ description: "Only favourites of the user of this name" }),
+  tag: filter.meta({ description: "Return only articles with this tag" }),
+  author: filter.meta({ description: "Return only articles by the user with this username" }),
+  favorited: filter.meta({ description: "Return only articles that the user with this username has favorited" }),
 });
 
 const ArticlePreview = z
@@ -52,11 +54,11 @@ const ArticlePreview = z
     tagList: z.array(z.string()),
     createdAt: timestamp,
     updatedAt: timestamp,
-    favorited: z.boolean().meta({ description: "Whether it is a favourite of the one who asks" }),
+    favorited: z.boolean().meta({ description: "Whether the current user has favorited the article" }),
     favoritesCount: z.int().nonnegative(),
     author: Profile,
   })
-  .meta({ id: "ArticlePreview", description: "An article without its body" });
+  .meta({ id: "ArticlePreview", description: "An article without its body, as it appears in lists" });
 
 const Article = ArticlePreview.extend({ body: z.string() }).meta({ id: "Article" });
 
@@ -65,7 +67,10 @@ export const ArticleResponse = z.object({ article: Article }).meta({ id: "Articl
 export const ArticlesResponse = z
   .object({
     articles: z.array(ArticlePreview),
-    articlesCount: z.int().nonnegative().meta({ description: "Number of all matches, on this page or not" }),
+    articlesCount: z
+      .int()
+      .nonnegative()
+      .meta({ description: "The number of all matching articles, on this page and on others" }),
   })
   .meta({ id: "ArticlesResponse" });
 

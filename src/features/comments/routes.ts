@@ -19,8 +19,9 @@ export function commentRoutes(db: Database, { requireUser, optionalUser }: Guard
       describeRoute({
         operationId: "GetArticleComments",
         tag: "Comments",
-        summary: "The comments on an article, newest first",
-        answers: { 200: CommentsResponse, 304: null },
+        summary: "List the comments on an article",
+        description: "All comments, the newest first.",
+        responses: { 200: CommentsResponse, 304: null },
         errors: ["not_found"],
       }),
     )
@@ -37,7 +38,8 @@ export function commentRoutes(db: Database, { requireUser, optionalUser }: Guard
         operationId: "CreateArticleComment",
         tag: "Comments",
         summary: "Comment on an article",
-        answers: { 201: CommentResponse },
+        description: "The server stores the body as plain text. Clients decide how to display it.",
+        responses: { 201: CommentResponse },
         errors: ["not_found"],
       }),
     )
@@ -52,9 +54,10 @@ export function commentRoutes(db: Database, { requireUser, optionalUser }: Guard
       describeRoute({
         operationId: "DeleteArticleComment",
         tag: "Comments",
-        summary: "Delete an own comment",
+        summary: "Delete a comment",
+        description: "Only the author of a comment can delete it.",
         params: { id: CommentId },
-        answers: { 204: null },
+        responses: { 204: null },
         errors: ["forbidden", "not_found"],
       }),
     );

@@ -32,8 +32,9 @@ export function healthRoutes(db: Database, { migrations, isDraining }: HealthOpt
       describeRoute({
         operationId: "GetHealth",
         tag: "Operations",
-        summary: "Whether server and database run",
-        answers: { 200: HealthResponse, 503: HealthResponse },
+        summary: "Check the health of server and database",
+        description: "Returns 503 if the server cannot reach the database.",
+        responses: { 200: HealthResponse, 503: HealthResponse },
       }),
     )
 
@@ -43,10 +44,10 @@ export function healthRoutes(db: Database, { migrations, isDraining }: HealthOpt
       describeRoute({
         operationId: "GetHealthLive",
         tag: "Operations",
-        summary: "Whether the process answers",
+        summary: "Check that the process responds",
         description:
-          "For who restarts processes. The database is not asked: that it is away is no reason to restart a server.",
-        answers: { 200: LiveResponse },
+          "For process managers. It does not check the database, because restarting the server does not repair a database.",
+        responses: { 200: LiveResponse },
       }),
     )
 
@@ -71,10 +72,10 @@ export function healthRoutes(db: Database, { migrations, isDraining }: HealthOpt
       describeRoute({
         operationId: "GetHealthReady",
         tag: "Operations",
-        summary: "Whether to send requests here",
+        summary: "Check that the server is ready for requests",
         description:
-          "For load balancers: 503 where the database is away, its schema is not the one this version needs, or the server is stopping.",
-        answers: { 200: ReadyResponse, 503: ReadyResponse },
+          "For load balancers. Returns 503 if the database is unreachable, if migrations are missing, or while the server shuts down.",
+        responses: { 200: ReadyResponse, 503: ReadyResponse },
       }),
     );
 }

@@ -14,7 +14,7 @@ const ReadyCheck = z.object({
   name: z.enum(["draining", "database", "migrations"]),
   status: z.enum(["ok", "error"]),
   duration_ms: z.number(),
-  error: z.string().optional().meta({ description: "What is wrong, where something is." }),
+  error: z.string().optional().meta({ description: "Why the check failed" }),
 });
 export type ReadyCheck = z.infer<typeof ReadyCheck>;
 

@@ -19,8 +19,9 @@ export function profileRoutes(db: Database, { requireUser, optionalUser }: Guard
       describeRoute({
         operationId: "GetProfileByUsername",
         tag: "Profile",
-        summary: "A profile",
-        answers: { 200: ProfileResponse, 304: null },
+        summary: "Get a profile",
+        description: "The public profile of a user.",
+        responses: { 200: ProfileResponse, 304: null },
         errors: ["not_found"],
       }),
     )
@@ -35,8 +36,8 @@ export function profileRoutes(db: Database, { requireUser, optionalUser }: Guard
         operationId: "FollowUserByUsername",
         tag: "Profile",
         summary: "Follow a user",
-        description: "Following twice is following once. Oneself cannot be followed.",
-        answers: { 200: ProfileResponse },
+        description: "Has no effect if you already follow the user. You cannot follow yourself.",
+        responses: { 200: ProfileResponse },
         errors: ["not_found", "invalid"],
       }),
     )
@@ -50,8 +51,9 @@ export function profileRoutes(db: Database, { requireUser, optionalUser }: Guard
       describeRoute({
         operationId: "UnfollowUserByUsername",
         tag: "Profile",
-        summary: "Follow a user no longer",
-        answers: { 200: ProfileResponse },
+        summary: "Unfollow a user",
+        description: "Has no effect if you do not follow the user.",
+        responses: { 200: ProfileResponse },
         errors: ["not_found"],
       }),
     );

@@ -6,7 +6,7 @@ export const Profile = z
     username: z.string(),
     bio: z.string().nullable(),
     image: z.string().nullable(),
-    following: z.boolean().meta({ description: "Whether the one who asks follows this user" }),
+    following: z.boolean().meta({ description: "Whether the current user follows this user" }),
   })
   .meta({ id: "Profile" });
 

@@ -16,8 +16,9 @@ export function tagRoutes(db: Database) {
     describeRoute({
       operationId: "GetTags",
       tag: "Tags",
-      summary: "The tags in use, most used first",
-      answers: { 200: TagsResponse, 304: null },
+      summary: "List tags",
+      description: "The tags that articles use, the most used first.",
+      responses: { 200: TagsResponse, 304: null },
     }),
   );
 }

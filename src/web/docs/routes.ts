@@ -1,29 +1,23 @@
-import { type Context, Hono } from "hono";
+import { Hono } from "hono";
 import { accepts } from "hono/accepts";
 import packageJson from "../../../package.json" with { type: "json" };
 import { describeRoute, type openApiDocument } from "../../http/openapi.ts";
 import { json, jsonOf } from "../../http/validation.ts";
+import { respondWithPage } from "../page.ts";
+import { API_REFERENCE_POLICY, apiReferencePage } from "../pages/api-reference.tsx";
+import { welcomePage } from "../pages/welcome.tsx";
 import { conduitDocument } from "./document.ts";
-import { docsPage, type Page, welcomePage } from "./pages.ts";
 import { WelcomeResponse } from "./schema.ts";
 
 const { version } = packageJson;
 const tag = "Documentation";
 
-/** @param routes every route of the application, asked for at the first request */
-export function docsRoutes(routes: () => Parameters<typeof openApiDocument>[1]) {
-  const once = <Value>(make: () => Value): (() => Value) => {
-    let made: { value: Value } | undefined;
-    return () => {
-      made ??= { value: make() };
-      return made.value;
-    };
-  };
-  const document = once(() => JSON.stringify(conduitDocument(routes())));
-  const docs = once(docsPage);
-  const welcome = once(() => welcomePage(version));
-  const respond = (c: Context, { html, headers }: Page): Response => c.body(html, 200, headers);
-
+/**
+ * @param routes every route of the application; called at the first request for the document
+ * @param hasMailbox whether the development mailbox is served
+ */
+export function docsRoutes(routes: () => Parameters<typeof openApiDocument>[1], hasMailbox: boolean) {
+  let document: string | undefined;
   return new Hono()
     .get(
       "/",
@@ -31,7 +25,7 @@ export function docsRoutes(routes: () => Parameters<typeof openApiDocument>[1]) 
         c.header("Vary", "Accept", { append: true });
         const supports = ["application/json", "text/html"];
         if (accepts(c, { header: "Accept", supports, default: "application/json" }) === "text/html") {
-          return respond(c, welcome());
+          return respondWithPage(c, welcomePage({ version, hasMailbox }), { isPublic: true });
         }
         const links = { documentation: "/docs", openapi: "/openapi.json", health: "/health" };
         return jsonOf(c, { name: "conduit", version, ...links });
@@ -39,42 +33,49 @@ export function docsRoutes(routes: () => Parameters<typeof openApiDocument>[1]) 
       describeRoute({
         operationId: "GetWelcome",
         tag,
-        summary: "What this is, and where to go",
-        answers: { 200: [WelcomeResponse, "text/html"] },
+        summary: "Get an overview of the API",
+        description: "The name and version of the API, and where to find its documentation. Browsers receive a page.",
+        responses: { 200: [WelcomeResponse, "text/html"] },
       }),
     )
 
     .get(
       "/docs",
-      (c) => respond(c, docs()),
+      (c) => respondWithPage(c, apiReferencePage(), { policy: API_REFERENCE_POLICY, isPublic: true }),
       describeRoute({
         operationId: "GetDocs",
         tag,
-        summary: "This document, to read and to try",
-        answers: { 200: "text/html" },
+        summary: "Read the API reference",
+        description: "An HTML page that renders this document.",
+        responses: { 200: "text/html" },
       }),
     )
 
     .get(
       "/openapi.json",
-      (c) => json(c, document()),
+      (c) => {
+        document ??= JSON.stringify(conduitDocument(routes()));
+        return json(c, document);
+      },
       describeRoute({
         operationId: "GetOpenApi",
         tag,
-        summary: "This document",
-        answers: { 200: "application/json" },
+        summary: "Get the OpenAPI document",
+        description: "This document, as JSON.",
+        responses: { 200: "application/json" },
       }),
     )
 
     .get(
       "/robots.txt",
-      // An API has nothing to be found by; a search engine that follows its links is load alone.
+      // There is nothing here for a search engine to index.
       (c) => c.text("User-agent: *\nDisallow: /\n"),
       describeRoute({
         operationId: "GetRobots",
         tag,
-        summary: "For search engines: nothing here",
-        answers: { 200: "text/plain" },
+        summary: "Get the rules for search engines",
+        description: "Asks search engines not to index the API.",
+        responses: { 200: "text/plain" },
       }),
     );
 }

@@ -162,7 +162,7 @@ describe("a limit", () => {
       expect([path, status, headers.has("Retry-After")]).toEqual([path, 429, true]);
     }
     const page = await strict.request("GET", "/verify-email?token=x");
-    expect([page.status, page.text]).toEqual([429, expect.stringContaining("Too often")]);
+    expect([page.status, page.text]).toEqual([429, expect.stringContaining("Too many requests")]);
     for (const path of ["/api/user", "/api/articles", "/api/auth/sessions"]) {
       const answer = await strict.request("GET", path, { token: user.token });
       expect([path, answer.status, answer.headers.has("RateLimit")]).toEqual([path, 200, false]);

@@ -1,4 +1,4 @@
-import { type Context, Hono } from "hono";
+import { Hono } from "hono";
 import type { Database } from "../../../db/pool.ts";
 import { PRIVATE_HEADERS } from "../../../http/headers.ts";
 import { describeRoute } from "../../../http/openapi.ts";
@@ -10,28 +10,15 @@ import { MessageResponse } from "../sessions/schema.ts";
 import { resendVerification, verifyEmail } from "./queries.ts";
 import { VerifyBody, VerifyQuery } from "./schema.ts";
 
-/**
- * Verifying an address, for programs. The pages for people are in web/.
- * @param verifyPage a page with a button that verifies
- */
-export function emailVerificationRoutes(
-  db: Database,
-  { mail, limits }: IdentityContext,
-  { requireUser }: Guards,
-  verifyPage: (c: Context, token: string) => Response | Promise<Response>,
-) {
+/** Verifying an address, for programs. The pages for people are in src/web/account-routes.ts. */
+export function emailVerificationRoutes(db: Database, { mail, limits }: IdentityContext, { requireUser }: Guards) {
   return new Hono()
     .get(
       "/auth/verify-email",
       query(VerifyQuery),
       limits.limit("verify"),
       async (c) => {
-        const { token } = c.var.query;
-        // Mail scanners open every link as a browser would; only a person presses the button of a page. And HEAD must not
-        // change anything (RFC 9110, 9.2.1).
-        const isBrowser = (c.req.header("Accept") ?? "").includes("text/html");
-        if (isBrowser || c.req.method === "HEAD") return verifyPage(c, token);
-        await verifyEmail(db, token);
+        await verifyEmail(db, c.var.query.token);
         return c.json(VERIFIED, 200, PRIVATE_HEADERS);
       },
       describeRoute({
@@ -40,7 +27,7 @@ export function emailVerificationRoutes(
         summary: "Verify an email address by link",
         description:
           "Takes the token from the query. Browsers (`Accept: text/html`) receive a page with a button instead, so that programs that open every link in an email do not verify the address.",
-        answers: { 200: MessageResponse },
+        responses: { 200: MessageResponse },
         errors: ["not_found", "gone", "conflict"],
       }),
     )
@@ -58,7 +45,7 @@ export function emailVerificationRoutes(
         tag: "Accounts",
         summary: "Verify an email address",
         description: "Takes the token from the link in the email. A token works once.",
-        answers: { 200: MessageResponse },
+        responses: { 200: MessageResponse },
         errors: ["not_found", "gone", "conflict"],
       }),
     )
@@ -77,8 +64,8 @@ export function emailVerificationRoutes(
         tag: "Accounts",
         summary: "Resend the verification email",
         description:
-          "Sends a new link to the current user and ends earlier links. Returns 409 if the address is already verified.",
-        answers: { 200: MessageResponse },
+          "Sends a new link to the current user and revokes earlier links. Returns 409 if the address is already verified.",
+        responses: { 200: MessageResponse },
         errors: ["conflict"],
       }),
     );

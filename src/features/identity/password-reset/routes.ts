@@ -11,7 +11,7 @@ import { emailKeyOf } from "../users/rules.ts";
 import { requestReset, resetPassword } from "./queries.ts";
 import { ForgotBody, ResetBody } from "./schema.ts";
 
-/** Choosing a new password by email, for programs. The pages for people are in web/. */
+/** Choosing a new password by email, for programs. The pages for people are in src/web/account-routes.ts. */
 export function passwordResetRoutes(db: Database, { revocations, mail, limits }: IdentityContext) {
   return new Hono()
     .post(
@@ -21,15 +21,15 @@ export function passwordResetRoutes(db: Database, { revocations, mail, limits }:
       async (c) => {
         requireMail(mail);
         await requestReset(db, c.var.body.email);
-        return jsonOf(c, { message: "If a user has this address, a link to choose a new password is on its way" });
+        return jsonOf(c, { message: "If an account has this address, a link to choose a new password is on its way" });
       },
       describeRoute({
         operationId: "ForgotPassword",
         tag: "Accounts",
         summary: "Request a password reset",
         description:
-          "Emails a link for choosing a new password. The response is the same whether or not a user has this address.",
-        answers: { 200: MessageResponse },
+          "Emails a link for choosing a new password. The response is the same whether or not an account has this address.",
+        responses: { 200: MessageResponse },
       }),
     )
 
@@ -47,7 +47,7 @@ export function passwordResetRoutes(db: Database, { revocations, mail, limits }:
         tag: "Accounts",
         summary: "Reset a password",
         description: "Takes the token from the link in the email. Ends every session of the user.",
-        answers: { 200: MessageResponse },
+        responses: { 200: MessageResponse },
         errors: ["not_found", "gone"],
       }),
     );

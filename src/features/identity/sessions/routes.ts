@@ -36,10 +36,10 @@ export function sessionRoutes(db: Database, context: IdentityContext, { requireU
       describeRoute({
         operationId: "RefreshSession",
         tag: TAG,
-        summary: "New tokens",
+        summary: "Refresh a session",
         description:
-          "A refresh token is good once. Within 20 s it may come again, by a client that lost the answer; the pair of the answer before is worth nothing then. Later, it ends the session.",
-        answers: { 200: TokenPair },
+          "Returns a new access token and a new refresh token. A refresh token works once. A client that lost the response can repeat the request within 20 seconds; the tokens of the lost response then become invalid. Any later reuse ends the session.",
+        responses: { 200: TokenPair },
         errors: ["unauthorized"],
       }),
     )
@@ -54,9 +54,10 @@ export function sessionRoutes(db: Database, context: IdentityContext, { requireU
       describeRoute({
         operationId: "LogOut",
         tag: TAG,
-        summary: "End the session of a refresh token",
-        description: "Its access tokens end with it. A token that is unknown or ended already is no error.",
-        answers: { 200: MessageResponse },
+        summary: "Log out",
+        description:
+          "Ends the session of a refresh token and revokes its access tokens. An unknown or expired refresh token is not an error.",
+        responses: { 200: MessageResponse },
       }),
     )
 
@@ -69,8 +70,9 @@ export function sessionRoutes(db: Database, context: IdentityContext, { requireU
       describeRoute({
         operationId: "GetSessions",
         tag: TAG,
-        summary: "Where one is signed in",
-        answers: { 200: SessionsResponse },
+        summary: "List your sessions",
+        description: "The devices on which the current user is signed in.",
+        responses: { 200: SessionsResponse },
       }),
     )
 
@@ -85,7 +87,8 @@ export function sessionRoutes(db: Database, context: IdentityContext, { requireU
         operationId: "EndOtherSessions",
         tag: TAG,
         summary: "End all other sessions",
-        answers: { 204: null },
+        description: "Signs the current user out everywhere except in the session of this request.",
+        responses: { 204: null },
       }),
     )
 
@@ -100,7 +103,8 @@ export function sessionRoutes(db: Database, context: IdentityContext, { requireU
         operationId: "EndSession",
         tag: TAG,
         summary: "End a session",
-        answers: { 204: null },
+        description: "Signs the current user out on one device. Revokes the access tokens of that session.",
+        responses: { 204: null },
         errors: ["not_found"],
         params: { id: SessionId },
       }),

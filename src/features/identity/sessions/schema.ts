@@ -10,8 +10,8 @@ export const RefreshBody = z
 
 export const TokenPair = z
   .object({
-    access_token: z.string().meta({ description: "For the `Authorization` header" }),
-    refresh_token: z.string().meta({ description: "For `POST /api/auth/refresh`, once" }),
+    access_token: z.string().meta({ description: "The access token, for the `Authorization` header" }),
+    refresh_token: z.string().meta({ description: "The refresh token, for one request to `POST /api/auth/refresh`" }),
   })
   .meta({ id: "TokenPair" });
 
@@ -21,11 +21,13 @@ export const SessionId = z.uuid();
 const Session = z
   .object({
     id: SessionId,
-    device: z.string().meta({ description: "Made from the user agent that signed in" }),
+    device: z.string().meta({
+      description: "The browser and operating system that started the session, derived from the `User-Agent` header",
+    }),
     ip: z.string().nullable(),
     created_at: z.iso.datetime({ precision: 3 }),
-    last_used_at: z.iso.datetime({ precision: 3 }).meta({ description: "When it was last refreshed" }),
-    current: z.boolean().meta({ description: "Whether it is the one that asks" }),
+    last_used_at: z.iso.datetime({ precision: 3 }).meta({ description: "The time of the last refresh" }),
+    current: z.boolean().meta({ description: "Whether this request belongs to the session" }),
   })
   .meta({ id: "Session" });
 

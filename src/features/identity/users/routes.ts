@@ -30,8 +30,10 @@ export function userRoutes(db: Database, context: IdentityContext, { requireUser
       describeRoute({
         operationId: "CreateUser",
         tag: "User and Authentication",
-        summary: "Register",
-        answers: { 201: SignedInResponse },
+        summary: "Register a user",
+        description:
+          "Creates the user and starts a session. Returns 409 if the username or the email address is taken.",
+        responses: { 201: SignedInResponse },
         errors: ["conflict"],
       }),
     )
@@ -56,7 +58,8 @@ export function userRoutes(db: Database, context: IdentityContext, { requireUser
         operationId: "Login",
         tag: "User and Authentication",
         summary: "Log in",
-        answers: { 200: SignedInResponse },
+        description: "Starts a session. Returns the same error for an unknown email address and for a wrong password.",
+        responses: { 200: SignedInResponse },
         errors: ["unauthorized"],
       }),
     )
@@ -70,8 +73,9 @@ export function userRoutes(db: Database, context: IdentityContext, { requireUser
       describeRoute({
         operationId: "GetCurrentUser",
         tag: "User and Authentication",
-        summary: "The own account",
-        answers: { 200: UserResponse, 304: null },
+        summary: "Get current user",
+        description: "The user that the access token belongs to.",
+        responses: { 200: UserResponse, 304: null },
       }),
     )
 
@@ -100,10 +104,10 @@ export function userRoutes(db: Database, context: IdentityContext, { requireUser
       describeRoute({
         operationId: "UpdateCurrentUser",
         tag: "User and Authentication",
-        summary: "Change the own account",
+        summary: "Update current user",
         description:
-          "A new password ends all other sessions. A new address is unconfirmed and is sent a link; the old one is told.",
-        answers: { 200: UserResponse },
+          "A new password ends all other sessions. A new email address is unverified: the server sends a verification link to it and a notice to the old address.",
+        responses: { 200: UserResponse },
         errors: ["conflict", "too_many_requests"],
       }),
     );

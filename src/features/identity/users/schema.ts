@@ -10,7 +10,7 @@ const username = text(Number.POSITIVE_INFINITY)
   .refine((value) => !/[\p{Cc}/?#%]/u.test(value), "must not contain control characters or any of / ? # %")
   // A path segment of dots means another path to every client (RFC 3986, 5.2.4).
   .refine((value) => !/^\.+$/.test(value), "must not be dots alone")
-  .meta({ description: "3 to 50 characters, none of them a control character or any of / ? # %" });
+  .meta({ description: "3 to 50 characters, without control characters and without / ? # %" });
 
 /**
  * RFC 5321, 4.1.2, with letters beyond ASCII (RFC 6531, 3.3): words joined by dots, then @ and labels joined by dots. Neither
@@ -33,7 +33,7 @@ export const newPassword = text(Number.POSITIVE_INFINITY)
   .meta({ format: "password", minLength: 8, maxLength: 1024 });
 
 const bio = optionalText(10_000);
-const image = optionalText(2_048).meta({ description: "Address of a picture" });
+const image = optionalText(2_048).meta({ description: "The URL of a picture" });
 
 export const NewUserBody = envelope("user", { username, email, password: newPassword }).meta({ id: "NewUserRequest" });
 
@@ -55,7 +55,7 @@ export const UpdateUserBody = envelope("user", {
     // RealWorld openapi.yml, UpdateUserRequest.
     error: "must have at least one of username, email, password, bio, image",
   })
-  .meta({ id: "UpdateUserRequest", description: "What is absent stays as it is; at least one must be there." });
+  .meta({ id: "UpdateUserRequest", description: "Absent fields keep their value. At least one field is required." });
 
 export type UserUpdate = z.output<typeof UpdateUserBody>["user"];
 
@@ -63,8 +63,8 @@ export type UserUpdate = z.output<typeof UpdateUserBody>["user"];
 const User = z
   .object({
     email: z.string(),
-    email_verified: z.boolean().meta({ description: "Whether the address was confirmed" }),
-    token: z.string().meta({ description: "For the `Authorization` header" }),
+    email_verified: z.boolean().meta({ description: "Whether the user has verified the email address" }),
+    token: z.string().meta({ description: "The access token, for the `Authorization` header" }),
     username: z.string(),
     bio: z.string().nullable(),
     image: z.string().nullable(),
@@ -73,6 +73,7 @@ const User = z
 
 export const UserResponse = z.object({ user: User }).meta({ id: "UserResponse" });
 
-export const SignedInResponse = z
-  .object({ user: User, ...TokenPair.shape })
-  .meta({ id: "SignedInResponse", description: "`user.token` is the `access_token`." });
+export const SignedInResponse = z.object({ user: User, ...TokenPair.shape }).meta({
+  id: "SignedInResponse",
+  description: "`user.token` equals `access_token`, for clients that know only the RealWorld contract.",
+});

@@ -55,40 +55,10 @@ describe("verifying an email address", () => {
     expect(await api.isVerified(user)).toBe(true);
   });
 
-  test("a browser gets a page, and only its button verifies the address", async () => {
-    const user = await api.newUser();
-    const { path, token } = await verifyLink(user.email);
-    for (const address of [path, `/api/auth/verify-email?token=${token}`]) {
-      const response = await fetch(server.url + address, { headers: { Accept: "text/html,*/*;q=0.8" } });
-      expect(response.status).toBe(200);
-      expect(await response.text()).toContain('<form method="post" action="/verify-email">');
-      expect(response.headers.get("Content-Security-Policy")).toContain("default-src 'none'");
-      expect(response.headers.get("Referrer-Policy")).toBe("no-referrer");
-      expect(response.headers.get("Cache-Control")).toBe("no-store");
-    }
-    // The page of the link itself needs no Accept header, and HEAD changes nothing.
-    expect((await fetch(server.url + path)).status).toBe(200);
-    expect((await fetch(`${server.url}/api/auth/verify-email?token=${token}`, { method: "HEAD" })).status).toBe(200);
-    expect(await api.isVerified(user)).toBe(false);
-    expect((await api.submit("/verify-email", { token })).status).toBe(200);
-    expect(await api.isVerified(user)).toBe(true);
-    const again = await api.submit("/verify-email", { token });
-    expect([again.status, again.headers.get("Content-Type")]).toEqual([410, "text/html; charset=utf-8"]);
-  });
-
-  test("the page shows a token as text", async () => {
-    const token = encodeURIComponent('"><script>alert(1)</script>');
-    const headers = { Accept: "text/html" };
-    const html = await (await fetch(`${server.url}/api/auth/verify-email?token=${token}`, { headers })).text();
-    expect(html).toContain("alert(1)");
-    expect(html).not.toContain("<script>");
-  });
-
   test("a missing token is 422, an unknown one 404, an expired one 410", async () => {
     expect((await server.request("GET", "/api/auth/verify-email")).status).toBe(422);
     expect((await api.post("/api/auth/verify-email", {})).status).toBe(422);
     expect((await api.verify("A".repeat(43))).status).toBe(404);
-    expect((await server.request("GET", "/verify-email?token=nonsense")).status).toBe(404);
     const user = await api.newUser();
     const { token } = await verifyLink(user.email);
     await server.sql`update email_links set expires_at = now() where email = ${user.email}`;

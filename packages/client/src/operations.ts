@@ -1,0 +1,271 @@
+// Generated from the routes by `npm run client`. Do not edit.
+
+import type { Call, CallOptions } from "./request.ts";
+import type {
+  ArticleResponse,
+  ArticlesResponse,
+  CommentResponse,
+  CommentsResponse,
+  ForgotPasswordRequest,
+  HealthResponse,
+  LiveResponse,
+  LoginRequest,
+  MessageResponse,
+  NewArticleRequest,
+  NewCommentRequest,
+  NewUserRequest,
+  ProfileResponse,
+  ReadyResponse,
+  RefreshRequest,
+  ResetPasswordRequest,
+  SessionsResponse,
+  SignedInResponse,
+  TagsResponse,
+  TokenPair,
+  UpdateArticleRequest,
+  UpdateUserRequest,
+  UserResponse,
+  VerifyEmailRequest,
+  WelcomeResponse,
+} from "./types.ts";
+
+/** The operations of the API. `call` sends their requests. */
+export function operationsOf(call: Call) {
+  return {
+    /** Check the health of server and database. Returns 503 if the server cannot reach the database. */
+    getHealth: (options?: CallOptions): Promise<HealthResponse> => call("GET", "/health", {}, options),
+
+    /** Check that the process responds. For process managers. It does not check the database, because restarting the server does not repair a database. */
+    getHealthLive: (options?: CallOptions): Promise<LiveResponse> => call("GET", "/health/live", {}, options),
+
+    /** Check that the server is ready for requests. For load balancers. Returns 503 if the database is unreachable, if migrations are missing, or while the server shuts down. */
+    getHealthReady: (options?: CallOptions): Promise<ReadyResponse> => call("GET", "/health/ready", {}, options),
+
+    /** Get an overview of the API. The name and version of the API, and where to find its documentation. Browsers receive a page. */
+    getWelcome: (options?: CallOptions): Promise<WelcomeResponse> => call("GET", "/", {}, options),
+
+    /** Register a user. Creates the user and starts a session. Returns 409 if the username or the email address is taken. */
+    createUser: (
+      args: {
+        body: NewUserRequest;
+      },
+      options?: CallOptions,
+    ): Promise<SignedInResponse> => call("POST", "/api/users", args, options),
+
+    /** Log in. Starts a session. Returns the same error for an unknown email address and for a wrong password. */
+    login: (
+      args: {
+        body: LoginRequest;
+      },
+      options?: CallOptions,
+    ): Promise<SignedInResponse> => call("POST", "/api/users/login", args, options),
+
+    /** Get current user. The user that the access token belongs to. */
+    getCurrentUser: (options?: CallOptions): Promise<UserResponse> => call("GET", "/api/user", {}, options),
+
+    /** Update current user. A new password ends all other sessions. A new email address is unverified: the server sends a verification link to it and a notice to the old address. */
+    updateCurrentUser: (
+      args: {
+        body: UpdateUserRequest;
+      },
+      options?: CallOptions,
+    ): Promise<UserResponse> => call("PUT", "/api/user", args, options),
+
+    /** Verify an email address by link. Takes the token from the query. Browsers (`Accept: text/html`) receive a page with a button instead, so that programs that open every link in an email do not verify the address. */
+    verifyEmailByLink: (
+      args: {
+        /** The token from the link in the email */
+        token: string;
+      },
+      options?: CallOptions,
+    ): Promise<MessageResponse> => call("GET", "/api/auth/verify-email", args, options),
+
+    /** Verify an email address. Takes the token from the link in the email. A token works once. */
+    verifyEmail: (
+      args: {
+        body: VerifyEmailRequest;
+      },
+      options?: CallOptions,
+    ): Promise<MessageResponse> => call("POST", "/api/auth/verify-email", args, options),
+
+    /** Resend the verification email. Sends a new link to the current user and revokes earlier links. Returns 409 if the address is already verified. */
+    resendVerification: (options?: CallOptions): Promise<MessageResponse> =>
+      call("POST", "/api/auth/resend-verification", {}, options),
+
+    /** Request a password reset. Emails a link for choosing a new password. The response is the same whether or not an account has this address. */
+    forgotPassword: (
+      args: {
+        body: ForgotPasswordRequest;
+      },
+      options?: CallOptions,
+    ): Promise<MessageResponse> => call("POST", "/api/auth/forgot-password", args, options),
+
+    /** Reset a password. Takes the token from the link in the email. Ends every session of the user. */
+    resetPassword: (
+      args: {
+        body: ResetPasswordRequest;
+      },
+      options?: CallOptions,
+    ): Promise<MessageResponse> => call("POST", "/api/auth/reset-password", args, options),
+
+    /** Refresh a session. Returns a new access token and a new refresh token. A refresh token works once. A client that lost the response can repeat the request within 20 seconds; the tokens of the lost response then become invalid. Any later reuse ends the session. */
+    refreshSession: (
+      args: {
+        body: RefreshRequest;
+      },
+      options?: CallOptions,
+    ): Promise<TokenPair> => call("POST", "/api/auth/refresh", args, options),
+
+    /** Log out. Ends the session of a refresh token and revokes its access tokens. An unknown or expired refresh token is not an error. */
+    logOut: (
+      args: {
+        body: RefreshRequest;
+      },
+      options?: CallOptions,
+    ): Promise<MessageResponse> => call("POST", "/api/auth/logout", args, options),
+
+    /** List your sessions. The devices on which the current user is signed in. */
+    getSessions: (options?: CallOptions): Promise<SessionsResponse> => call("GET", "/api/auth/sessions", {}, options),
+
+    /** End all other sessions. Signs the current user out everywhere except in the session of this request. */
+    endOtherSessions: (options?: CallOptions): Promise<void> => call("DELETE", "/api/auth/sessions", {}, options),
+
+    /** End a session. Signs the current user out on one device. Revokes the access tokens of that session. */
+    endSession: (
+      args: {
+        id: string;
+      },
+      options?: CallOptions,
+    ): Promise<void> => call("DELETE", "/api/auth/sessions/{id}", args, options),
+
+    /** Get a profile. The public profile of a user. */
+    getProfileByUsername: (
+      args: {
+        username: string;
+      },
+      options?: CallOptions,
+    ): Promise<ProfileResponse> => call("GET", "/api/profiles/{username}", args, options),
+
+    /** Follow a user. Has no effect if you already follow the user. You cannot follow yourself. */
+    followUserByUsername: (
+      args: {
+        username: string;
+      },
+      options?: CallOptions,
+    ): Promise<ProfileResponse> => call("POST", "/api/profiles/{username}/follow", args, options),
+
+    /** Unfollow a user. Has no effect if you do not follow the user. */
+    unfollowUserByUsername: (
+      args: {
+        username: string;
+      },
+      options?: CallOptions,
+    ): Promise<ProfileResponse> => call("DELETE", "/api/profiles/{username}/follow", args, options),
+
+    /** List articles. The newest articles first. Filters can be combined. */
+    getArticles: (
+      args?: {
+        /** The number of articles to return. Values above 100 count as 100. */
+        limit?: number | undefined;
+        /** The number of articles to skip */
+        offset?: number | undefined;
+        /** Return only articles with this tag */
+        tag?: string | undefined;
+        /** Return only articles by the user with this username */
+        author?: string | undefined;
+        /** Return only articles that the user with this username has favorited */
+        favorited?: string | undefined;
+      },
+      options?: CallOptions,
+    ): Promise<ArticlesResponse> => call("GET", "/api/articles", args, options),
+
+    /** Create an article. The server derives the `slug` from the title, and adds a suffix if another article already has that slug. */
+    createArticle: (
+      args: {
+        body: NewArticleRequest;
+      },
+      options?: CallOptions,
+    ): Promise<ArticleResponse> => call("POST", "/api/articles", args, options),
+
+    /** List your feed. Articles by the authors you follow, the newest first. */
+    getArticlesFeed: (
+      args?: {
+        /** The number of articles to return. Values above 100 count as 100. */
+        limit?: number | undefined;
+        /** The number of articles to skip */
+        offset?: number | undefined;
+      },
+      options?: CallOptions,
+    ): Promise<ArticlesResponse> => call("GET", "/api/articles/feed", args, options),
+
+    /** Get an article. The full article, with its body. */
+    getArticle: (
+      args: {
+        slug: string;
+      },
+      options?: CallOptions,
+    ): Promise<ArticleResponse> => call("GET", "/api/articles/{slug}", args, options),
+
+    /** Update an article. Only the author can update an article. A new title changes the `slug` as well. */
+    updateArticle: (
+      args: {
+        slug: string;
+        body: UpdateArticleRequest;
+      },
+      options?: CallOptions,
+    ): Promise<ArticleResponse> => call("PUT", "/api/articles/{slug}", args, options),
+
+    /** Delete an article. Only the author can delete an article. Its comments and favorites are deleted with it. */
+    deleteArticle: (
+      args: {
+        slug: string;
+      },
+      options?: CallOptions,
+    ): Promise<void> => call("DELETE", "/api/articles/{slug}", args, options),
+
+    /** Favorite an article. Has no effect if you have already favorited the article. */
+    createArticleFavorite: (
+      args: {
+        slug: string;
+      },
+      options?: CallOptions,
+    ): Promise<ArticleResponse> => call("POST", "/api/articles/{slug}/favorite", args, options),
+
+    /** Unfavorite an article. Has no effect if you have not favorited the article. */
+    deleteArticleFavorite: (
+      args: {
+        slug: string;
+      },
+      options?: CallOptions,
+    ): Promise<ArticleResponse> => call("DELETE", "/api/articles/{slug}/favorite", args, options),
+
+    /** List the comments on an article. All comments, the newest first. */
+    getArticleComments: (
+      args: {
+        slug: string;
+      },
+      options?: CallOptions,
+    ): Promise<CommentsResponse> => call("GET", "/api/articles/{slug}/comments", args, options),
+
+    /** Comment on an article. The server stores the body as plain text. Clients decide how to display it. */
+    createArticleComment: (
+      args: {
+        slug: string;
+        body: NewCommentRequest;
+      },
+      options?: CallOptions,
+    ): Promise<CommentResponse> => call("POST", "/api/articles/{slug}/comments", args, options),
+
+    /** Delete a comment. Only the author of a comment can delete it. */
+    deleteArticleComment: (
+      args: {
+        slug: string;
+        id: number;
+      },
+      options?: CallOptions,
+    ): Promise<void> => call("DELETE", "/api/articles/{slug}/comments/{id}", args, options),
+
+    /** List tags. The tags that articles use, the most used first. */
+    getTags: (options?: CallOptions): Promise<TagsResponse> => call("GET", "/api/tags", {}, options),
+  };
+}

@@ -1,0 +1,229 @@
+// Generated from the routes by `npm run client`. Do not edit.
+
+export type Article = {
+  slug: string;
+  title: string;
+  description: string;
+  tagList: string[];
+  createdAt: string;
+  updatedAt: string;
+  /** Whether the current user has favorited the article */
+  favorited: boolean;
+  favoritesCount: number;
+  author: Profile;
+  body: string;
+};
+
+/** An article without its body, as it appears in lists */
+export type ArticlePreview = {
+  slug: string;
+  title: string;
+  description: string;
+  tagList: string[];
+  createdAt: string;
+  updatedAt: string;
+  /** Whether the current user has favorited the article */
+  favorited: boolean;
+  favoritesCount: number;
+  author: Profile;
+};
+
+export type ArticleResponse = {
+  article: Article;
+};
+
+export type ArticlesResponse = {
+  articles: ArticlePreview[];
+  /** The number of all matching articles, on this page and on others */
+  articlesCount: number;
+};
+
+export type Comment = {
+  id: number;
+  createdAt: string;
+  updatedAt: string;
+  body: string;
+  author: Profile;
+};
+
+export type CommentResponse = {
+  comment: Comment;
+};
+
+export type CommentsResponse = {
+  comments: Comment[];
+};
+
+export type ErrorResponse = {
+  /** The problems, by the name of the field, parameter or resource */
+  errors: Record<string, string[]>;
+};
+
+export type ForgotPasswordRequest = {
+  email: string;
+};
+
+export type HealthResponse = {
+  status: "ok" | "error";
+  message: string;
+  database: "connected" | "disconnected";
+};
+
+export type LiveResponse = {
+  status: "ok";
+};
+
+export type LoginRequest = {
+  user: {
+    email: string;
+    password: string;
+  };
+};
+
+export type MessageResponse = {
+  message: string;
+};
+
+export type NewArticleRequest = {
+  article: {
+    title: string;
+    description: string;
+    body: string;
+    /** At most 20 tags of at most 50 characters each. The order is kept, duplicates are removed. */
+    tagList?: string[];
+  };
+};
+
+export type NewCommentRequest = {
+  comment: {
+    body: string;
+  };
+};
+
+export type NewUserRequest = {
+  user: {
+    /** 3 to 50 characters, without control characters and without / ? # % */
+    username: string;
+    email: string;
+    password: string;
+  };
+};
+
+export type Profile = {
+  username: string;
+  bio: string | null;
+  image: string | null;
+  /** Whether the current user follows this user */
+  following: boolean;
+};
+
+export type ProfileResponse = {
+  profile: Profile;
+};
+
+export type ReadyResponse = {
+  status: "ok" | "error";
+  checks: {
+    name: "draining" | "database" | "migrations";
+    status: "ok" | "error";
+    duration_ms: number;
+    /** Why the check failed */
+    error?: string;
+  }[];
+};
+
+export type RefreshRequest = {
+  refresh_token: string;
+};
+
+export type ResetPasswordRequest = {
+  token: string;
+  new_password: string;
+};
+
+export type Session = {
+  id: string;
+  /** The browser and operating system that started the session, derived from the `User-Agent` header */
+  device: string;
+  ip: string | null;
+  created_at: string;
+  /** The time of the last refresh */
+  last_used_at: string;
+  /** Whether this request belongs to the session */
+  current: boolean;
+};
+
+export type SessionsResponse = {
+  sessions: Session[];
+};
+
+/** `user.token` equals `access_token`, for clients that know only the RealWorld contract. */
+export type SignedInResponse = {
+  user: User;
+  /** The access token, for the `Authorization` header */
+  access_token: string;
+  /** The refresh token, for one request to `POST /api/auth/refresh` */
+  refresh_token: string;
+};
+
+export type TagsResponse = {
+  tags: string[];
+};
+
+export type TokenPair = {
+  /** The access token, for the `Authorization` header */
+  access_token: string;
+  /** The refresh token, for one request to `POST /api/auth/refresh` */
+  refresh_token: string;
+};
+
+/** Absent fields keep their value. */
+export type UpdateArticleRequest = {
+  article: {
+    title?: string;
+    description?: string;
+    body?: string;
+    /** At most 20 tags of at most 50 characters each. The order is kept, duplicates are removed. */
+    tagList?: string[];
+  };
+};
+
+/** Absent fields keep their value. At least one field is required. */
+export type UpdateUserRequest = {
+  user: {
+    /** 3 to 50 characters, without control characters and without / ? # % */
+    username?: string;
+    email?: string;
+    password?: string;
+    bio?: string | null;
+    /** The URL of a picture */
+    image?: string | null;
+  };
+};
+
+export type User = {
+  email: string;
+  /** Whether the user has verified the email address */
+  email_verified: boolean;
+  /** The access token, for the `Authorization` header */
+  token: string;
+  username: string;
+  bio: string | null;
+  image: string | null;
+};
+
+export type UserResponse = {
+  user: User;
+};
+
+export type VerifyEmailRequest = {
+  token: string;
+};
+
+export type WelcomeResponse = {
+  name: "conduit";
+  version: string;
+  documentation: string;
+  openapi: string;
+  health: string;
+};

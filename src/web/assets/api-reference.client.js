@@ -1,0 +1,76 @@
+// Runs in the browser: shows /openapi.json with Swagger UI. Nothing is loaded from or sent to another server.
+
+const dark = matchMedia("(prefers-color-scheme: dark)");
+const applyColorScheme = () => document.documentElement.classList.toggle("dark-mode", dark.matches);
+dark.addEventListener("change", applyColorScheme);
+applyColorScheme();
+
+/** Samples of the request that "Execute" sends. Swagger UI brings those for curl. */
+const samples = {
+  fn: {
+    requestSnippetGenerator_javascript(request) {
+      const { url, method, headers, body } = partsOf(request);
+      const options = [`  method: ${JSON.stringify(method)},`, `  headers: ${indented(headers)},`];
+      if (body !== undefined) options.push(`  body: JSON.stringify(${indented(body)}),`);
+      return `const response = await fetch(${JSON.stringify(url)}, {\n${options.join("\n")}\n});\nconsole.log(await response.json());`;
+    },
+    requestSnippetGenerator_python(request) {
+      const { url, method, headers, body } = partsOf(request);
+      const parameters = [`    ${JSON.stringify(method)},`, `    ${JSON.stringify(url)},`];
+      parameters.push(`    headers=${python(headers)},`);
+      if (body !== undefined) parameters.push(`    json=${python(body)},`);
+      return `import requests\n\nresponse = requests.request(\n${parameters.join("\n")}\n)\nprint(response.json())`;
+    },
+  },
+};
+
+function partsOf(request) {
+  const body = request.get("body");
+  return {
+    url: request.get("url"),
+    method: request.get("method"),
+    headers: request.get("headers")?.toJS() ?? {},
+    body: typeof body === "string" ? JSON.parse(body) : undefined,
+  };
+}
+
+const indented = (value) => JSON.stringify(value, null, 2).replaceAll("\n", "\n  ");
+
+/** A JSON value as Python writes it. */
+function python(value) {
+  if (value === null) return "None";
+  if (typeof value === "boolean") return value ? "True" : "False";
+  if (Array.isArray(value)) return `[${value.map(python).join(", ")}]`;
+  if (typeof value !== "object") return JSON.stringify(value);
+  return `{${Object.entries(value)
+    .map(([name, member]) => `${JSON.stringify(name)}: ${python(member)}`)
+    .join(", ")}}`;
+}
+
+const ui = SwaggerUIBundle({
+  url: "/openapi.json",
+  dom_id: "#api-reference",
+  deepLinking: true,
+  filter: true,
+  displayRequestDuration: true,
+  tryItOutEnabled: true,
+  defaultModelsExpandDepth: 0,
+  // By default, Swagger UI shows a badge of an online validator.
+  validatorUrl: null,
+  plugins: [samples],
+  requestSnippetsEnabled: true,
+  requestSnippets: {
+    generators: {
+      curl_bash: { title: "curl", syntax: "bash" },
+      javascript: { title: "JavaScript", syntax: "javascript" },
+      python: { title: "Python", syntax: "python" },
+    },
+  },
+  // Registering or signing in here also signs in for the requests that follow, until the page is closed.
+  responseInterceptor(response) {
+    const token = response.body?.user?.token;
+    const schemes = ui.specSelectors.specJson().getIn(["components", "securitySchemes"]);
+    if (typeof token === "string") for (const name of schemes.keys()) ui.preauthorizeApiKey(name, token);
+    return response;
+  },
+});

@@ -1,0 +1,133 @@
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { type Answer, type TestServer, type TestUser, testServer } from "../support/harness.ts";
+import { linkIn, sendMail, type TestSmtp, testSmtp } from "../support/mail.ts";
+import { recordingLog } from "../support/recording.ts";
+
+const BROWSER = { Accept: "text/html,application/xhtml+xml,*/*;q=0.8" };
+const { log, lines } = recordingLog();
+const tokens: string[] = [];
+let server: TestServer;
+let smtp: TestSmtp;
+let worker: { stop(): Promise<void> };
+let users = 0;
+
+beforeAll(async () => {
+  smtp = await testSmtp();
+  server = await testServer({ log });
+  worker = sendMail(server, smtp, { log });
+});
+afterAll(async () => {
+  await worker.stop();
+  await smtp.stop();
+});
+
+const newUser = (): Promise<TestUser> => server.register(`reader-${++users}`);
+
+async function linkTo({ email }: TestUser, subject: string): Promise<{ path: string; token: string }> {
+  const link = linkIn(await smtp.take(email, subject));
+  tokens.push(link.token);
+  return link;
+}
+
+async function resetLink(user: TestUser): Promise<{ path: string; token: string }> {
+  await server.request("POST", "/api/auth/forgot-password", { body: { email: user.email } });
+  return linkTo(user, "Choose a new password");
+}
+
+const submit = (path: string, fields: Record<string, string>): Promise<Answer> =>
+  server.request("POST", path, {
+    body: new URLSearchParams(fields).toString(),
+    headers: { "Content-Type": "application/x-www-form-urlencoded" },
+  });
+
+/** Status and heading of a page. */
+function outline({ status, text }: Answer): [number, string | undefined] {
+  return [status, /<h1>([^<]+)<\/h1>/.exec(text)?.[1]];
+}
+
+function expectPrivate(headers: Headers): void {
+  expect(headers.get("Content-Security-Policy")).toStartWith("default-src 'none'; style-src 'self';");
+  expect(headers.get("Content-Security-Policy")).not.toMatch(/unsafe|script-src/);
+  expect(headers.get("Referrer-Policy")).toBe("no-referrer");
+  expect(headers.get("Cache-Control")).toBe("no-store");
+}
+
+describe("the page to confirm an email address", () => {
+  test("confirms by its button, and not when something opens or checks the link", async () => {
+    const user = await newUser();
+    const { path, token } = await linkTo(user, "Confirm your email address");
+    const isVerified = async () =>
+      (await server.request("GET", "/api/user", { token: user.token })).json.user.email_verified;
+    for (const address of [path, `/api/auth/verify-email?token=${token}`]) {
+      // Not by server.request: the OpenAPI document has no HTML for the link of the API.
+      const response = await fetch(server.url + address, { headers: BROWSER });
+      const text = await response.text();
+      expect(response.status).toBe(200);
+      expect(text).toContain('<form method="post" action="/verify-email">');
+      expect(text).toContain(`name="token" value="${token}"`);
+      expectPrivate(response.headers);
+      expect((await fetch(server.url + address, { method: "HEAD" })).status).toBe(200);
+    }
+    expect((await fetch(server.url + path)).status).toBe(200);
+    expect(await isVerified()).toBe(false);
+    expect(outline(await submit("/verify-email", { token }))).toEqual([200, "Email address confirmed"]);
+    expect(await isVerified()).toBe(true);
+    expect(outline(await submit("/verify-email", { token }))).toEqual([410, "This link has expired"]);
+  });
+
+  test("explains an incomplete and an invalid link", async () => {
+    expect(outline(await server.request("GET", "/verify-email"))).toEqual([422, "This link is incomplete"]);
+    expect(outline(await submit("/verify-email", {}))).toEqual([422, "This link is incomplete"]);
+    expect(outline(await server.request("GET", "/verify-email?token=x"))).toEqual([404, "This link is invalid"]);
+  });
+
+  test("explains that another account uses the address", async () => {
+    const [other, user] = [await newUser(), await newUser()];
+    const { token } = await linkTo(user, "Confirm your email address");
+    await server.sql`update email_links set email = ${other.email}, email_key = ${other.email} where email = ${user.email}`;
+    expect(outline(await submit("/verify-email", { token }))).toEqual([409, "This email address is already in use"]);
+  });
+});
+
+describe("the page to choose a new password", () => {
+  test("works without JavaScript", async () => {
+    const user = await newUser();
+    const { path, token } = await resetLink(user);
+    const page = await server.request("GET", path);
+    expect(outline(page)).toEqual([200, "Choose a new password"]);
+    expect(page.text).toContain('<form method="post" action="/reset-password">');
+    expect(page.text).not.toContain("<script");
+    expectPrivate(page.headers);
+
+    const short = await submit("/reset-password", { token, new_password: "short" });
+    expect(outline(short)).toEqual([422, "Choose a new password"]);
+    expect(short.text).toContain("The password is too short");
+    expect(short.text).toContain('aria-invalid="true"');
+    expectPrivate(short.headers);
+
+    const password = "a horse by form";
+    expect(outline(await submit("/reset-password", { token, new_password: password }))).toEqual([
+      200,
+      "Password changed",
+    ]);
+    const login = await server.request("POST", "/api/users/login", { body: { user: { email: user.email, password } } });
+    expect(login.status).toBe(200);
+    expect(outline(await server.request("GET", path))).toEqual([410, "This link has expired"]);
+    expect(outline(await submit("/reset-password", { token, new_password: password }))).toEqual([
+      410,
+      "This link has expired",
+    ]);
+  });
+
+  test("shows what it receives as text", async () => {
+    const token = '"><script>alert(1)</script>';
+    const { text } = await submit("/reset-password", { token, new_password: "short" });
+    expect(text).toContain("&quot;&gt;&lt;script&gt;alert(1)");
+    expect(text).not.toContain("<script>");
+  });
+});
+
+test("no token of a link is in the log", () => {
+  expect(tokens.length).toBeGreaterThan(2);
+  for (const token of tokens) expect(JSON.stringify(lines)).not.toContain(token);
+});
