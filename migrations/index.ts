@@ -4,7 +4,7 @@
 import type { Migration } from "../src/db/migrations.ts";
 import users from "./0001_users.sql" with { type: "text" };
 import sessions from "./0002_sessions.sql" with { type: "text" };
-import mail from "./0003_mail.sql" with { type: "text" };
+import emailLinks from "./0003_email_links.sql" with { type: "text" };
 import rateLimits from "./0004_rate_limits.sql" with { type: "text" };
 import follows from "./0005_follows.sql" with { type: "text" };
 import articles from "./0006_articles.sql" with { type: "text" };
@@ -12,12 +12,13 @@ import tags from "./0007_tags.sql" with { type: "text" };
 import favorites from "./0008_favorites.sql" with { type: "text" };
 import comments from "./0009_comments.sql" with { type: "text" };
 import articleCounts from "./0010_article_counts.sql" with { type: "text" };
+import outbox from "./0011_outbox.sql" with { type: "text" };
 
 /** The whole history of the schema, oldest first. */
 export const migrations: readonly Migration[] = [
   { version: "0001", file: "0001_users.sql", sql: users },
   { version: "0002", file: "0002_sessions.sql", sql: sessions },
-  { version: "0003", file: "0003_mail.sql", sql: mail },
+  { version: "0003", file: "0003_email_links.sql", sql: emailLinks },
   { version: "0004", file: "0004_rate_limits.sql", sql: rateLimits },
   { version: "0005", file: "0005_follows.sql", sql: follows },
   { version: "0006", file: "0006_articles.sql", sql: articles },
@@ -25,4 +26,5 @@ export const migrations: readonly Migration[] = [
   { version: "0008", file: "0008_favorites.sql", sql: favorites },
   { version: "0009", file: "0009_comments.sql", sql: comments },
   { version: "0010", file: "0010_article_counts.sql", sql: articleCounts },
+  { version: "0011", file: "0011_outbox.sql", sql: outbox },
 ];

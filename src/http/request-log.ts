@@ -21,7 +21,7 @@ export type RequestVariables = {
   traceId?: string;
   userId?: string;
   viewerId?: string | null;
-  tokenFault?: string;
+  tokenError?: string;
 };
 
 const METHODS = new Set(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]);
@@ -69,7 +69,7 @@ export function observeRequests(options: RequestOptions): MiddlewareHandler {
       "request.id": requestId,
       // Null for an anonymous reader.
       "user.id": c.get("userId") ?? c.get("viewerId") ?? undefined,
-      "token.error": c.get("tokenFault"),
+      "token.error": c.get("tokenError"),
       "error.type": status >= 500 ? String(status) : undefined,
       trace_id: traceId,
       span_id: span?.spanId,

@@ -1,8 +1,6 @@
 import type { Database } from "../db/pool.ts";
 import { read, write } from "../db/statements.ts";
-import { LINK_TTL } from "./outbox.ts";
-
-export type MailKind = "verify_email" | "reset_password" | "password_changed" | "email_changed" | "session_ended";
+import type { MailKind } from "./queue.ts";
 
 /** A mail that this worker alone may send, until its claim ends. */
 export type ClaimedMail = {
@@ -38,16 +36,12 @@ const MAIL_CLAIM = write<ClaimedMail>(
    returning ${MAIL}`,
 );
 
-/** Makes a link that nobody used or replaced good from now on, as its mail goes out late. */
-export async function renewLink(db: Database, tokenHash: string): Promise<void> {
-  await db.rows(LINK_RENEW, [tokenHash]);
+/** Removes a reset that was asked for, once its mail is in the outbox or there is none to send. */
+export async function removeMail(db: Database, mail: ClaimedMail): Promise<void> {
+  await db.rows(MAIL_REMOVE, [mail.id]);
 }
 
-const LINK_RENEW = write(
-  "link_renew",
-  `update email_links set expires_at = now() + case purpose when 'verify' then ${LINK_TTL.verify} else ${LINK_TTL.reset} end
-    where token_hash = decode($1, 'hex') and used_at is null and ended_at is null`,
-);
+const MAIL_REMOVE = write("mail_remove", "delete from outbox where id = $1::bigint");
 
 /** Notes that a mail was sent. Its token is no longer needed. */
 export async function markSent(db: Database, mail: ClaimedMail): Promise<void> {
@@ -61,13 +55,13 @@ const MAIL_SENT = write(
 
 /** Notes that an attempt failed, and when the next may be. Does nothing where the mail has been claimed anew since. */
 export async function markFailed(db: Database, mail: ClaimedMail, fault: string, retryInS: number): Promise<void> {
-  await db.rows(MAIL_FAILED, [mail.id, mail.attempts, fault, retryInS]);
+  await db.rows(MAIL_FAILED, { id: mail.id, attempts: mail.attempts, fault, retryInS });
 }
 
 const MAIL_FAILED = write(
   "mail_failed",
-  `update outbox set fault = $3, due_at = now() + $4::float8 * interval '1 second'
-    where id = $1::bigint and attempts = $2::integer and sent_at is null`,
+  `update outbox set fault = :fault, due_at = now() + :retryInS::float8 * interval '1 second'
+    where id = :id::bigint and attempts = :attempts::integer and sent_at is null`,
 );
 
 /** Gives a mail up. It stays in the table, for people to look at. */
@@ -100,13 +94,12 @@ const OUTBOX_STATE = read<OutboxState>(
      from outbox where sent_at is null and dead_at is null`,
 );
 
-/** Removes what was sent a week ago or given up a month ago, and links that ended a month ago. */
+/** Removes what was sent a week ago or given up a month ago. */
 export async function purgeMail(db: Database): Promise<void> {
   await db.rows(MAIL_PURGE, []);
 }
 
 const MAIL_PURGE = write(
   "mail_purge",
-  `with links as (delete from email_links where expires_at < now() - interval '30 days')
-   delete from outbox where sent_at < now() - interval '7 days' or dead_at < now() - interval '30 days'`,
+  "delete from outbox where sent_at < now() - interval '7 days' or dead_at < now() - interval '30 days'",
 );

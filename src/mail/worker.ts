@@ -2,7 +2,7 @@ import type { Database } from "../db/pool.ts";
 import type { Log } from "../observability/log.ts";
 import { type LinkUrls, messageOf } from "./messages.tsx";
 import { linkHash, type OutboxKeys } from "./outbox.ts";
-import { type ClaimedMail, claimMail, markDead, markFailed, markSent, renewLink } from "./queries.ts";
+import { type ClaimedMail, claimMail, markDead, markFailed, markSent, removeMail } from "./queries.ts";
 import { RefusedForGood, type Transport } from "./transport.ts";
 
 export type MailWorkerOptions = {
@@ -13,9 +13,11 @@ export type MailWorkerOptions = {
   readonly urls: LinkUrls;
   /** What is after the @ of a Message-ID. */
   readonly domain: string;
-  /** Completes a mail that was only asked for: see accounts/queries.ts. Null where there is nothing to send. */
-  readonly complete: (mail: ClaimedMail) => Promise<ClaimedMail | null>;
-  /** How often to look for mail that nobody told of: of another instance, or due again. */
+  /** Enqueues the mail with the link, if a user has this address. */
+  readonly completeReset: (email: string) => Promise<void>;
+  /** Makes a link that is still good last its whole time again, as its mail goes out late. */
+  readonly renewLink: (tokenHash: string) => Promise<void>;
+  /** How often to look for mail that is due. */
   readonly lookEveryMs?: number;
 };
 
@@ -38,7 +40,7 @@ export function backoffS(attempts: number): number {
 
 /** Sends what is in the outbox, until stopped. Any number of workers may share a database. */
 export function startMailWorker(options: MailWorkerOptions): { stop(): Promise<void> } {
-  const { db, log, outbox, transport, lookEveryMs = 5_000 } = options;
+  const { db, log, outbox, transport, lookEveryMs = 1_000 } = options;
   let isStopping = false;
   let wakeUp = () => {};
   let isAwake = true;
@@ -46,7 +48,6 @@ export function startMailWorker(options: MailWorkerOptions): { stop(): Promise<v
     isAwake = true;
     wakeUp();
   };
-  outbox.onWake(wake);
   const running = run();
 
   async function run(): Promise<void> {
@@ -84,12 +85,14 @@ export function startMailWorker(options: MailWorkerOptions): { stop(): Promise<v
   async function deliver(claimed: ClaimedMail): Promise<void> {
     const fields = { "mail.id": claimed.id, "mail.kind": claimed.kind, "mail.attempt": claimed.attempts };
     try {
-      const mail = await options.complete(claimed);
-      if (mail === null) return;
-      const token = tokenOf(mail);
+      if (claimed.kind === "reset_password" && claimed.user_id === null) {
+        await options.completeReset(claimed.to_address);
+        return await removeMail(db, claimed);
+      }
+      const token = tokenOf(claimed);
       // What is late may be later than its link is good for.
-      if (token !== null && (mail.attempts > 1 || ageOf(mail) > LATE_S)) await renewLink(db, linkHash(token));
-      await transport.send(messageOf(mail, token, options.urls, options.domain));
+      if (token !== null && (claimed.attempts > 1 || ageOf(claimed) > LATE_S)) await options.renewLink(linkHash(token));
+      await transport.send(messageOf(claimed, token, options.urls, options.domain));
     } catch (error) {
       const fault = (error instanceof Error ? error.message : String(error)).slice(0, 500);
       // For the log the codes alone: what a mail server says may name the address.

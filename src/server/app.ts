@@ -5,14 +5,16 @@ import type { Database } from "../db/pool.ts";
 import { articleRoutes } from "../features/articles/routes.ts";
 import { commentRoutes } from "../features/comments/routes.ts";
 import { healthRoutes } from "../features/health/routes.ts";
-import { accountRoutes } from "../features/identity/email-links/routes.ts";
+import type { IdentityContext } from "../features/identity/context.ts";
+import { emailVerificationRoutes } from "../features/identity/email-verification/routes.ts";
 import { createGuards } from "../features/identity/guards.ts";
-import { createLimits } from "../features/identity/rate-limits.ts";
+import { passwordResetRoutes } from "../features/identity/password-reset/routes.ts";
+import { createRateLimits } from "../features/identity/rate-limits.ts";
 import type { SessionLimits } from "../features/identity/sessions/queries.ts";
 import type { Revocations } from "../features/identity/sessions/revocations.ts";
-import { type SessionContext, sessionRoutes } from "../features/identity/sessions/routes.ts";
+import { sessionRoutes } from "../features/identity/sessions/routes.ts";
 import { createTokens } from "../features/identity/tokens.ts";
-import { type UserContext, userRoutes } from "../features/identity/users/routes.ts";
+import { userRoutes } from "../features/identity/users/routes.ts";
 import { profileRoutes } from "../features/profiles/routes.ts";
 import { tagRoutes } from "../features/tags/routes.ts";
 import { clientAddress } from "../http/client-address.ts";
@@ -22,7 +24,7 @@ import type { Route } from "../http/openapi.ts";
 import { observeRequests, type RequestVariables, routeOf } from "../http/request-log.ts";
 import { storablePath } from "../http/validation.ts";
 import type { Mailbox } from "../mail/mailbox.ts";
-import type { Outbox } from "../mail/outbox.ts";
+import type { Mail } from "../mail/queue.ts";
 import type { Log } from "../observability/log.ts";
 import type { RequestObserver, RequestTracer } from "../observability/observers.ts";
 import { accountPageRoutes } from "../web/account-routes.ts";
@@ -37,12 +39,12 @@ export type AppOptions = {
   sessionLimits: SessionLimits;
   revocations: Revocations;
   trustedProxies: string[];
-  outbox: Outbox;
+  outbox: Mail;
   /** Where mail lands that is not sent; null where it is, or where nobody may read it. */
   mailbox: Mailbox | null;
   requireEmailConfirmation: boolean;
   /** Other than the usual ones; null for none. */
-  rateLimits?: Parameters<typeof createLimits>[2];
+  rateLimits?: Parameters<typeof createRateLimits>[2];
   corsOrigins: "*" | string[];
   /** Whether the server has been told to stop, and finishes what it has. */
   isDraining?: () => boolean;
@@ -52,14 +54,20 @@ export type AppOptions = {
 
 /** The whole HTTP application, without side effects: nothing is opened, nothing listens. */
 export function createApp(options: AppOptions) {
-  const { db, log, jwtSecret, sessionLimits, revocations, outbox, corsOrigins } = options;
+  const { db, log, jwtSecret, sessionLimits, revocations, corsOrigins } = options;
   const { isDraining = () => false, observer, tracer } = options;
   const tokens = createTokens(jwtSecret, sessionLimits.accessTokenTtlS);
   const guards = createGuards(tokens, revocations.has);
   const addressOf = clientAddress(options.trustedProxies);
-  const limits = createLimits(db, addressOf, options.rateLimits);
-  const sessions: SessionContext = { tokens, revocations, sessionLimits, addressOf, outbox, limits };
-  const users: UserContext = { sessions, confirmFirst: options.requireEmailConfirmation };
+  const identity: IdentityContext = {
+    tokens,
+    revocations,
+    sessionLimits,
+    addressOf,
+    mail: options.outbox,
+    limits: createRateLimits(db, addressOf, options.rateLimits),
+    requireEmailConfirmation: options.requireEmailConfirmation,
+  };
 
   const app = new Hono<{ Variables: RequestVariables }>({ getPath });
   app
@@ -72,11 +80,12 @@ export function createApp(options: AppOptions) {
       "/",
       docsRoutes((): readonly Route[] => app.routes, options.mailbox !== null),
     )
-    .route("/api", userRoutes(db, users, guards))
+    .route("/api", userRoutes(db, identity, guards))
     // Before the API, as a browser that opens a link of the API gets a page.
-    .route("/", accountPageRoutes(db, sessions))
-    .route("/api", accountRoutes(db, sessions, guards))
-    .route("/api", sessionRoutes(db, sessions, guards))
+    .route("/", accountPageRoutes(db, identity))
+    .route("/api", emailVerificationRoutes(db, identity, guards))
+    .route("/api", passwordResetRoutes(db, identity))
+    .route("/api", sessionRoutes(db, identity, guards))
     .route("/api", profileRoutes(db, guards))
     .route("/api", articleRoutes(db, guards))
     .route("/api", commentRoutes(db, guards))

@@ -1,18 +1,20 @@
 import { join } from "node:path";
 import type { Config } from "../config/settings.ts";
 import type { Database } from "../db/pool.ts";
-import { completeReset } from "../features/identity/email-links/queries.ts";
-import { purgeLimits } from "../features/identity/rate-limits.ts";
+import { purgeEmailLinks, renewLink } from "../features/identity/email-links.ts";
+import { completeReset } from "../features/identity/password-reset/queries.ts";
+import { purgeRateLimits } from "../features/identity/rate-limits.ts";
 import { purgeSessions } from "../features/identity/sessions/queries.ts";
 import { type Mailbox, openMailbox } from "../mail/mailbox.ts";
-import { createOutbox, type Outbox, type OutboxKeys } from "../mail/outbox.ts";
+import { createOutbox, type OutboxKeys } from "../mail/outbox.ts";
 import { purgeMail } from "../mail/queries.ts";
+import type { Mail as MailQueue } from "../mail/queue.ts";
 import { type SmtpServer, smtpTransport, type Transport } from "../mail/transport.ts";
 import { startMailWorker } from "../mail/worker.ts";
 import type { Log } from "../observability/log.ts";
 
 export type Mail = {
-  readonly outbox: Outbox & OutboxKeys;
+  readonly outbox: MailQueue & OutboxKeys;
   /** Null where there is a mail server, and in production. */
   readonly mailbox: Mailbox | null;
   /** Null in production without a mail server. */
@@ -68,7 +70,7 @@ const TIDY_FIRST_MS = 60_000;
 
 /** Removes what has had its time. */
 export async function tidyUp(db: Database): Promise<void> {
-  await Promise.all([purgeMail(db), purgeSessions(db), purgeLimits(db)]);
+  await Promise.all([purgeMail(db), purgeSessions(db), purgeEmailLinks(db), purgeRateLimits(db)]);
 }
 
 /**
@@ -97,7 +99,8 @@ export function startMail(
             reset: config.resetUrl ?? `${home}/reset-password`,
           },
           domain: config.smtpFromEmail.replace(/^.*@/, ""),
-          complete: (mail) => completeReset(db, mail, outbox.newLink()),
+          completeReset: (email) => completeReset(db, email, outbox.newLink()),
+          renewLink: (tokenHash) => renewLink(db, tokenHash),
         });
   const tidy = () => tidyUp(db).catch((error) => log.warn({ err: error }, "could not tidy up"));
   // Also soon after the start, for servers that are started anew more often than that.

@@ -69,7 +69,7 @@ export function watchServer(metrics: Metrics, http: Bun.Server<undefined>, db: D
   metrics.gauge({
     name: "password_hashes_in_flight",
     help: "Passwords that are being hashed.",
-    value: () => hashingState().underWay,
+    value: () => hashingState().running,
   });
   metrics.gauge({
     name: "password_hashes_waiting",

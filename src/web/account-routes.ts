@@ -1,9 +1,11 @@
 import { type Context, Hono } from "hono";
 import type { Database } from "../db/pool.ts";
-import { checkLink, verifyEmail } from "../features/identity/email-links/queries.ts";
-import { resetByLink } from "../features/identity/email-links/routes.ts";
-import { ResetBody, VerifyBody } from "../features/identity/email-links/schema.ts";
-import type { SessionContext } from "../features/identity/sessions/routes.ts";
+import type { IdentityContext } from "../features/identity/context.ts";
+import { checkLink } from "../features/identity/email-links.ts";
+import { verifyEmail } from "../features/identity/email-verification/queries.ts";
+import { VerifyBody } from "../features/identity/email-verification/schema.ts";
+import { resetByLink } from "../features/identity/password-reset/routes.ts";
+import { ResetBody } from "../features/identity/password-reset/schema.ts";
 import { ApiError } from "../http/errors.ts";
 import { describeRoute } from "../http/openapi.ts";
 import { readForm } from "../http/validation.ts";
@@ -11,7 +13,7 @@ import { respondWithPage, wantsPage } from "./page.ts";
 import { messagePage, resetPasswordPage, verifyEmailPage } from "./pages/account.tsx";
 
 /** The pages that links in emails open, unless `VERIFY_URL` and `RESET_URL` name pages of a front end. */
-export function accountPageRoutes(db: Database, { revocations, outbox, limits }: SessionContext) {
+export function accountPageRoutes(db: Database, { revocations, limits }: IdentityContext) {
   const showVerifyEmail = (c: Context) =>
     withErrorPage(c, async () => {
       const token = tokenOf(c.req.query());
@@ -83,7 +85,6 @@ export function accountPageRoutes(db: Database, { revocations, outbox, limits }:
             }
             await limits.count(c, "reset");
             revocations.add(await resetByLink(db, token, checked.data.new_password));
-            outbox.wake();
             return respondWithPage(
               c,
               messagePage(

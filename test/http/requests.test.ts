@@ -438,7 +438,7 @@ describe("CORS", () => {
   });
 });
 
-test("a request runs one statement, be it a read or a write", async () => {
+test("a request runs one statement, or one transaction if it is a rare write", async () => {
   const names: string[] = [];
   const counting = await testServer({
     address: server.address,
@@ -452,6 +452,10 @@ test("a request runs one statement, be it a read or a write", async () => {
         names.push(statement.name);
         return server.db.row(statement, parameters);
       },
+      transaction: (work) => {
+        names.push("transaction");
+        return server.db.transaction(work);
+      },
     },
   });
   const { slug } = await counting.publish(anna, { tagList: ["a", "b"] });
@@ -462,6 +466,7 @@ test("a request runs one statement, be it a read or a write", async () => {
   const requests: [string, string, unknown?][] = [
     ["POST", "/api/users", { user: { username: "once", email: "once@example.com", password: "correct horse" } }],
     ["POST", "/api/users/login", { user: { email: anna.email, password: anna.password } }],
+    ["POST", "/api/auth/refresh", { refresh_token: anna.refreshToken }],
     ["GET", "/api/user"],
     ["PUT", "/api/user", { user: { bio: null } }],
     ["POST", "/api/profiles/once/follow"],
@@ -478,12 +483,14 @@ test("a request runs one statement, be it a read or a write", async () => {
     ["DELETE", `/api/articles/${slug}`],
     ["GET", "/api/tags"],
   ];
+  const inTransactions: string[] = [];
   for (const [method, path, body] of requests) {
     names.splice(0);
     const { status } = await counting.request(method, path, { token: anna.token, body });
-    // Attempts are counted before anything else. A login has a password to check between finding the account and opening
-    // the session.
-    const expected = { "/api/users": 2, "/api/users/login": 3 }[path] ?? 1;
+    // Rate limits count the attempt first. A login checks the password between finding the user and opening the session.
+    const expected = { "/api/users": 2, "/api/users/login": 3, "/api/auth/refresh": 2 }[path] ?? 1;
     expect([path, status < 300, names.length]).toEqual([path, true, expected]);
+    if (names.includes("transaction")) inTransactions.push(`${method} ${path}`);
   }
+  expect(inTransactions).toEqual(["POST /api/users", "POST /api/users/login", "PUT /api/user"]);
 });

@@ -8,7 +8,7 @@ import {
   type SignedInResponse,
   type Tokens,
 } from "../../packages/client/src/index.ts";
-import { LIMITS } from "../../src/features/identity/rate-limits.ts";
+import { RATE_LIMITS } from "../../src/features/identity/rate-limits.ts";
 import { JWT_SECRET, type TestServer, testServer } from "../support/harness.ts";
 
 let server: TestServer;
@@ -162,7 +162,7 @@ describe("an expired access token", () => {
 
   test("keeps the session if the renewal fails for another reason, and is renewed later", async () => {
     const none = { address: { max: 0, windowS: 60, from: "first" } } as const;
-    const strict = await testServer({ address: server.address, rateLimits: { ...LIMITS, refresh: none } });
+    const strict = await testServer({ address: server.address, rateLimits: { ...RATE_LIMITS, refresh: none } });
     let baseUrl = strict.url;
     const fetch: ClientOptions["fetch"] = (url, init) => globalThis.fetch(url.replace(server.url, baseUrl), init);
     const { reported, client } = expiring(await register("jan"), { fetch });

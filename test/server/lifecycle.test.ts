@@ -124,7 +124,7 @@ describe("workers", () => {
     });
     expect(response.status).toBe(503);
     expect(await response.json()).toEqual({
-      errors: { mail: ["cannot be sent: this server has no mail server set up"] },
+      errors: { mail: ["cannot be sent: no mail server is configured"] },
     });
     expect((await fetch(`${served.url}/dev/mail`)).status).toBe(404);
   });

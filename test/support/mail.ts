@@ -1,6 +1,7 @@
 import { type ParsedMail, simpleParser } from "mailparser";
 import { SMTPServer, type SMTPServerOptions } from "smtp-server";
-import { completeReset } from "../../src/features/identity/email-links/queries.ts";
+import { renewLink } from "../../src/features/identity/email-links.ts";
+import { completeReset } from "../../src/features/identity/password-reset/queries.ts";
 import { createOutbox } from "../../src/mail/outbox.ts";
 import { smtpTransport, type Transport } from "../../src/mail/transport.ts";
 import { startMailWorker } from "../../src/mail/worker.ts";
@@ -78,7 +79,8 @@ export function sendMail(
     transport,
     urls: { home: server.url, verify: `${server.url}/verify-email`, reset: `${server.url}/reset-password` },
     domain: "example.com",
-    complete: (mail) => completeReset(server.db, mail, outbox.newLink()),
+    completeReset: (email) => completeReset(server.db, email, outbox.newLink()),
+    renewLink: (tokenHash) => renewLink(server.db, tokenHash),
     lookEveryMs: 50,
   });
 }

@@ -1,7 +1,7 @@
 import type { Database } from "../../db/pool.ts";
 import type { LeftJoined } from "../../db/rows.ts";
 import { read } from "../../db/statements.ts";
-import { userGone } from "../identity/users/queries.ts";
+import { userMissing } from "../identity/guards.ts";
 import { sameKey } from "../identity/users/rules.ts";
 import { readForViewer, rowsForViewer, VIEWER, type Viewer, type ViewerRead, viewerGone } from "../profiles/viewer.ts";
 import { articlesByKeys, type PreviewRow, previewOf } from "./rows.ts";
@@ -25,7 +25,7 @@ export async function listArticles(
 /** Articles by authors whom the viewer follows, newest first, with the number of all. Throws 401. */
 export async function listFeed(db: Database, viewerId: string, { limit, offset }: Page): Promise<ArticleList> {
   const { viewerGone, ...list } = listOf(await db.rows(FEED, { limit, offset, viewerId }));
-  if (viewerGone) throw userGone();
+  if (viewerGone) throw userMissing();
   return list;
 }
 

@@ -3,7 +3,7 @@ import type { Database } from "../../db/pool.ts";
 import type { LeftJoined } from "../../db/rows.ts";
 import { textArray, write } from "../../db/statements.ts";
 import { forbidden, notFound } from "../../http/errors.ts";
-import { userGone } from "../identity/users/queries.ts";
+import { userMissing } from "../identity/guards.ts";
 import { readForViewer, rowsForViewer, VIEWER, viewerGone } from "../profiles/viewer.ts";
 import { type ArticleRow, articleColumns, articleOf } from "./rows.ts";
 import { SUFFIX_LENGTH, slugBase, slugWithSuffix } from "./rules.ts";
@@ -44,11 +44,11 @@ export async function insertArticle(
       body,
       tagList: textArray(tagList),
     });
-    if (article === undefined) throw userGone();
+    if (article === undefined) throw userMissing();
     return articleOf(article);
   } catch (error) {
     // The account was deleted after the statement had read it.
-    if (violatedConstraint(error) === "articles_author_id_fkey") throw userGone();
+    if (violatedConstraint(error) === "articles_author_id_fkey") throw userMissing();
     throw error;
   }
 }
@@ -148,7 +148,7 @@ export function requireOwned<Outcome extends Ownership>(
   outcome: Outcome | undefined,
   resource = "article",
 ): asserts outcome is Outcome {
-  if (outcome?.viewer == null) throw userGone();
+  if (outcome?.viewer == null) throw userMissing();
   if (outcome.existed === null) throw notFound(resource);
   if (!outcome.owned) throw forbidden(resource);
 }
@@ -181,12 +181,12 @@ export const unfavorite = (db: Database, viewerId: string, slug: string): Promis
 async function changeFavorite(db: Database, viewerId: string, slug: string, favorited: boolean): Promise<Article> {
   try {
     const outcome = await db.row(favorited ? FAVORITE : UNFAVORITE, { viewerId, slug });
-    if (outcome?.viewer == null) throw userGone();
+    if (outcome?.viewer == null) throw userMissing();
     if (outcome.slug === null) throw notFound("article");
     return articleOf(outcome);
   } catch (error) {
     // One of the two was deleted after the statement had read it.
-    if (violatedConstraint(error) === "favorites_user_id_fkey") throw userGone();
+    if (violatedConstraint(error) === "favorites_user_id_fkey") throw userMissing();
     if (violatedConstraint(error) === "favorites_article_fkey") throw notFound("article");
     throw error;
   }

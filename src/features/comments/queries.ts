@@ -4,7 +4,7 @@ import { type LeftJoined, type RowOf, rowMapper } from "../../db/rows.ts";
 import { write } from "../../db/statements.ts";
 import { notFound } from "../../http/errors.ts";
 import { requireOwned } from "../articles/queries.ts";
-import { userGone } from "../identity/users/queries.ts";
+import { userMissing } from "../identity/guards.ts";
 import { profileColumns, profileOf } from "../profiles/queries.ts";
 import type { Profile } from "../profiles/schema.ts";
 import { readForViewer, rowsForViewer, type Viewer, viewerGone } from "../profiles/viewer.ts";
@@ -55,12 +55,12 @@ const COMMENTS = readForViewer<{ viewerGone: boolean } & LeftJoined<CommentRow>>
 export async function insertComment(db: Database, viewerId: string, slug: string, body: string): Promise<Comment> {
   try {
     const outcome = await db.row(INSERT_COMMENT, [viewerId, slug, body]);
-    if (outcome?.viewer == null) throw userGone();
+    if (outcome?.viewer == null) throw userMissing();
     if (outcome.id === null) throw notFound("article");
     return commentOf(outcome);
   } catch (error) {
     // One of the two was deleted after the statement had read it.
-    if (violatedConstraint(error) === "comments_author_id_fkey") throw userGone();
+    if (violatedConstraint(error) === "comments_author_id_fkey") throw userMissing();
     if (violatedConstraint(error) === "comments_article_id_fkey") throw notFound("article");
     throw error;
   }

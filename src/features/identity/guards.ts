@@ -1,23 +1,23 @@
 import type { MiddlewareHandler } from "hono";
 import { unauthorized } from "../../http/errors.ts";
 import { describeGuard } from "../../http/openapi.ts";
-import { type TokenClaims, TokenFault, type Tokens } from "./tokens.ts";
+import { InvalidToken, type TokenClaims, type Tokens } from "./tokens.ts";
 
-/** A route behind `requireUser` knows who asks. */
+/** Behind `requireUser`, a route has the current user. */
 export type WithUser = { Variables: { userId: string; sessionId: string; token: string } };
-/** A route behind `optionalUser` may know who asks; null stands for nobody. */
-export type WithViewer = { Variables: { viewerId: string | null; tokenFault?: string } };
+/** Behind `optionalUser`, a route has the current user or null. */
+export type WithViewer = { Variables: { viewerId: string | null; tokenError?: string } };
 
 export type Guards = {
   requireUser: MiddlewareHandler<WithUser>;
   optionalUser: MiddlewareHandler<WithViewer>;
 };
 
-/** @param isRevoked whether a session was revoked; asked at every request, so it looks into memory alone */
+/** @param isRevoked whether a session was revoked; called for every request, so it must be answered from memory */
 export function createGuards(tokens: Tokens, isRevoked: (sessionId: string) => boolean): Guards {
   function verify(token: string): TokenClaims {
     const claims = tokens.verify(token);
-    if (isRevoked(claims.sid)) throw new TokenFault("has been revoked");
+    if (isRevoked(claims.sid)) throw new InvalidToken("has been revoked");
     return claims;
   }
 
@@ -30,7 +30,7 @@ export function createGuards(tokens: Tokens, isRevoked: (sessionId: string) => b
         c.set("userId", sub);
         c.set("sessionId", sid);
       } catch (error) {
-        if (error instanceof TokenFault) throw unauthorized(error.message);
+        if (error instanceof InvalidToken) throw unauthorized(error.message);
         throw error;
       }
       c.set("token", token);
@@ -44,7 +44,7 @@ export function createGuards(tokens: Tokens, isRevoked: (sessionId: string) => b
         try {
           c.set("viewerId", verify(token).sub);
         } catch (error) {
-          if (!(error instanceof TokenFault)) throw error;
+          if (!(error instanceof InvalidToken)) throw error;
           markBadToken(c, error.message);
         }
       }
@@ -57,21 +57,23 @@ export function createGuards(tokens: Tokens, isRevoked: (sessionId: string) => b
 }
 
 /**
- * Notes, where nobody needs to be signed in, that a token was sent and counted as none. Not a 401: the official front
- * end signs people out on any.
+ * Reports an invalid token on a route where the token is optional, in the log and in a header. The response is that for an
+ * anonymous reader, not a 401: the official front end signs people out on any 401.
  */
 export function markBadToken(
-  c: { set(key: "tokenFault", fault: string): void; header(name: string, value: string): void },
-  fault: string = USER_GONE,
+  c: { set(key: "tokenError", error: string): void; header(name: string, value: string): void },
+  error: string = USER_MISSING,
 ): void {
-  c.set("tokenFault", fault);
+  c.set("tokenError", error);
   c.header("WWW-Authenticate", 'Bearer error="invalid_token"');
 }
 
-/** What is wrong with a good token whose user does not exist any more. */
-export const USER_GONE = "belongs to a user who is gone";
+/** The 401 for a valid token whose user no longer exists. */
+export const userMissing = (): Error => unauthorized(USER_MISSING);
 
-/** The token of `Token x` or `Bearer x`; undefined where none was sent; empty where the header is something else. */
+const USER_MISSING = "belongs to a user who no longer exists";
+
+/** The token of `Token x` or `Bearer x`; undefined without a header; empty if the header has another form. */
 function tokenOf(authorization: string | undefined): string | undefined {
   if (!authorization) return undefined;
   return /^(?:token|bearer) +([^ ]+) *$/i.exec(authorization)?.[1] ?? "";

@@ -1,19 +1,19 @@
 import { createHash } from "node:crypto";
 import { isIPv6 } from "node:net";
 import type { Context, MiddlewareHandler } from "hono";
-import type { Database } from "../../db/pool.ts";
+import type { Database, Queries } from "../../db/pool.ts";
 import { textArray, write } from "../../db/statements.ts";
 import type { ClientAddress } from "../../http/client-address.ts";
 import { ApiError } from "../../http/errors.ts";
 import { describeGuard } from "../../http/openapi.ts";
 
-/** So many in so many seconds. */
-export type Limit = {
+/** A number of requests per window. */
+export type RateLimit = {
   readonly max: number;
   readonly windowS: number;
   /**
-   * When the counting begins anew: `first` so long after the first that counted; `last` so long after the last one. The
-   * latter lets no window of that length have more than `max`, wherever it begins.
+   * The window ends `windowS` after the first request in it, or after the last one. With "last" no window of that length
+   * has more than `max` requests, wherever it begins.
    */
   readonly from: "first" | "last";
 };
@@ -21,79 +21,79 @@ export type Limit = {
 const MINUTE_S = 60;
 
 /**
- * What is limited, by whom. Addresses have room for an office or a school behind one, and for test suites: 300
- * registrations within seconds are ordinary then. Accounts have not: a person mistypes three times, not ten.
+ * The limits by address leave room for an office or a school behind one address, and for test suites, which register 300
+ * users within seconds. Those by user are tight: a person mistypes a password three times, not ten.
  */
-export const LIMITS = {
+export const RATE_LIMITS = {
   register: { address: { max: 1_000, windowS: 10 * MINUTE_S, from: "first" } },
   login: {
     address: { max: 2_000, windowS: 10 * MINUTE_S, from: "first" },
-    // Wrong passwords: a right one clears the count.
-    account: { max: 10, windowS: 15 * MINUTE_S, from: "last" },
+    // Wrong passwords: the right one clears the count.
+    user: { max: 10, windowS: 15 * MINUTE_S, from: "last" },
   },
   refresh: { address: { max: 2_000, windowS: 10 * MINUTE_S, from: "first" } },
   verify: { address: { max: 300, windowS: 10 * MINUTE_S, from: "first" } },
   resend: {
     address: { max: 60, windowS: 10 * MINUTE_S, from: "first" },
-    account: { max: 5, windowS: 60 * MINUTE_S, from: "last" },
+    user: { max: 5, windowS: 60 * MINUTE_S, from: "last" },
   },
   forgot: {
     address: { max: 60, windowS: 10 * MINUTE_S, from: "first" },
-    account: { max: 5, windowS: 60 * MINUTE_S, from: "last" },
+    user: { max: 5, windowS: 60 * MINUTE_S, from: "last" },
   },
   reset: { address: { max: 100, windowS: 10 * MINUTE_S, from: "first" } },
-  // A new password or address by who is signed in: each costs a hashing, or a mail to whoever has that address.
+  // A new password or address by PUT /api/user: each costs a hash, or an email to a stranger.
   change: {
     address: { max: 300, windowS: 10 * MINUTE_S, from: "first" },
-    account: { max: 10, windowS: 60 * MINUTE_S, from: "first" },
+    user: { max: 10, windowS: 60 * MINUTE_S, from: "first" },
   },
-} as const satisfies Record<string, { address: Limit; account?: Limit }>;
+} as const satisfies Record<string, { address: RateLimit; user?: RateLimit }>;
 
-export type Limited = keyof typeof LIMITS;
+export type LimitedAction = keyof typeof RATE_LIMITS;
 
-export type Limits = {
+export type RateLimits = {
   /**
-   * Counts one more of something, for the client's address and, where given, for an account. Says in the answer's
-   * headers how much is left. Throws 429.
-   * @param account what the account is known by: an email's key, or a user's id
+   * Counts an action for the client's address and, if given, for a user. Reports in the response headers how much is left.
+   * Throws 429.
+   * @param user identifies the user: an email key, or an id
    */
-  count(c: Context, what: Limited, account?: string): Promise<void>;
-  /** Guard that does so. Behind the guards that find out which account is meant. */
+  count(c: Context, action: LimitedAction, user?: string): Promise<void>;
+  /** A guard that counts. It comes after the guards that read the user from the request. */
   limit<Variables extends object = object>(
-    what: Limited,
-    accountOf?: (c: Context<{ Variables: Variables }>) => string,
+    action: LimitedAction,
+    userOf?: (c: Context<{ Variables: Variables }>) => string,
   ): MiddlewareHandler<{ Variables: Variables }>;
 };
 
-/** @param limits null counts nothing */
-export function createLimits(
+/** @param limits null for no limits */
+export function createRateLimits(
   db: Database,
   addressOf: ClientAddress,
-  limits: Record<Limited, { address: Limit; account?: Limit }> | null = LIMITS,
-): Limits {
-  const self: Limits = {
-    async count(c, what, account) {
+  limits: Record<LimitedAction, { address: RateLimit; user?: RateLimit }> | null = RATE_LIMITS,
+): RateLimits {
+  const self: RateLimits = {
+    async count(c, action, user) {
       if (limits === null) return;
-      const { address: byAddress, account: byAccount } = limits[what];
-      const counted: { key: string; limit: Limit }[] = [];
+      const { address: byAddress, user: byUser } = limits[action];
+      const counted: Counted[] = [];
       const address = addressOf(c);
-      if (address !== null) counted.push({ key: limitKey(what, "address", networkOf(address)), limit: byAddress });
-      if (account !== undefined && byAccount !== undefined) {
-        counted.push({ key: limitKey(what, "account", account), limit: byAccount });
+      if (address !== null) counted.push({ key: limitKey(action, "address", networkOf(address)), limit: byAddress });
+      if (user !== undefined && byUser !== undefined) {
+        counted.push({ key: limitKey(action, "user", user), limit: byUser });
       }
       if (counted.length === 0) return;
-      const rows = await db.rows(LIMIT_COUNT, [
-        textArray(counted.map(({ key }) => key)),
-        textArray(counted.map(({ limit }) => String(limit.max))),
-        textArray(counted.map(({ limit }) => String(limit.windowS))),
-        textArray(counted.map(({ limit }) => String(limit.from === "last"))),
-      ]);
-      tell(c, rows, counted);
+      const rows = await db.rows(LIMIT_COUNT, {
+        keys: textArray(counted.map(({ key }) => key)),
+        maxima: textArray(counted.map(({ limit }) => String(limit.max))),
+        windowsS: textArray(counted.map(({ limit }) => String(limit.windowS))),
+        fromLast: textArray(counted.map(({ limit }) => String(limit.from === "last"))),
+      });
+      report(c, rows, counted);
     },
 
-    limit<Variables extends object>(what: Limited, accountOf?: (c: Context<{ Variables: Variables }>) => string) {
+    limit<Variables extends object>(action: LimitedAction, userOf?: (c: Context<{ Variables: Variables }>) => string) {
       const guard: MiddlewareHandler<{ Variables: Variables }> = async function limitRequest(c, next) {
-        await self.count(c, what, accountOf?.(c));
+        await self.count(c, action, userOf?.(c));
         await next();
       };
       return describeGuard(guard, { errors: ["too_many_requests"] });
@@ -102,43 +102,68 @@ export function createLimits(
   return self;
 }
 
+type Counted = { key: string; limit: RateLimit };
 type Count = { key: string; count: number; ends_in_s: number };
 
-/** @throws 429 where one of the limits is passed */
-function tell(c: Context, rows: Count[], counted: { key: string; limit: Limit }[]): void {
+// Beyond the maximum nothing changes: a refused request extends no window. The rows are locked in the order of their keys,
+// so that two of these statements cannot deadlock.
+const LIMIT_COUNT = write<Count>(
+  "rate_limit_count",
+  `insert into rate_limits as l (key, count, max, ends_at)
+   select n.key, 1, n.max::integer, now() + n.window_s::float8 * interval '1 second'
+     from unnest(:keys::text[], :maxima::text[], :windowsS::text[], :fromLast::text[]) as n (key, max, window_s, from_last)
+    order by n.key
+   on conflict (key) do update
+      set count   = case when l.ends_at <= now() then 1 else least(l.count, excluded.max) + 1 end,
+          max     = excluded.max,
+          ends_at = case when l.ends_at <= now() then excluded.ends_at
+                         when l.count < excluded.max and l.key = any (
+                           select f.key from unnest(:keys::text[], :fromLast::text[]) as f (key, from_last)
+                            where f.from_last::boolean)
+                           then excluded.ends_at
+                         else l.ends_at end
+   returning key, count, extract(epoch from ends_at - now())::float8 as ends_in_s`,
+);
+
+/** Sets the headers. Throws 429 if a limit is exceeded. */
+function report(c: Context, rows: Count[], counted: Counted[]): void {
   const states = counted.flatMap(({ key, limit }) => {
     const row = rows.find((candidate) => candidate.key === key);
     if (row === undefined) return [];
     const name = key.split(":", 2).join("-");
     const left = Math.max(limit.max - row.count, 0);
-    return [{ name, limit, left, passed: row.count > limit.max, endsInS: Math.max(Math.ceil(row.ends_in_s), 1) }];
+    return [{ name, limit, left, isExceeded: row.count > limit.max, endsInS: Math.max(Math.ceil(row.ends_in_s), 1) }];
   });
-  // draft-ietf-httpapi-ratelimit-headers-10: what is left and for how long, and the rule itself.
+  // draft-ietf-httpapi-ratelimit-headers-10: what is left and for how long, and the limit itself.
   c.header("RateLimit", states.map(({ name, left, endsInS }) => `"${name}";r=${left};t=${endsInS}`).join(", "));
   c.header(
     "RateLimit-Policy",
     states.map(({ name, limit }) => `"${name}";q=${limit.max};w=${limit.windowS}`).join(", "),
   );
-  const passed = states.filter((state) => state.passed);
-  if (passed.length === 0) return;
-  const waitS = Math.max(...passed.map(({ endsInS }) => endsInS));
+  const exceeded = states.filter((state) => state.isExceeded);
+  if (exceeded.length === 0) return;
+  const waitS = Math.max(...exceeded.map(({ endsInS }) => endsInS));
+  const wait = waitS < 120 ? `${waitS} seconds` : `${Math.ceil(waitS / 60)} minutes`;
   throw new ApiError(
     "too_many_requests",
-    { requests: [`are too many, try again in ${waitS < 120 ? `${waitS} s` : `${Math.ceil(waitS / 60)} minutes`}`] },
+    { requests: [`are too many, try again in ${wait}`] },
     { "Retry-After": String(waitS) },
   );
 }
 
-/** A row's key. The hash keeps addresses, also mistyped ones of strangers, out of the table. */
-export function limitKey(what: Limited, by: "address" | "account", whom: string): string {
-  return `${what}:${by}:${createHash("sha256").update(whom).digest("base64url").slice(0, 22)}`;
+/** The key of a row. The hash keeps addresses, also mistyped ones of strangers, out of the table. */
+function limitKey(action: LimitedAction, by: "address" | "user", whom: string): string {
+  return `${action}:${by}:${createHash("sha256").update(whom).digest("base64url").slice(0, 22)}`;
 }
 
-/** SQL: `limitKey("login", "account", …)` of an email's key in this column. */
-export const loginKeyOf = (emailKey: string): string =>
-  `'login:account:' || left(translate(encode(sha256(convert_to(${emailKey}, 'UTF8')), 'base64'), '+/', '-_'), 22)`;
+/** Forgets what was counted for a user. @param user as for `count` */
+export async function clearRateLimit(tx: Queries, action: LimitedAction, user: string): Promise<void> {
+  await tx.rows(LIMIT_CLEAR, [limitKey(action, "user", user)]);
+}
 
-/** IPv6 by the /64 that one customer has at least (RFC 6177): who has 2^64 addresses is still one. */
+const LIMIT_CLEAR = write("rate_limit_clear", "delete from rate_limits where key = $1");
+
+/** An address, or for IPv6 its /64, the least that one customer gets (RFC 6177). */
 export function networkOf(address: string): string {
   if (!isIPv6(address)) return address;
   const [head = "", tail] = address.split("::");
@@ -151,28 +176,18 @@ export function networkOf(address: string): string {
     .join(":");
 }
 
-// Past the maximum nothing moves: who is refused neither waits longer for it nor shortens another's wait. In the order
-// of the keys, so that two of these wait for each other but never in a circle.
-const LIMIT_COUNT = write<Count>(
-  "limit_count",
-  `insert into rate_limits as l (key, count, max, ends_at)
-   select n.key, 1, n.max::integer, now() + n.window_s::float8 * interval '1 second'
-     from unnest($1::text[], $2::text[], $3::text[], $4::text[]) as n (key, max, window_s, from_last)
-    order by n.key
-   on conflict (key) do update
-      set count   = case when l.ends_at <= now() then 1 else least(l.count, excluded.max) + 1 end,
-          max     = excluded.max,
-          ends_at = case when l.ends_at <= now() then excluded.ends_at
-                         when l.count < excluded.max and l.key = any (
-                           select f.key from unnest($1::text[], $4::text[]) as f (key, from_last) where f.from_last::boolean)
-                           then excluded.ends_at
-                         else l.ends_at end
-   returning key, count, extract(epoch from ends_at - now())::float8 as ends_in_s`,
-);
-
-/** Removes what has ended. */
-export async function purgeLimits(db: Database): Promise<void> {
-  await db.rows(LIMITS_PURGE, []);
+/** Removes limits whose window has ended, at most 10,000. Returns how many. */
+export async function purgeRateLimits(db: Database): Promise<number> {
+  return (await db.row(LIMITS_PURGE, []))?.purged ?? 0;
 }
 
-const LIMITS_PURGE = write("limits_purge", "delete from rate_limits where ends_at < now()");
+// Rows that a request is counting at the moment are skipped.
+const LIMITS_PURGE = write<{ purged: number }>(
+  "rate_limits_purge",
+  `with purged as (
+     delete from rate_limits where key in (
+       select key from rate_limits where ends_at < now()
+        order by ends_at limit 10000 for update skip locked)
+     returning key)
+   select count(*)::integer as purged from purged`,
+);

@@ -3,7 +3,7 @@ import type { Database } from "../../db/pool.ts";
 import { type LeftJoined, rowMapper } from "../../db/rows.ts";
 import { write } from "../../db/statements.ts";
 import { invalid, notFound } from "../../http/errors.ts";
-import { userGone } from "../identity/users/queries.ts";
+import { userMissing } from "../identity/guards.ts";
 import { sameKey } from "../identity/users/rules.ts";
 import { Profile } from "./schema.ts";
 import { readForViewer, rowsForViewer, type Viewer, viewerGone } from "./viewer.ts";
@@ -45,7 +45,7 @@ export async function follow(db: Database, viewerId: string, username: string): 
     return profileIn(outcome);
   } catch (error) {
     // One of the two accounts was deleted after the statement had read it.
-    if (violatedConstraint(error) === "follows_follower_id_fkey") throw userGone();
+    if (violatedConstraint(error) === "follows_follower_id_fkey") throw userMissing();
     if (violatedConstraint(error) === "follows_followee_id_fkey") throw notFound("profile");
     throw error;
   }
@@ -82,7 +82,7 @@ const UNFOLLOW = write<FollowOutcome>(
 );
 
 function profileIn(outcome: FollowOutcome | undefined): Profile {
-  if (outcome?.viewer == null) throw userGone();
+  if (outcome?.viewer == null) throw userMissing();
   if (outcome.username === null) throw notFound("profile");
   return profileOf(outcome);
 }

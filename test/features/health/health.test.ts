@@ -65,7 +65,7 @@ describe("health", () => {
     await server.sql`update schema_migrations set checksum = 'other' where version = '0002'`;
     const { status, body } = await ready(server);
     expect(status).toBe(503);
-    expect(body.checks[2]).toMatchObject({ status: "error", error: "not applied: 0002_articles.sql" });
+    expect(body.checks[2]).toMatchObject({ status: "error", error: "not applied: 0002_sessions.sql" });
   });
 
   test("with the database away, /health/live is as ever, the others are 503 and tell nothing of how it is reached", async () => {

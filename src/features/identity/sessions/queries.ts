@@ -1,172 +1,187 @@
-import type { Database } from "../../../db/pool.ts";
+import type { Database, Queries } from "../../../db/pool.ts";
 import { read, write } from "../../../db/statements.ts";
 import { ApiError, notFound } from "../../../http/errors.ts";
-import { limitKey } from "../rate-limits.ts";
+import { enqueueMail } from "../../../mail/queue.ts";
+import { lockUser } from "../lock-user.ts";
 import type { Revocation } from "./revocations.ts";
-import { newRefreshToken, readRefreshToken, successorOf } from "./rules.ts";
+import { newRefreshToken, type RefreshToken, readRefreshToken, successorOf } from "./rules.ts";
 
-/** Who asks for a session. */
+/** The client that opens a session. */
 export type Client = { readonly device: string; readonly ip: string | null };
 
-/** How long tokens live, in seconds, and how many sessions an account may have. */
+/** How long tokens live, in seconds, and how many sessions a user may have. */
 export type SessionLimits = {
   readonly accessTokenTtlS: number;
   readonly refreshTokenTtlS: number;
   readonly sessionsMax: number;
 };
 
-/** The columns that `openSession` fills, in its order. */
-export const SESSION_COLUMNS =
-  "user_id, device, ip, family_hash, current_hash, access_expires_at, expires_at, last_used_at";
+/** The caller issues the access token: `tokens.issue(userId, sessionId)`. */
+export type OpenedSession = {
+  readonly userId: string;
+  readonly sessionId: string;
+  readonly refreshToken: string;
+};
 
-/** The values of `SESSION_COLUMNS` after `user_id`, from the parameters `$first` on; see `sessionParameters`. */
-export function sessionValues(first: number): string {
-  const p = (i: number) => `$${first + i}`;
-  return `${p(0)}::text, ${p(1)}::inet, decode(${p(2)}, 'hex'), decode(${p(3)}, 'hex'),
-          now() + ${p(4)}::float8 * interval '1 second', now() + ${p(5)}::float8 * interval '1 second', clock_timestamp()`;
-}
-
-/** The parameters of `sessionValues`, and the refresh token that they open the session with. */
-export function sessionParameters(client: Client, limits: SessionLimits) {
-  const first = newRefreshToken();
-  return {
-    refreshToken: first.token,
-    parameters: [
-      client.device,
-      client.ip,
-      first.familyHash,
-      first.hash,
-      limits.accessTokenTtlS,
-      limits.refreshTokenTtlS,
-    ] as const,
-  };
-}
-
-/** A pair's other half, made by the caller: `accessToken = tokens.issue(userId, sessionId)`. */
-export type OpenedSession = { userId: string; sessionId: string; refreshToken: string };
-
-/**
- * A session for somebody whose password was right. Undefined where it is not any more: changed, or the account
- * deleted, while it was being checked. `revoked` are the sessions that were one too many.
- */
+/** Opens a session. The caller has locked the user row, or inserted it, in the same transaction. */
 export async function openSession(
-  db: Database,
-  account: { id: string; passwordHash: string; emailKey: string },
+  tx: Queries,
+  userId: string,
   client: Client,
   limits: SessionLimits,
-): Promise<(OpenedSession & { revoked: Revocation[] }) | undefined> {
-  const { refreshToken, parameters } = sessionParameters(client, limits);
-  const rows = await db.rows(SESSION_OPEN, [
-    account.id,
-    account.passwordHash,
-    limits.sessionsMax - 1,
-    limitKey("login", "account", account.emailKey),
-    ...parameters,
-  ]);
-  const opened = rows[0];
-  if (opened === undefined) return undefined;
-  return {
-    userId: account.id,
-    sessionId: opened.session_id,
-    refreshToken,
-    revoked: rows.flatMap(({ id, until_s }) => (id === null ? [] : [{ id, until_s }])),
-  };
+): Promise<OpenedSession> {
+  const { token, familyHash, hash } = newRefreshToken();
+  const row = await tx.row(SESSION_OPEN, {
+    userId,
+    device: client.device,
+    ip: client.ip,
+    familyHash,
+    hash,
+    accessTtlS: limits.accessTokenTtlS,
+    refreshTtlS: limits.refreshTokenTtlS,
+  });
+  if (row === undefined) throw new Error("an insert without a conflict clause returned no row");
+  return { userId, sessionId: row.id, refreshToken: token };
 }
 
-/** What of a revoked session the instances are told. */
-export const REVOCATION = "id, ceil(extract(epoch from access_expires_at))::float8 as until_s";
-
-// One row per revoked session, and one at least.
-const SESSION_OPEN = write<{ session_id: string; id: string | null; until_s: number }>(
+// clock_timestamp(), because now() is when the transaction began, before it waited for the user row: the order of logins
+// is the order of their sessions.
+const SESSION_OPEN = write<{ id: string }>(
   "session_open",
-  `with account as (select id from users where id = $1::bigint and password_hash = $2 for no key update),
-        evicted as materialized (select e.* from account a, evict_sessions(a.id, $3::integer) e),
-        opened as (
-          -- After the eviction: it must not be among those that are counted.
-          insert into sessions (${SESSION_COLUMNS})
-          select a.id, ${sessionValues(5)} from account a, (select count(*) from evicted) as done
-          returning id),
-        -- A right password clears the count of wrong ones.
-        cleared as (delete from rate_limits where key = $4 and exists (select from account))
-   select o.id as session_id, e.id, e.until_s
-     from opened o left join (select ${REVOCATION} from evicted) e on true`,
+  `insert into sessions (user_id, device, ip, family_hash, current_hash, access_expires_at, expires_at, last_used_at)
+   values (:userId::bigint, :device, :ip::inet, decode(:familyHash, 'hex'), decode(:hash, 'hex'),
+           now() + :accessTtlS::float8 * interval '1 second', now() + :refreshTtlS::float8 * interval '1 second',
+           clock_timestamp())
+   returning id`,
 );
 
-/** A used token may come again for this long: see `GOOD`. */
-const GRACE = "interval '20 seconds'";
-
 /**
- * Whether the refresh token `p.hash` is good for its session `s`.
- *
- * It is the current one, or the one before, first used at most 20 s ago: by a client that lost the answer, or by the
- * other one of two tabs. The latter does not branch the session in two. There is one current token, always; whoever
- * comes within the grace gets a new current one, and the current one of before, handed out moments ago, is worth
- * nothing from then on. So of two who got through with one token only the last has a way on. The other, at the next
- * refresh, presents a token that is neither current nor the one before it: reuse, which ends the session for both and
- * tells the owner. A thief who used the grace is found out as one without it would be.
- *
- * The 20 s count from the first use, and coming again does not extend them.
+ * Revokes the sessions of a user that were idle longest, so that at most `kept` stay. The caller has locked the user row:
+ * logins of the same user at the same time count each other's sessions.
  */
-const GOOD = `(s.current_hash = p.hash or (s.predecessor_hash = p.hash and s.rotated_at > now() - ${GRACE}))`;
+export function revokeIdleSessions(tx: Queries, userId: string, kept: number): Promise<Revocation[]> {
+  return tx.rows(SESSIONS_REVOKE_IDLE, [userId, kept]);
+}
+
+/** The columns of a `Revocation`. */
+const REVOCATION = "id, ceil(extract(epoch from access_expires_at))::float8 as expires_at_s";
+
+const SESSIONS_REVOKE_IDLE = write<Revocation>(
+  "sessions_revoke_idle",
+  `update sessions set revoked_at = now(), revoked_for = 'limit'
+    where id in (
+      select id from sessions
+       where user_id = $1::bigint and revoked_at is null and expires_at > now()
+       order by last_used_at desc, id desc
+      offset $2::integer)
+   returning ${REVOCATION}`,
+);
+
+/** Whether a session was revoked. */
+export async function isRevoked(tx: Queries, sessionId: string): Promise<boolean> {
+  return (await tx.row(SESSION_IS_REVOKED, [sessionId])) !== undefined;
+}
+
+const SESSION_IS_REVOKED = read<{ id: string }>(
+  "session_is_revoked",
+  "select id from sessions where id = $1::uuid and revoked_at is not null",
+);
 
 /**
- * A new refresh token for a good one, in one statement: of many at once, each waits for the row and judges what it
- * finds there then. Throws 401 for a token that is unknown, expired, or of a revoked session; and for one that was
- * used before, after which its session is `reused`, revoked, and its owner told by mail where that can be sent.
+ * Exchanges a valid refresh token for a new one. Throws 401 if it is invalid or expired, or if its session was revoked; and
+ * if it was used before, which also revokes the session: `reused`. The user is notified of that by email.
+ *
+ * A refresh token is valid if it is the current one of its session. The one before it stays valid for 20 s after its first
+ * use, for a client that lost the response and for two tabs that refresh at once. This does not give a session two valid
+ * tokens: each refresh makes a new current token, and the current one of before, handed out moments ago, is invalid from
+ * then on. So of two clients that used the same token only the last one can continue. The other one, at its next refresh,
+ * presents a token that is neither the current one nor the one before: that is reuse, which ends the session for both.
+ * A thief who uses a copied token within the 20 s is found out in the same way.
+ *
+ * Repeating a token does not extend the 20 s.
+ *
+ * @param notifyUser whether to enqueue the email about reuse
  */
 export async function refreshSession(
   db: Database,
   sent: string,
   ip: string | null,
   limits: SessionLimits,
-  tellOwner: boolean,
+  notifyUser: boolean,
 ): Promise<{ session: OpenedSession } | { reused: Revocation }> {
   const token = readRefreshToken(sent);
-  if (token === undefined) throw refreshFault("is invalid");
+  if (token === undefined) throw invalidRefreshToken("is invalid");
   const successor = successorOf(token.family);
-  const row = await db.row(SESSION_REFRESH, [
-    token.familyHash,
-    token.hash,
-    successor.hash,
+  const row = await db.row(SESSION_REFRESH, {
+    familyHash: token.familyHash,
+    hash: token.hash,
+    successorHash: successor.hash,
     ip,
-    limits.accessTokenTtlS,
-    limits.refreshTokenTtlS,
-    tellOwner,
-  ]);
-  if (row === undefined) throw refreshFault("is invalid or has expired");
-  if (!row.rotated) return { reused: row };
-  return { session: { userId: row.user_id, sessionId: row.id, refreshToken: successor.token } };
+    accessTtlS: limits.accessTokenTtlS,
+    refreshTtlS: limits.refreshTokenTtlS,
+  });
+  if (row !== undefined) {
+    return { session: { userId: row.user_id, sessionId: row.id, refreshToken: successor.token } };
+  }
+  const reused = await revokeReused(db, token, notifyUser);
+  if (reused === undefined) throw invalidRefreshToken("is invalid or has expired");
+  return { reused };
 }
 
-export const refreshFault = (fault: string): ApiError => new ApiError("unauthorized", { refresh_token: [fault] });
+export const invalidRefreshToken = (problem: string): ApiError =>
+  new ApiError("unauthorized", { refresh_token: [problem] });
 
-// Every `case` sees the row as it was before. Afterwards, the current hash tells which way it went.
-const SESSION_REFRESH = write<Revocation & { user_id: string; rotated: boolean }>(
+// Of many at once, each waits for the row and checks the token against what the one before has written. Every `case` sees
+// the row as it was before this update.
+const SESSION_REFRESH = write<{ id: string; user_id: string }>(
   "session_refresh",
-  `with touched as (
-   update sessions s
-      set current_hash      = case when ${GOOD} then p.successor else s.current_hash end,
-          predecessor_hash  = case when s.current_hash = p.hash then p.hash else s.predecessor_hash end,
-          rotated_at        = case when s.current_hash = p.hash then now() else s.rotated_at end,
-          last_used_at      = case when ${GOOD} then now() else s.last_used_at end,
-          ip                = case when ${GOOD} then coalesce($4::inet, s.ip) else s.ip end,
-          access_expires_at = case when ${GOOD}
-            then greatest(s.access_expires_at, now() + $5::float8 * interval '1 second') else s.access_expires_at end,
-          expires_at        = case when ${GOOD} then now() + $6::float8 * interval '1 second' else s.expires_at end,
-          revoked_at        = case when not ${GOOD} then now() end,
-          revoked_for       = case when not ${GOOD} then 'reuse' end
-     from (select decode($1, 'hex') as family, decode($2, 'hex') as hash, decode($3, 'hex') as successor) p
-    where s.family_hash = p.family and s.revoked_at is null and s.expires_at > now()
-   returning s.id, s.user_id, s.device, s.access_expires_at, s.current_hash = p.successor as rotated),
-   told as (
-     insert into outbox (kind, user_id, to_address, username, detail)
-     select 'session_ended', u.id, u.email, u.username, t.device
-       from touched t join users u on u.id = t.user_id
-      where not t.rotated and $7::boolean)
-   select user_id, rotated, ${REVOCATION} from touched`,
+  `update sessions
+      set current_hash      = decode(:successorHash, 'hex'),
+          predecessor_hash  = decode(:hash, 'hex'),
+          rotated_at        = case when current_hash = decode(:hash, 'hex') then now() else rotated_at end,
+          last_used_at      = now(),
+          ip                = coalesce(:ip::inet, ip),
+          access_expires_at = greatest(access_expires_at, now() + :accessTtlS::float8 * interval '1 second'),
+          expires_at        = now() + :refreshTtlS::float8 * interval '1 second'
+    where family_hash = decode(:familyHash, 'hex') and revoked_at is null and expires_at > now()
+      and (current_hash = decode(:hash, 'hex')
+        or predecessor_hash = decode(:hash, 'hex') and rotated_at > now() - interval '20 seconds')
+   returning id, user_id`,
 );
 
-/** Revokes the session of a refresh token, used or not. Nothing where there is none: who is out stays out. */
+/**
+ * Revokes the session of a refresh token that is not valid for it; undefined if there is no such session, or if it was
+ * revoked before. A token that is not valid once never is again, so it need not be checked a second time.
+ */
+async function revokeReused(db: Database, token: RefreshToken, notifyUser: boolean): Promise<Revocation | undefined> {
+  const session = await db.row(SESSION_OF_TOKEN, [token.familyHash]);
+  if (session === undefined) return undefined;
+  return db.transaction(async (tx) => {
+    const user = await lockUser(tx, session.user_id);
+    if (user === undefined) return undefined;
+    const revoked = await tx.row(SESSION_REVOKE, [session.id, "reuse"]);
+    if (revoked !== undefined && notifyUser) {
+      const { id, email, username } = user;
+      await enqueueMail(tx, { kind: "session_ended", userId: id, to: email, username, detail: session.device });
+    }
+    return revoked;
+  });
+}
+
+const SESSION_OF_TOKEN = read<{ id: string; user_id: string; device: string }>(
+  "session_of_token",
+  `select id, user_id, device from sessions
+    where family_hash = decode($1, 'hex') and revoked_at is null and expires_at > now()`,
+);
+
+const SESSION_REVOKE = write<Revocation>(
+  "session_revoke",
+  `update sessions set revoked_at = now(), revoked_for = $2
+    where id = $1::uuid and revoked_at is null and expires_at > now()
+   returning ${REVOCATION}`,
+);
+
+/** Revokes the session of a refresh token, used or not. An unknown token revokes nothing. */
 export async function logOut(db: Database, sent: string): Promise<Revocation[]> {
   const token = readRefreshToken(sent);
   return token === undefined ? [] : db.rows(SESSION_LOGOUT, [token.familyHash]);
@@ -183,25 +198,33 @@ export type SessionJson = {
   id: string;
   device: string;
   ip: string | null;
-  created_at: Date;
-  last_used_at: Date;
+  created_at: string;
+  last_used_at: string;
   current: boolean;
 };
 
-/** The sessions of a user that can go on, the last used first. */
-export function listSessions(db: Database, userId: string, currentId: string): Promise<SessionJson[]> {
-  return db.rows(SESSIONS, [userId, currentId]);
+/** The sessions of a user that can be refreshed, the last used first. */
+export async function listSessions(db: Database, userId: string, currentId: string): Promise<SessionJson[]> {
+  const rows = await db.rows(SESSIONS, [userId]);
+  return rows.map(({ id, device, ip, created_at, last_used_at }) => ({
+    id,
+    device,
+    ip,
+    created_at: created_at.toISOString(),
+    last_used_at: last_used_at.toISOString(),
+    current: id === currentId,
+  }));
 }
 
-const SESSIONS = read<SessionJson>(
+const SESSIONS = read<{ id: string; device: string; ip: string | null; created_at: Date; last_used_at: Date }>(
   "sessions",
-  `select id, device, host(ip) as ip, created_at, last_used_at, id = $2::uuid as current
+  `select id, device, host(ip) as ip, created_at, last_used_at
      from sessions
     where user_id = $1::bigint and revoked_at is null and expires_at > now()
-    order by sessions.last_used_at desc, id desc`,
+    order by last_used_at desc, id desc`,
 );
 
-/** Ends one session of a user. Throws 404 where it is somebody else's, unknown or over already. */
+/** Ends one session of a user. Throws 404 if it is another user's, unknown or already ended. */
 export async function endSession(db: Database, userId: string, sessionId: string): Promise<Revocation> {
   if (!UUID.test(sessionId)) throw notFound("session");
   const ended = await db.row(SESSION_END, [userId, sessionId]);
@@ -218,25 +241,50 @@ const SESSION_END = write<Revocation>(
    returning ${REVOCATION}`,
 );
 
-/** Ends every session of a user but the one in use. */
+/** Ends every session of a user but the current one. */
 export function endOtherSessions(db: Database, userId: string, currentId: string): Promise<Revocation[]> {
-  return db.rows(SESSIONS_END_OTHERS, [userId, currentId]);
+  return db.transaction(async (tx) => {
+    await lockUser(tx, userId);
+    return endSessions(tx, userId, currentId, "others");
+  });
 }
 
-const SESSIONS_END_OTHERS = write<Revocation>(
-  "sessions_end_others",
-  `update sessions set revoked_at = now(), revoked_for = 'others'
-    where user_id = $1::bigint and id <> $2::uuid and revoked_at is null
+/**
+ * Ends every session of a user but one. The caller has locked the user row, so that a login with the old password either
+ * came before, and its session ends, or finds the new password.
+ * @param exceptId the session that stays; null for none
+ */
+export function endSessions(
+  tx: Queries,
+  userId: string,
+  exceptId: string | null,
+  reason: "others" | "password" | "reset",
+): Promise<Revocation[]> {
+  return tx.rows(SESSIONS_END, [userId, exceptId, reason]);
+}
+
+const SESSIONS_END = write<Revocation>(
+  "sessions_end",
+  `update sessions set revoked_at = now(), revoked_for = $3
+    where user_id = $1::bigint and id is distinct from $2::uuid and revoked_at is null
    returning ${REVOCATION}`,
 );
 
-/** Removes sessions that can neither be refreshed nor have an access token that is still good. */
-export async function purgeSessions(db: Database): Promise<void> {
-  await db.rows(SESSIONS_PURGE, []);
+/**
+ * Removes sessions that cannot be refreshed any more and whose last access token expired an hour ago, at most 10,000.
+ * Returns how many.
+ */
+export async function purgeSessions(db: Database): Promise<number> {
+  return (await db.row(SESSIONS_PURGE, []))?.purged ?? 0;
 }
 
-const SESSIONS_PURGE = write(
+const SESSIONS_PURGE = write<{ purged: number }>(
   "sessions_purge",
-  `delete from sessions
-    where access_expires_at < now() - interval '1 hour' and (revoked_at is not null or expires_at < now())`,
+  `with purged as (
+     delete from sessions where id in (
+       select id from sessions
+        where least(expires_at, revoked_at) < now() and access_expires_at < now() - interval '1 hour'
+        order by least(expires_at, revoked_at) limit 10000 for update skip locked)
+     returning id)
+   select count(*)::integer as purged from purged`,
 );

@@ -4,38 +4,38 @@ import { connectionOptions, type Database } from "../../../db/pool.ts";
 import { read } from "../../../db/statements.ts";
 import type { Log } from "../../../observability/log.ts";
 
-/** A session that was revoked, and when its last access token ends, in seconds since 1970. */
-export type Revocation = { readonly id: string; readonly until_s: number };
+/** A revoked session, and when its last access token expires, in seconds since 1970. */
+export type Revocation = { readonly id: string; readonly expires_at_s: number };
 
-/** The revoked sessions whose access tokens have not all ended by themselves. In memory: asked at every request. */
+/** The revoked sessions with access tokens that have not expired. In memory, because every request needs it. */
 export type Revocations = {
   has(sessionId: string): boolean;
   add(revoked: readonly Revocation[]): void;
-  /** Forgets those whose tokens have ended. */
+  /** Removes those whose tokens have expired. */
   sweep(): void;
 };
 
-/** Tokens end by our clock, rows by the database's. */
-const CLOCKS_DIFFER_S = 300;
+/** Tokens expire by the clock of this machine, rows by that of the database. */
+const CLOCK_DIFFERENCE_MAX_S = 300;
 
 export function createRevocations(): Revocations {
-  const untilS = new Map<string, number>();
+  const expiresAtS = new Map<string, number>();
   return {
-    has: (sessionId) => untilS.has(sessionId),
+    has: (sessionId) => expiresAtS.has(sessionId),
     add(revoked) {
-      for (const { id, until_s } of revoked) untilS.set(id, until_s);
+      for (const { id, expires_at_s } of revoked) expiresAtS.set(id, expires_at_s);
     },
     sweep() {
       const nowS = Date.now() / 1000;
-      for (const [id, until] of untilS) if (until + CLOCKS_DIFFER_S < nowS) untilS.delete(id);
+      for (const [id, expiry] of expiresAtS) if (expiry + CLOCK_DIFFERENCE_MAX_S < nowS) expiresAtS.delete(id);
     },
   };
 }
 
 /**
- * Keeps the revocations those of the whole database: read once, then by PostgreSQL's notifications, and read again
- * whenever the connection for these was lost, and every `rereadMs` besides, as a connection can be dead for minutes
- * before anybody notices. Resolves when they have been read.
+ * Adds the revocations of all instances: reads them once, then receives PostgreSQL's notifications. Reads again after the
+ * connection for notifications was lost, and every `rereadMs`, because a dead connection can go unnoticed for minutes.
+ * Resolves after the first read.
  */
 export async function followRevocations(
   address: DatabaseAddress,
@@ -46,25 +46,25 @@ export async function followRevocations(
 ): Promise<{ stop(): Promise<void> }> {
   // A connection of its own, outside the pools: it is never idle and never shared.
   const sql = new SQL(connectionOptions(address, 1, { application_name: "conduit listen" }));
-  // The database's clock, not ours: asked for with a minute's overlap, as a transaction becomes visible after its now().
+  // By the database's clock, with an overlap of a minute: a transaction becomes visible after its now().
   let readUpTo: string | null = null;
 
   async function reread(): Promise<void> {
     const rows = await db.rows(REVOKED_SINCE, [readUpTo]);
-    revocations.add(rows.flatMap(({ id, until_s }) => (id === null ? [] : [{ id, until_s }])));
+    revocations.add(rows.flatMap(({ id, expires_at_s }) => (id === null ? [] : [{ id, expires_at_s }])));
     readUpTo = rows[0]?.read_at ?? readUpTo;
     revocations.sweep();
   }
   const rereadOrWarn = () =>
-    reread().catch((error) => log.warn({ err: error }, "cannot read the revoked sessions; trying again"));
+    reread().catch((error) => log.warn({ err: error }, "cannot read the revoked sessions; will try again"));
 
   const subscription = await sql.listen(
     "conduit_session_revoked",
     (payload) => {
-      const [id, until] = payload.split(" ");
-      if (id !== undefined) revocations.add([{ id, until_s: Number(until) }]);
+      const [id, expiresAtS] = payload.split(" ");
+      if (id !== undefined) revocations.add([{ id, expires_at_s: Number(expiresAtS) }]);
     },
-    // After each (re)connection. What was missed meanwhile is in the table.
+    // After each connection. The table has what was missed meanwhile.
     () => void rereadOrWarn(),
   );
   await reread();
@@ -80,10 +80,10 @@ export async function followRevocations(
   };
 }
 
-// One row at least, for the time.
-const REVOKED_SINCE = read<{ id: string | null; until_s: number; read_at: string }>(
+// At least one row, for the time.
+const REVOKED_SINCE = read<{ id: string | null; expires_at_s: number; read_at: string }>(
   "sessions_revoked_since",
-  `select s.id, ceil(extract(epoch from s.access_expires_at))::float8 as until_s,
+  `select s.id, ceil(extract(epoch from s.access_expires_at))::float8 as expires_at_s,
           (now() - interval '1 minute')::text as read_at
      from (select) as one
      left join sessions s

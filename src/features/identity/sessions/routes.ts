@@ -1,50 +1,35 @@
 import { type Context, Hono } from "hono";
 import type { Database } from "../../../db/pool.ts";
-import type { ClientAddress } from "../../../http/client-address.ts";
 import { describeRoute } from "../../../http/openapi.ts";
 import { body, jsonOf } from "../../../http/validation.ts";
-import type { Outbox } from "../../../mail/outbox.ts";
+import type { IdentityContext } from "../context.ts";
 import type { Guards } from "../guards.ts";
-import type { Limits } from "../rate-limits.ts";
-import type { Tokens } from "../tokens.ts";
 import {
   type Client,
   endOtherSessions,
   endSession,
+  invalidRefreshToken,
   listSessions,
   logOut,
   type OpenedSession,
-  refreshFault,
   refreshSession,
-  type SessionLimits,
 } from "./queries.ts";
-import type { Revocations } from "./revocations.ts";
 import { deviceLabel } from "./rules.ts";
 import { MessageResponse, RefreshBody, SessionId, SessionsResponse, TokenPair } from "./schema.ts";
 
-/** What every feature that opens or ends sessions needs. */
-export type SessionContext = {
-  readonly tokens: Tokens;
-  readonly revocations: Revocations;
-  readonly sessionLimits: SessionLimits;
-  readonly addressOf: ClientAddress;
-  readonly outbox: Outbox;
-  readonly limits: Limits;
-};
-
-export function sessionRoutes(db: Database, context: SessionContext, { requireUser }: Guards) {
-  const { revocations, sessionLimits, addressOf, outbox, limits } = context;
+export function sessionRoutes(db: Database, context: IdentityContext, { requireUser }: Guards) {
+  const { revocations, sessionLimits, addressOf, mail, limits } = context;
   return new Hono()
     .post(
       "/auth/refresh",
       body(RefreshBody),
       limits.limit("refresh"),
       async (c) => {
-        const outcome = await refreshSession(db, c.var.body.refresh_token, addressOf(c), sessionLimits, outbox.isOpen);
+        const { refresh_token } = c.var.body;
+        const outcome = await refreshSession(db, refresh_token, addressOf(c), sessionLimits, mail.isEnabled);
         if ("reused" in outcome) {
           revocations.add([outcome.reused]);
-          outbox.wake();
-          throw refreshFault("has been used before; its session was ended");
+          throw invalidRefreshToken("has been used before, so its session was ended");
         }
         return jsonOf(c, tokenPair(context, outcome.session));
       },
@@ -128,12 +113,12 @@ export function sessionRoutes(db: Database, context: SessionContext, { requireUs
 
 const TAG = "Sessions";
 
-/** The tokens of a session, as the API answers them. */
-export function tokenPair({ tokens }: SessionContext, { userId, sessionId, refreshToken }: OpenedSession) {
+/** The tokens of a session, as a response has them. */
+export function tokenPair({ tokens }: IdentityContext, { userId, sessionId, refreshToken }: OpenedSession) {
   return { access_token: tokens.issue(userId, sessionId), refresh_token: refreshToken };
 }
 
-/** Who asks for a session. */
-export function clientOf({ addressOf }: SessionContext, c: Context): Client {
+/** The client of a request that opens a session. */
+export function clientOf({ addressOf }: IdentityContext, c: Context): Client {
   return { device: deviceLabel(c.req.header("User-Agent")), ip: addressOf(c) };
 }

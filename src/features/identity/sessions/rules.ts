@@ -1,25 +1,25 @@
 import { createHash, randomBytes } from "node:crypto";
 
-/** A refresh token and what is stored of it, as hexadecimal text. */
+/** A refresh token, and the hashes of it that are stored, as hexadecimal text. */
 export type RefreshToken = { readonly token: string; readonly familyHash: string; readonly hash: string };
 
-/** Two parts: the family, the same in every refresh token of a session, and what makes each token new. */
+/** A token has two parts: the family, which all refresh tokens of a session share, and a secret of its own. */
 const FAMILY_BYTES = 16;
 const SECRET_BYTES = 32;
 
-/** The first refresh token of a new session: 256 bits from the system's generator, and 128 that name the session. */
+/** The first refresh token of a new session: 128 random bits for the family and 256 for the secret. */
 export function newRefreshToken(): RefreshToken {
   return refreshToken(randomBytes(FAMILY_BYTES + SECRET_BYTES));
 }
 
-/** A new token for the session of another one. */
+/** A new token of the same family. */
 export function successorOf(family: Buffer): RefreshToken {
   return refreshToken(Buffer.concat([family, randomBytes(SECRET_BYTES)]));
 }
 
-/** A token that somebody sent, with the family of its session; undefined where it cannot be one of ours. */
+/** A token that a client sent, with its family; undefined if it does not have the form of one. */
 export function readRefreshToken(sent: string): (RefreshToken & { family: Buffer }) | undefined {
-  // 48 bytes are 64 characters without padding, so that each token has one spelling.
+  // 48 bytes are 64 characters without padding, so each token has exactly one spelling.
   if (!/^[A-Za-z0-9_-]{64}$/.test(sent)) return undefined;
   const bytes = Buffer.from(sent, "base64url");
   return { ...refreshToken(bytes), family: bytes.subarray(0, FAMILY_BYTES) };
@@ -37,7 +37,7 @@ function sha256(bytes: Buffer): string {
   return createHash("sha256").update(bytes).digest("hex");
 }
 
-/** The first that fits counts: Edge and Opera say "Chrome" too, Chrome says "Safari". */
+/** The first match counts: Edge and Opera also say "Chrome", and Chrome says "Safari". */
 const PROGRAMS: [RegExp, string][] = [
   [/\bEdgA?\//, "Edge"],
   [/\bOPR\//, "Opera"],
@@ -56,7 +56,7 @@ const SYSTEMS: [RegExp, string][] = [
   [/\bLinux\b/, "Linux"],
 ];
 
-/** What a person recognises a device by: "Firefox on Windows", or the first word of what the program calls itself. */
+/** A device as a person would name it: "Firefox on Windows", or the first word of the user agent. */
 export function deviceLabel(userAgent: string | undefined): string {
   if (userAgent === undefined || userAgent.trim() === "") return "Unknown device";
   const program = PROGRAMS.find(([pattern]) => pattern.test(userAgent))?.[1];

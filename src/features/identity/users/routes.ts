@@ -1,38 +1,31 @@
 import { Hono } from "hono";
 import type { z } from "zod";
 import type { Database } from "../../../db/pool.ts";
-import { ApiError, unauthorized } from "../../../http/errors.ts";
+import { ApiError } from "../../../http/errors.ts";
 import { describeRoute } from "../../../http/openapi.ts";
 import { body, json, jsonOf } from "../../../http/validation.ts";
+import type { IdentityContext } from "../context.ts";
 import type { Guards } from "../guards.ts";
 import { hashPassword, roomToHash, verifyPassword } from "../passwords.ts";
-import { openSession } from "../sessions/queries.ts";
-import { clientOf, type SessionContext, tokenPair } from "../sessions/routes.ts";
-import { type Account, emailKeyOf, findForLogin, findUser, insertUser, updateUser } from "./queries.ts";
+import { clientOf, tokenPair } from "../sessions/routes.ts";
+import { findForLogin, findUser, registerUser, signIn, type User, updateUser } from "./queries.ts";
+import { emailKeyOf } from "./rules.ts";
 import { LoginBody, NewUserBody, SignedInResponse, UpdateUserBody, UserResponse } from "./schema.ts";
 
-/** What belongs to an account besides its row. */
-export type UserContext = {
-  readonly sessions: SessionContext;
-  /** `REQUIRE_EMAIL_CONFIRMATION` */
-  readonly confirmFirst: boolean;
-};
-
-export function userRoutes(db: Database, { sessions, confirmFirst }: UserContext, { requireUser }: Guards) {
-  const { outbox, limits } = sessions;
+export function userRoutes(db: Database, context: IdentityContext, { requireUser }: Guards) {
+  const { limits, mail, requireEmailConfirmation, revocations, sessionLimits } = context;
   return new Hono()
     .post(
       "/users",
       body(NewUserBody),
       limits.limit("register"),
       async (c) => {
-        const { user } = c.var.body;
-        const passwordHash = await hashPassword(user.password);
-        const link = outbox.isOpen ? outbox.newLink() : null;
-        const client = clientOf(sessions, c);
-        const { account, session } = await insertUser(db, user, passwordHash, link, client, sessions.sessionLimits);
-        outbox.wake();
-        return jsonOf(c, signedIn(account, tokenPair(sessions, session)), 201);
+        const { username, email, password } = c.var.body.user;
+        const passwordHash = await hashPassword(password);
+        const link = mail.isEnabled ? mail.newLink() : null;
+        const newUser = { username, email, passwordHash };
+        const { user, session } = await registerUser(db, newUser, link, clientOf(context, c), sessionLimits);
+        return jsonOf(c, signedIn(user, tokenPair(context, session)), 201);
       },
       describeRoute({
         operationId: "CreateUser",
@@ -52,19 +45,14 @@ export function userRoutes(db: Database, { sessions, confirmFirst }: UserContext
       limits.limit<LoginRequest>("login", (c) => emailKeyOf(c.var.body.user.email)),
       async (c) => {
         const { email, password } = c.var.body.user;
-        // Two steps where the rule is one statement: the password is checked between them, not in the database.
         const found = await findForLogin(db, email);
-        const right = await verifyPassword(password, found?.passwordHash);
-        if (!right || found === undefined) throw wrongCredentials();
-        const session = await openSession(
-          db,
-          { id: found.account.id, passwordHash: found.passwordHash, emailKey: emailKeyOf(email) },
-          clientOf(sessions, c),
-          sessions.sessionLimits,
-        );
-        if (session === undefined) throw wrongCredentials();
-        sessions.revocations.add(session.revoked);
-        return jsonOf(c, signedIn(found.account, tokenPair(sessions, session)));
+        const isRight = await verifyPassword(password, found?.passwordHash);
+        if (!isRight || found === undefined) throw wrongCredentials();
+        const { user, passwordHash } = found;
+        const signedInto = await signIn(db, { id: user.id, passwordHash }, clientOf(context, c), sessionLimits);
+        if (signedInto === undefined) throw wrongCredentials();
+        revocations.add(signedInto.revoked);
+        return jsonOf(c, signedIn(user, tokenPair(context, signedInto.session)));
       },
       describeRoute({
         operationId: "Login",
@@ -96,26 +84,22 @@ export function userRoutes(db: Database, { sessions, confirmFirst }: UserContext
       requireUser,
       body(UpdateUserBody),
       async (c) => {
-        const { user } = c.var.body;
-        // A statement more where the rule is one: clients send the address also where it stays, and that is not counted.
+        const { user: changes } = c.var.body;
+        // Clients send the address even if it stays the same, which does not count as a change.
         const isNewEmail = async (email: string) => {
           return emailKeyOf(email) !== emailKeyOf((await findUser(db, c.var.userId)).email);
         };
-        if (user.password !== undefined || (user.email !== undefined && (await isNewEmail(user.email)))) {
+        if (changes.password !== undefined || (changes.email !== undefined && (await isNewEmail(changes.email)))) {
           await limits.count(c, "change", c.var.userId);
         }
-        const passwordHash = user.password === undefined ? null : await hashPassword(user.password);
-        // While the hashing waited for its turn, a reset may have ended this session: then it is too late to undo that.
-        if (sessions.revocations.has(c.var.sessionId)) throw unauthorized("has been revoked");
-        const { account, revoked } = await updateUser(db, c.var.userId, user, {
+        const { user, revoked } = await updateUser(db, c.var.userId, changes, {
           sessionId: c.var.sessionId,
-          passwordHash,
-          link: outbox.isOpen ? outbox.newLink() : null,
-          confirmFirst,
+          passwordHash: changes.password === undefined ? null : await hashPassword(changes.password),
+          link: mail.isEnabled ? mail.newLink() : null,
+          requireConfirmation: requireEmailConfirmation,
         });
-        sessions.revocations.add(revoked);
-        outbox.wake();
-        return jsonOf(c, userResponse(account, c.var.token));
+        revocations.add(revoked);
+        return jsonOf(c, userResponse(user, c.var.token));
       },
       describeRoute({
         operationId: "UpdateCurrentUser",
@@ -133,11 +117,11 @@ type LoginRequest = { body: z.output<typeof LoginBody> };
 
 const wrongCredentials = () => new ApiError("unauthorized", { credentials: ["invalid"] });
 
-function userResponse({ username, email, email_verified, bio, image }: Account, token: string) {
+function userResponse({ username, email, email_verified, bio, image }: User, token: string) {
   return { user: { email, email_verified, token, username, bio, image } };
 }
 
-/** `user.token` is the access token, for clients that know the RealWorld contract alone. */
-function signedIn(account: Account, pair: { access_token: string; refresh_token: string }) {
-  return { ...userResponse(account, pair.access_token), ...pair };
+/** `user.token` is the access token, for clients that know only the RealWorld contract. */
+function signedIn(user: User, pair: { access_token: string; refresh_token: string }) {
+  return { ...userResponse(user, pair.access_token), ...pair };
 }

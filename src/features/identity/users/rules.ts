@@ -1,9 +1,12 @@
-/** What makes two usernames or emails the same: whatever their case and Unicode form. */
+/** The key by which usernames and emails are compared: the same in every case and Unicode form. */
 export function sameKey(name: string): string {
-  // Nobody's, however it is spelled: names have at most 254 characters, of which none is spelled with more than six
-  // units. And normalising takes quadratic time where marks pile up on one character.
+  // Normalising takes quadratic time when marks pile up on one character. A text of this length matches nothing: names have
+  // at most 254 characters, and none of them has a spelling of more than six units.
   if (name.length > 1_600) return name;
-  // By way of upper case: "ß" and "SS", "ς" and "Σ" fold together only on the way up. But by lower case first, as "ẞ" has
-  // its way to "SS" from there alone. NFKC last, as folding can undo it.
+  // By way of upper case, because "ß" and "SS" as well as "ς" and "Σ" are equal only there; and lower case before it,
+  // because "ẞ" becomes "SS" only from there. NFKC last, because folding can undo it.
   return name.normalize("NFKC").toLowerCase().toUpperCase().toLowerCase().normalize("NFKC");
 }
+
+/** The key of an email as a user typed it. */
+export const emailKeyOf = (typed: string): string => sameKey(typed.trim());

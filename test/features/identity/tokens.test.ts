@@ -8,13 +8,13 @@ import { recordingLog } from "../../support/recording.ts";
 const { log, lines } = recordingLog();
 let server: TestServer;
 let anna: TestUser;
-let gone: TestUser;
+let deleted: TestUser;
 let article: ArticleJson;
 let annaId: string;
 beforeAll(async () => {
   server = await testServer({ log });
   anna = await server.register("anna");
-  gone = await goneUser(server, anna, "gone");
+  deleted = await goneUser(server, anna, "deleted");
   article = await server.publish(anna, { tagList: ["one"] });
   annaId = claimsOf(anna.token).sub;
 });
@@ -26,7 +26,7 @@ const claimsOf = (token: string): Claims => JSON.parse(Buffer.from(token.split("
 
 const part = (value: unknown): string => Buffer.from(JSON.stringify(value)).toString("base64url");
 
-/** A token made by hand, signed as RFC 7515 says. */
+/** A token signed by hand, as in RFC 7515. */
 function tokenOf(
   claims: object,
   { header = { alg: "HS256", typ: "JWT" }, secret = JWT_SECRET, hash = "sha256" }: Partial<typeof DEFAULTS> = {},
@@ -45,14 +45,14 @@ const good = (): Claims => ({
   jti: crypto.randomUUID(),
 });
 
-/** Every kind of bad token, with the words that the answer has for it. */
-const BAD: Record<string, [token: () => string, fault: string]> = {
-  "that is no JWT": [() => "nonsense", "is malformed"],
+/** Every kind of invalid token, with the problem that the response reports. */
+const BAD: Record<string, [token: () => string, problem: string]> = {
+  "that is not a JWT": [() => "nonsense", "is malformed"],
   "of two parts": [() => anna.token.split(".").slice(0, 2).join("."), "is malformed"],
   "of four parts": [() => `${anna.token}.x`, "is malformed"],
-  "whose payload is no JSON": [() => anna.token.replace(/\..*\./, ".bm9uc2Vuc2U."), "is malformed"],
+  "whose payload is not JSON": [() => anna.token.replace(/\..*\./, ".bm9uc2Vuc2U."), "is malformed"],
   "signed with another secret": [() => tokenOf(good(), { secret: "another secret of 32 bytes or more" }), "is invalid"],
-  "whose claims were exchanged": [
+  "whose claims were replaced": [
     () => {
       const [header, , signature] = anna.token.split(".");
       return [header, part({ ...good(), sub: "1" }), signature].join(".");
@@ -71,17 +71,17 @@ const BAD: Record<string, [token: () => string, fault: string]> = {
   "without exp": [() => tokenOf({ ...good(), exp: undefined }), "is malformed"],
   "without jti": [() => tokenOf({ ...good(), jti: undefined }), "is malformed"],
   "without sid": [() => tokenOf({ ...good(), sid: undefined }), "is malformed"],
-  "whose sid is no UUID": [() => tokenOf({ ...good(), sid: "1 or 1=1" }), "is malformed"],
+  "whose sid is not a UUID": [() => tokenOf({ ...good(), sid: "1 or 1=1" }), "is malformed"],
   "whose sid is a list": [() => tokenOf({ ...good(), sid: [good().sid] }), "is malformed"],
-  "whose sub is no id": [() => tokenOf({ ...good(), sub: "1 or 1=1" }), "is malformed"],
+  "whose sub is not an id": [() => tokenOf({ ...good(), sub: "1 or 1=1" }), "is malformed"],
   "whose sub is wider than an id": [() => tokenOf({ ...good(), sub: "9999999999999999999" }), "is malformed"],
   "whose sub is a number": [() => tokenOf({ ...good(), sub: Number(annaId) }), "is malformed"],
   "whose sub is a list": [() => tokenOf({ ...good(), sub: [annaId] }), "is malformed"],
-  "of a user who is gone": [() => gone.token, "belongs to a user who is gone"],
+  "of a user who no longer exists": [() => deleted.token, "belongs to a user who no longer exists"],
 };
 
 describe("an access token", () => {
-  test("is HS256 and says whose it is, of which session, when it was made, when it ends and its own number", () => {
+  test("is HS256 with user, session, time of issue, expiry and an id of its own", () => {
     expect(JSON.parse(Buffer.from(anna.token.split(".")[0] ?? "", "base64url").toString())).toEqual({
       alg: "HS256",
       typ: "JWT",
@@ -95,41 +95,41 @@ describe("an access token", () => {
     expect(other.exp - other.iat).toBe(60);
   });
 
-  test("made by hand with the secret is as good as ours", async () => {
+  test("signed by hand with the secret is valid", async () => {
     expect((await server.request("GET", "/api/user", { token: tokenOf(good()) })).status).toBe(200);
   });
 
   for (const scheme of ["Token", "Bearer", "token", "BEARER"]) {
-    test(`may come as "${scheme} x"`, async () => {
+    test(`can be sent as "${scheme} x"`, async () => {
       const headers = { Authorization: `${scheme} ${anna.token}` };
       expect((await server.request("GET", "/api/user", { headers })).json.user.username).toBe("anna");
     });
   }
 
   for (const value of ["Basic YW5uYTpob3JzZQ==", "Token", "Bearer", "Bearer a b"]) {
-    test(`is malformed where the header is "${value}"`, async () => {
+    test(`is malformed if the header is "${value}"`, async () => {
       const { status, json } = await server.request("GET", "/api/user", { headers: { Authorization: value } });
       expect([status, json.errors]).toEqual([401, { token: ["is malformed"] }]);
     });
   }
 
-  test("ends: one that was good a moment ago is refused, though it was seen before", async () => {
+  test("expires, also if it was verified and cached before", async () => {
     const token = tokenOf(good());
     const { exp } = claimsOf(token);
-    const ask = (atS: number) => {
+    const requestAt = (atS: number) => {
       setSystemTime(atS * 1000);
       return server.request("GET", "/api/user", { token });
     };
     try {
-      expect((await ask(exp - 1)).status).toBe(200);
-      expect((await ask(exp + 1)).json.errors).toEqual({ token: ["has expired"] });
+      expect((await requestAt(exp - 1)).status).toBe(200);
+      expect((await requestAt(exp + 1)).json.errors).toEqual({ token: ["has expired"] });
     } finally {
       setSystemTime();
     }
   });
 });
 
-test("a token that was seen before ten thousand others is as good as then, and forgeries are not", () => {
+test("a token that was evicted from the cache is still valid, and forgeries of it are not", () => {
   const tokens = createTokens(JWT_SECRET, 60);
   const sid = crypto.randomUUID();
   const [first, second] = [tokens.issue("1", sid), tokens.issue("2", sid)] as const;
@@ -142,7 +142,7 @@ test("a token that was seen before ten thousand others is as good as then, and f
   expect(() => tokens.verify(`${first}x`)).toThrow();
 });
 
-/** Every route that needs a user, with a body that would do. */
+/** Every route that needs a user, with a valid body. */
 const REQUIRED: [method: string, path: () => string, body?: unknown][] = [
   ["GET", () => "/api/user"],
   ["PUT", () => "/api/user", { user: { bio: "b" } }],
@@ -161,26 +161,26 @@ const REQUIRED: [method: string, path: () => string, body?: unknown][] = [
 describe("a route that needs a token", () => {
   for (const [method, path, body] of REQUIRED) {
     const name = `${method} ${String(path).replace(/^.*?["`](.*)["`].*$/, "$1")}`;
-    test(`answers 401 to none and to every bad one: ${name}`, async () => {
+    test(`returns 401 without a token and for every invalid one: ${name}`, async () => {
       const missing = await server.request(method, path(), { body });
       expect([missing.status, missing.json.errors]).toEqual([401, { token: ["is missing"] }]);
       expect(missing.headers.get("www-authenticate")).toBe("Bearer");
-      for (const [kind, [token, fault]] of Object.entries(BAD)) {
+      for (const [kind, [token, problem]] of Object.entries(BAD)) {
         const { status, json, headers } = await server.request(method, path(), { token: token(), body });
-        expect([kind, status, json.errors]).toEqual([kind, 401, { token: [fault] }]);
+        expect([kind, status, json.errors]).toEqual([kind, 401, { token: [problem] }]);
         expect(headers.get("www-authenticate")).toBe('Bearer error="invalid_token"');
       }
     });
   }
 
-  test("did nothing at all that the bad tokens asked for", async () => {
+  test("changed nothing for the invalid tokens above", async () => {
     const { json } = await server.request("GET", `/api/articles/${article.slug}`);
     expect(json.article).toEqual(article);
     expect((await server.request("GET", `/api/articles/${article.slug}/comments`)).json.comments).toEqual([]);
     expect((await server.request("GET", "/api/articles")).json.articlesCount).toBe(1);
   });
 
-  test("says so before it looks at the body or the query", async () => {
+  test("checks the token before the body and the query", async () => {
     for (const [method, path] of [
       ["POST", "/api/articles"],
       ["GET", "/api/articles/feed?limit=x"],
@@ -191,7 +191,7 @@ describe("a route that needs a token", () => {
   });
 });
 
-const OPTIONAL: [what: string, path: () => string][] = [
+const OPTIONAL: [name: string, path: () => string][] = [
   ["the list of articles", () => "/api/articles"],
   ["an empty list", () => "/api/articles?tag=no-such"],
   ["an article", () => `/api/articles/${article.slug}`],
@@ -199,17 +199,17 @@ const OPTIONAL: [what: string, path: () => string][] = [
   ["a profile", () => "/api/profiles/anna"],
 ];
 
-describe("a route where a token is optional", () => {
-  for (const [what, path] of OPTIONAL) {
-    test(`counts every bad one as none, says so in a header, and logs the fault: ${what}`, async () => {
-      const nobody = await server.request("GET", path());
-      expect([nobody.status, nobody.headers.get("www-authenticate")]).toEqual([200, null]);
+describe("a route with an optional token", () => {
+  for (const [name, path] of OPTIONAL) {
+    test(`treats every invalid one as missing, and reports it in a header and the log: ${name}`, async () => {
+      const anonymous = await server.request("GET", path());
+      expect([anonymous.status, anonymous.headers.get("www-authenticate")]).toEqual([200, null]);
       expect(lines.at(-1)?.fields).not.toHaveProperty("token.error");
-      for (const [kind, [token, fault]] of Object.entries(BAD)) {
+      for (const [kind, [token, problem]] of Object.entries(BAD)) {
         const answer = await server.request("GET", path(), { token: token() });
-        expect([kind, answer.status, answer.text]).toEqual([kind, 200, nobody.text]);
+        expect([kind, answer.status, answer.text]).toEqual([kind, 200, anonymous.text]);
         expect(answer.headers.get("www-authenticate")).toBe('Bearer error="invalid_token"');
-        expect(lines.at(-1)?.fields["token.error"]).toBe(fault);
+        expect(lines.at(-1)?.fields["token.error"]).toBe(problem);
       }
       const { headers } = await server.request("GET", path(), { token: anna.token });
       expect(headers.get("www-authenticate")).toBeNull();
@@ -217,14 +217,14 @@ describe("a route where a token is optional", () => {
   }
 
   for (const value of ["Basic YW5uYTpob3JzZQ==", "Token", "Bearer a b"]) {
-    test(`counts the header "${value}" as a bad token`, async () => {
+    test(`treats the header "${value}" as an invalid token`, async () => {
       const { status, headers } = await server.request("GET", "/api/articles", { headers: { Authorization: value } });
       expect([status, headers.get("www-authenticate")]).toEqual([200, 'Bearer error="invalid_token"']);
       expect(lines.at(-1)?.fields["token.error"]).toBe("is malformed");
     });
   }
 
-  test("answers 404 as to nobody", async () => {
+  test("returns 404 as to an anonymous reader", async () => {
     for (const path of ["/api/articles/no-such", "/api/articles/no-such/comments", "/api/profiles/no-such"]) {
       const answer = await server.request("GET", path, { token: "nonsense" });
       expect([answer.status, answer.headers.get("www-authenticate")]).toEqual([404, 'Bearer error="invalid_token"']);
@@ -232,7 +232,7 @@ describe("a route where a token is optional", () => {
   });
 });
 
-test("routes that everybody may use ignore a bad token", async () => {
+test("routes without authentication ignore an invalid token", async () => {
   expect((await server.request("GET", "/api/tags", { token: "nonsense" })).status).toBe(200);
   expect((await server.request("GET", "/health", { token: "nonsense" })).status).toBe(200);
   const login = await server.request("POST", "/api/users/login", {
@@ -242,8 +242,8 @@ test("routes that everybody may use ignore a bad token", async () => {
   expect(login.status).toBe(200);
 });
 
-test("the log holds no token, password, email, body or query", async () => {
-  const secretBody = "a body that is nobody's business";
+test("the log contains no token, password, email, body or query", async () => {
+  const secretBody = "a body that is private";
   await server.request("POST", "/api/users/login", { body: { user: { email: anna.email, password: anna.password } } });
   await server.request("POST", "/api/users/login", { body: { user: { email: anna.email, password: "wrong horse" } } });
   await server.request("POST", "/api/users", { body: { user: { ...anna, password: anna.password } } });

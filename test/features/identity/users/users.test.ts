@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { type TestServer, type TestUser, testServer } from "../../support/harness.ts";
-import { addUsers, goneUser } from "../../support/people.ts";
+import { type TestServer, type TestUser, testServer } from "../../../support/harness.ts";
+import { addUsers, goneUser } from "../../../support/people.ts";
 
 let server: TestServer;
 let anna: TestUser;
@@ -18,7 +18,7 @@ const update = (user: unknown, token = anna.token) => server.request("PUT", "/ap
 const current = (token = anna.token) => server.request("GET", "/api/user", { token });
 
 describe("POST /api/users", () => {
-  test("answers 201 with the user, a token that works, and neither biography nor image", async () => {
+  test("returns 201 with the user and a valid token, and null as biography and image", async () => {
     const { status, headers, json } = await register({
       username: "berta",
       email: "Berta@Example.com",
@@ -37,14 +37,14 @@ describe("POST /api/users", () => {
     expect((await current(token)).json.user).toEqual(json.user);
   });
 
-  test("keeps no password, only an argon2id hash with 19 MiB and 2 passes", async () => {
+  test("stores no password, only an argon2id hash with 19 MiB and 2 passes", async () => {
     const [row] = await server.sql`select * from users where username = 'anna'`;
     expect(row.password_hash).toStartWith("$argon2id$v=19$m=19456,t=2,p=1$");
     expect(JSON.stringify(row)).not.toContain(PASSWORD);
   });
 
-  test("names every fault of the body at once", async () => {
-    const { status, json } = await register({ username: "a/", email: "nobody", password: "short" });
+  test("reports all problems of the body at once", async () => {
+    const { status, json } = await register({ username: "a/", email: "no-address", password: "short" });
     expect(status).toBe(422);
     expect(json.errors).toEqual({
       username: ["must be 3 to 50 characters long", "must not contain control characters or any of / ? # %"],
@@ -53,7 +53,7 @@ describe("POST /api/users", () => {
     });
   });
 
-  test("says of each missing, null, empty or blank field that it can't be blank", async () => {
+  test('reports a missing, null, empty or blank field as "can\'t be blank"', async () => {
     const blank = ["can't be blank"];
     for (const user of [
       {},
@@ -70,14 +70,14 @@ describe("POST /api/users", () => {
     });
   });
 
-  test("says of fields that are no strings that they must be", async () => {
+  test("reports fields that are not strings", async () => {
     const { status, json } = await register({ username: 1, email: ["a@b.c"], password: { $ne: "" } });
     expect(status).toBe(422);
-    const fault = ["must be a string"];
-    expect(json.errors).toEqual({ username: fault, email: fault, password: fault });
+    const problem = ["must be a string"];
+    expect(json.errors).toEqual({ username: problem, email: problem, password: problem });
   });
 
-  test("names both the username and the email where both are taken", async () => {
+  test("reports both the username and the email if both are taken", async () => {
     const { status, json } = await register({ username: "ANNA", email: "ANNA@EXAMPLE.COM", password: PASSWORD });
     expect(status).toBe(409);
     expect(json.errors).toEqual({
@@ -86,7 +86,7 @@ describe("POST /api/users", () => {
     });
   });
 
-  test("names the one that is taken where one is, though each be another user's", async () => {
+  test("reports the field that is taken, also if two users have one field each", async () => {
     await addUsers(server, anna, ["carl"]);
     expect((await register({ username: "anna", email: "new@example.com", password: PASSWORD })).json.errors).toEqual({
       username: ["has already been taken"],
@@ -100,8 +100,8 @@ describe("POST /api/users", () => {
 });
 
 describe("a username", () => {
-  // Checked with PUT /api/user, which applies the same rules and need not hash a password.
-  test("has 3 to 50 characters, counted as people count them, after trimming", async () => {
+  // By PUT /api/user, which applies the same rules and hashes no password.
+  test("has 3 to 50 characters (code points), after trimming", async () => {
     const [user] = (await addUsers(server, anna, ["length"])) as [TestUser];
     for (const bad of ["ab", "  ab  ", "👩👩", "x".repeat(51)]) {
       const { status, json } = await update({ username: bad }, user.token);
@@ -114,7 +114,7 @@ describe("a username", () => {
     expect((await update({ username: " \n Zoë Łuk \t" }, user.token)).json.user.username).toBe("Zoë Łuk");
   });
 
-  test("has no control characters and none of / ? # %, and is not of dots alone", async () => {
+  test("has no control characters and none of / ? # %, and does not consist of dots", async () => {
     for (const bad of ["a/bc", "a?bc", "a#bc", "a%bc", "a\nbc", "a\u007fbc", "a\u0085bc"]) {
       const { status, json } = await update({ username: bad });
       expect([bad, status, json.errors.username]).toEqual([
@@ -127,14 +127,14 @@ describe("a username", () => {
   });
 
   const same: [string, string, string][] = [
-    ["whatever its case", "Dora", "dORA"],
-    ["whatever its case in Cyrillic", "Ольга", "ОЛЬГА"],
+    ["in every case", "Dora", "dORA"],
+    ["in every case in Cyrillic", "Ольга", "ОЛЬГА"],
     ["composed or decomposed", "\u00c9mile", "e\u0301MILE"],
     ["with the ligature ﬁ or the letters fi", "ﬁnn", "FINN"],
     ["with ß or ss", "Strauß", "STRAUSS"],
     ["with ß or its capital", "Preuß", "PREUẞ"],
-    ["with a final or another sigma", "Άλφας", "ΆΛΦΑΣ"],
-    ["in full width", "ｗｉｄｅ", "wide"],
+    ["with a final sigma or another one", "Άλφας", "ΆΛΦΑΣ"],
+    ["in full and half width", "ｗｉｄｅ", "wide"],
     ["with the Kelvin sign or the letter k", "\u212aarl", "karl"],
   ];
   for (const [how, first, second] of same) {
@@ -144,13 +144,13 @@ describe("a username", () => {
       expect((await update({ username: first }, one.token)).json.user.username).toBe(first);
       const { status, json } = await update({ username: second }, other.token);
       expect([status, json.errors]).toEqual([409, { username: ["has already been taken"] }]);
-      // And is found by either form.
+      // The profile is found by either form.
       const profile = await server.request("GET", `/api/profiles/${encodeURIComponent(second)}`);
       expect(profile.json.profile.username).toBe(first);
     });
   }
 
-  test("differs where a letter differs, accents included", async () => {
+  test("differs if a letter or an accent differs", async () => {
     const [one, other] = (await addUsers(server, anna, ["accent1", "accent2"])) as [TestUser, TestUser];
     expect((await update({ username: "rené" }, one.token)).status).toBe(200);
     expect((await update({ username: "rene" }, other.token)).status).toBe(200);
@@ -160,7 +160,7 @@ describe("a username", () => {
 describe("an email", () => {
   test("must be an address", async () => {
     for (const bad of [
-      "nobody",
+      "no-address",
       "@example.com",
       "a@",
       "a b@example.com",
@@ -192,7 +192,7 @@ describe("an email", () => {
     }
   });
 
-  test("is kept as typed but for white space around it, and unique whatever its case", async () => {
+  test("is stored as typed without white space around it, and unique in every case", async () => {
     const [one, other] = (await addUsers(server, anna, ["mail1", "mail2"])) as [TestUser, TestUser];
     expect((await update({ email: " Jürgen.O'Hara+news@Exämple.COM " }, one.token)).json.user.email).toBe(
       "Jürgen.O'Hara+news@Exämple.COM",
@@ -206,9 +206,9 @@ describe("an email", () => {
 });
 
 describe("a password", () => {
-  test("has 8 code points or more, and up to 1,024 bytes", async () => {
+  test("has at least 8 code points and at most 1,024 bytes", async () => {
     const [user] = (await addUsers(server, anna, ["length2"])) as [TestUser];
-    for (const [bad, fault] of [
+    for (const [bad, problem] of [
       ["1234567", "is too short (minimum is 8 characters)"],
       // 14 UTF-16 units, 28 bytes.
       ["🐎".repeat(7), "is too short (minimum is 8 characters)"],
@@ -218,7 +218,7 @@ describe("a password", () => {
       ["password\0", "contains a character that is not allowed"],
     ] as const) {
       const { status, json } = await update({ password: bad }, user.token);
-      expect([status, json.errors]).toEqual([422, { password: [fault] }]);
+      expect([status, json.errors]).toEqual([422, { password: [problem] }]);
     }
     for (const good of ["🐎".repeat(8), "x".repeat(1024)]) {
       expect((await update({ password: good }, user.token)).status).toBe(200);
@@ -228,7 +228,7 @@ describe("a password", () => {
     expect((await login(user.email, `${"x".repeat(1023)}y`)).status).toBe(401);
   });
 
-  test("is the same in every Unicode form, with white space kept", async () => {
+  test("is the same in every Unicode form, and keeps its white space", async () => {
     const [user] = (await addUsers(server, anna, ["form"])) as [TestUser];
     expect((await update({ password: "  Ünsere ﬁxe Idee" }, user.token)).status).toBe(200);
     expect((await login(user.email, "  U\u0308nsere fixe Idee")).status).toBe(200);
@@ -238,7 +238,7 @@ describe("a password", () => {
 });
 
 describe("POST /api/users/login", () => {
-  test("answers with the user and a new token that works", async () => {
+  test("returns the user and a new valid token", async () => {
     const { status, json } = await login("ANNA@example.com", PASSWORD);
     expect(status).toBe(200);
     const { token, ...rest } = json.user;
@@ -253,9 +253,9 @@ describe("POST /api/users/login", () => {
     expect((await current(token)).status).toBe(200);
   });
 
-  test("tells a wrong password and an unknown email apart by nothing", async () => {
+  test("returns the same error for a wrong password and an unknown email", async () => {
     const wrong = await login("anna@example.com", "wrong horse");
-    const unknown = await login("nobody@example.com", PASSWORD);
+    const unknown = await login("unknown@example.com", PASSWORD);
     expect([wrong.status, wrong.text]).toEqual([401, '{"errors":{"credentials":["invalid"]}}']);
     expect([unknown.status, unknown.text]).toEqual([wrong.status, wrong.text]);
   });
@@ -269,9 +269,9 @@ describe("POST /api/users/login", () => {
     };
     try {
       await login("anna@example.com", "wrong horse");
-      await login("nobody@example.com", "wrong horse");
-      // Too long to be anybody's; no shortcut for that either.
-      await login("nobody@example.com", "x".repeat(2000));
+      await login("unknown@example.com", "wrong horse");
+      // Too long for a valid password; no shortcut for that either.
+      await login("unknown@example.com", "x".repeat(2000));
     } finally {
       Bun.password.verify = verify;
     }
@@ -279,12 +279,12 @@ describe("POST /api/users/login", () => {
     expect(parameters).toEqual([cost, cost, cost]);
   });
 
-  test("is answered soon whatever is sent: nobody waits for a megabyte of combining marks", async () => {
+  test("takes no longer for a megabyte of combining marks", async () => {
     const marks = "\u0301\u0316".repeat(300_000);
     const started = performance.now();
     const answers = [
       await login("anna@example.com", marks),
-      await login("nobody@example.com", marks),
+      await login("unknown@example.com", marks),
       await login(marks, PASSWORD),
     ];
     expect(performance.now() - started).toBeLessThan(5_000);
@@ -301,7 +301,7 @@ describe("POST /api/users/login", () => {
 });
 
 describe("GET /api/user", () => {
-  test("answers with the user and the token of the request", async () => {
+  test("returns the user and the token of the request", async () => {
     const { status, json } = await current();
     expect(status).toBe(200);
     expect(json.user).toEqual({
@@ -314,16 +314,16 @@ describe("GET /api/user", () => {
     });
   });
 
-  test("needs a token, of a user who is there", async () => {
+  test("needs the token of a user who exists", async () => {
     expect((await server.request("GET", "/api/user")).json.errors).toEqual({ token: ["is missing"] });
-    const gone = await goneUser(server, anna, "goner");
-    const { status, json } = await current(gone.token);
-    expect([status, json.errors]).toEqual([401, { token: ["belongs to a user who is gone"] }]);
+    const deleted = await goneUser(server, anna, "goner");
+    const { status, json } = await current(deleted.token);
+    expect([status, json.errors]).toEqual([401, { token: ["belongs to a user who no longer exists"] }]);
   });
 });
 
 describe("PUT /api/user", () => {
-  test("changes what it names and leaves the rest", async () => {
+  test("changes the fields it is given and leaves the others", async () => {
     const [user] = (await addUsers(server, anna, ["changes"])) as [TestUser];
     const first = await update({ bio: "I work at a farm", image: "https://example.com/a.png" }, user.token);
     expect(first.status).toBe(200);
@@ -343,7 +343,7 @@ describe("PUT /api/user", () => {
     expect((await server.request("GET", "/api/profiles/changes")).status).toBe(404);
   });
 
-  test("knows absent, null and value of the biography and the image; the empty string is null", async () => {
+  test("distinguishes absent, null and value for the biography and the image; the empty string is null", async () => {
     const [user] = (await addUsers(server, anna, ["three"])) as [TestUser];
     const change = async (fields: unknown) => {
       const { bio, image } = (await update(fields, user.token)).json.user;
@@ -358,12 +358,12 @@ describe("PUT /api/user", () => {
     expect(await change({ username: "three" })).toEqual(["b", null]);
   });
 
-  test("stores the image as sent and fetches nothing", async () => {
-    let asked = 0;
-    const elsewhere = Bun.serve({ hostname: "127.0.0.1", port: 0, fetch: () => new Response(String(++asked)) });
+  test("stores the image as sent and does not fetch it", async () => {
+    let requests = 0;
+    const imageHost = Bun.serve({ hostname: "127.0.0.1", port: 0, fetch: () => new Response(String(++requests)) });
     try {
       for (const image of [
-        `${elsewhere.url}a.png`,
+        `${imageHost.url}a.png`,
         "javascript:alert(1)",
         " not a URL ",
         "data:image/gif;base64,R0lG",
@@ -371,14 +371,14 @@ describe("PUT /api/user", () => {
         expect((await update({ image })).json.user.image).toBe(image);
         expect((await server.request("GET", "/api/profiles/anna")).json.profile.image).toBe(image);
       }
-      expect(asked).toBe(0);
+      expect(requests).toBe(0);
     } finally {
-      await elsewhere.stop(true);
+      await imageHost.stop(true);
       await update({ image: null });
     }
   });
 
-  test("takes a biography of 10,000 characters and an image of 2,048, and no more", async () => {
+  test("accepts a biography of 10,000 characters and an image of 2,048, and nothing longer", async () => {
     expect((await update({ bio: "é".repeat(10_000), image: "x".repeat(2_048) })).status).toBe(200);
     const { status, json } = await update({ bio: "x".repeat(10_001), image: "x".repeat(2_049) });
     expect(status).toBe(422);
@@ -389,7 +389,7 @@ describe("PUT /api/user", () => {
     await update({ bio: null, image: null });
   });
 
-  test("refuses null and empty where there must be a value, and changes nothing then", async () => {
+  test("refuses null and empty for a required field, and changes nothing", async () => {
     const blank = ["can't be blank"];
     for (const value of [null, ""]) {
       const { status, json } = await update({ username: value, email: value, password: value, bio: "not this" });
@@ -399,13 +399,13 @@ describe("PUT /api/user", () => {
     expect((await current()).json.user.bio).toBeNull();
   });
 
-  test("refuses a body that names nothing", async () => {
+  test("refuses a body without any known field", async () => {
     const { status, json } = await update({});
     expect([status, Object.keys(json.errors)]).toEqual([422, ["user"]]);
     expect((await update({ nickname: "A" })).status).toBe(422);
   });
 
-  test("refuses what is another's with 409, and lets one keep or respell one's own", async () => {
+  test("returns 409 for values of another user, and lets users keep or respell their own", async () => {
     const [user] = (await addUsers(server, anna, ["keeper"])) as [TestUser];
     const { status, json } = await update({ username: "Anna", email: "ANNA@EXAMPLE.COM" }, user.token);
     expect([status, json.errors]).toEqual([
@@ -417,22 +417,22 @@ describe("PUT /api/user", () => {
     );
   });
 
-  test("changes the password: the new one signs in, the old one does not", async () => {
+  test("changes the password: the new one works, the old one does not", async () => {
     const [user] = (await addUsers(server, anna, ["rotator"])) as [TestUser];
     expect((await update({ password: "a new password" }, user.token)).status).toBe(200);
     expect((await login(user.email, "a new password")).status).toBe(200);
     expect((await login(user.email, PASSWORD)).status).toBe(401);
   });
 
-  test("needs a token, of a user who is there, before it looks at the body", async () => {
+  test("checks the token before the body", async () => {
     const missing = await server.request("PUT", "/api/user", { body: "{" });
     expect([missing.status, missing.json.errors]).toEqual([401, { token: ["is missing"] }]);
-    const gone = await goneUser(server, anna, "goner2");
-    const { status, json } = await update({ bio: "b" }, gone.token);
-    expect([status, json.errors]).toEqual([401, { token: ["belongs to a user who is gone"] }]);
+    const deleted = await goneUser(server, anna, "goner2");
+    const { status, json } = await update({ bio: "b" }, deleted.token);
+    expect([status, json.errors]).toEqual([401, { token: ["belongs to a user who no longer exists"] }]);
   });
 
-  test("shows its change in the very next read of the profile and of the author's articles", async () => {
+  test("is visible in the next read of the profile and of the author's articles", async () => {
     const [user] = (await addUsers(server, anna, ["renamer"])) as [TestUser];
     const article = await server.publish(user);
     await update({ username: "Renamed", bio: "new" }, user.token);

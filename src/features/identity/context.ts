@@ -1,0 +1,18 @@
+import type { ClientAddress } from "../../http/client-address.ts";
+import type { Mail } from "../../mail/queue.ts";
+import type { RateLimits } from "./rate-limits.ts";
+import type { SessionLimits } from "./sessions/queries.ts";
+import type { Revocations } from "./sessions/revocations.ts";
+import type { Tokens } from "./tokens.ts";
+
+/** What the routes of this feature share. */
+export type IdentityContext = {
+  readonly tokens: Tokens;
+  readonly revocations: Revocations;
+  readonly sessionLimits: SessionLimits;
+  readonly addressOf: ClientAddress;
+  readonly mail: Mail;
+  readonly limits: RateLimits;
+  /** Whether a new address replaces the old one only when it is verified. */
+  readonly requireEmailConfirmation: boolean;
+};

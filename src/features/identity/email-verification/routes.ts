@@ -1,0 +1,74 @@
+import { Hono } from "hono";
+import type { Database } from "../../../db/pool.ts";
+import { PRIVATE_HEADERS } from "../../../http/headers.ts";
+import { describeRoute } from "../../../http/openapi.ts";
+import { body, jsonOf, query } from "../../../http/validation.ts";
+import type { IdentityContext } from "../context.ts";
+import { requireMail } from "../email-links.ts";
+import type { Guards } from "../guards.ts";
+import { MessageResponse } from "../sessions/schema.ts";
+import { resendVerification, verifyEmail } from "./queries.ts";
+import { VerifyBody, VerifyQuery } from "./schema.ts";
+
+/** Verifying an address, for programs. The pages for people are in src/web/account-routes.ts. */
+export function emailVerificationRoutes(db: Database, { mail, limits }: IdentityContext, { requireUser }: Guards) {
+  return new Hono()
+    .get(
+      "/auth/verify-email",
+      query(VerifyQuery),
+      limits.limit("verify"),
+      async (c) => {
+        await verifyEmail(db, c.var.query.token);
+        return c.json(VERIFIED, 200, PRIVATE_HEADERS);
+      },
+      describeRoute({
+        operationId: "VerifyEmailByLink",
+        tag: "Accounts",
+        summary: "Verify an email address by link",
+        description:
+          "Takes the token from the query. Browsers (`Accept: text/html`) receive a page with a button instead, so that programs that open every link in an email do not verify the address.",
+        responses: { 200: MessageResponse },
+        errors: ["not_found", "gone", "conflict"],
+      }),
+    )
+
+    .post(
+      "/auth/verify-email",
+      body(VerifyBody),
+      limits.limit("verify"),
+      async (c) => {
+        await verifyEmail(db, c.var.body.token);
+        return jsonOf(c, VERIFIED);
+      },
+      describeRoute({
+        operationId: "VerifyEmail",
+        tag: "Accounts",
+        summary: "Verify an email address",
+        description: "Takes the token from the link in the email. A token works once.",
+        responses: { 200: MessageResponse },
+        errors: ["not_found", "gone", "conflict"],
+      }),
+    )
+
+    .post(
+      "/auth/resend-verification",
+      requireUser,
+      limits.limit<{ userId: string }>("resend", (c) => c.var.userId),
+      async (c) => {
+        requireMail(mail);
+        await resendVerification(db, c.var.userId, mail.newLink());
+        return jsonOf(c, { message: "A new link is on its way" });
+      },
+      describeRoute({
+        operationId: "ResendVerification",
+        tag: "Accounts",
+        summary: "Resend the verification email",
+        description:
+          "Sends a new link to the current user and revokes earlier links. Returns 409 if the address is already verified.",
+        responses: { 200: MessageResponse },
+        errors: ["conflict"],
+      }),
+    );
+}
+
+const VERIFIED = { message: "Email verified successfully" };

@@ -1,0 +1,20 @@
+import { expect } from "bun:test";
+import { statements } from "../../src/db/statements.ts";
+import type { TestServer } from "./harness.ts";
+
+/** Expects that PostgreSQL can run a statement without parameters by this index, and sorts nothing. */
+export async function expectIndex(server: TestServer, statement: string, index: string): Promise<void> {
+  const text = statements.get(statement)?.text;
+  const connection = await server.sql.reserve();
+  try {
+    // A small table is read whole, whatever its indexes are.
+    await connection`set enable_seqscan = off`;
+    const rows = await connection.unsafe(`explain (costs off) ${text}`);
+    const plan = rows.map((row: { "QUERY PLAN": string }) => row["QUERY PLAN"]).join("\n");
+    expect(plan).toContain(`Index Scan using ${index}`);
+    expect(plan).not.toContain("Sort");
+  } finally {
+    await connection`reset enable_seqscan`;
+    connection.release();
+  }
+}
