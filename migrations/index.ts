@@ -7,9 +7,8 @@ import emailLinks from "./0003_email_links.sql" with { type: "text" };
 import rateLimits from "./0004_rate_limits.sql" with { type: "text" };
 import follows from "./0005_follows.sql" with { type: "text" };
 import articles from "./0006_articles.sql" with { type: "text" };
-import outbox from "./0007_outbox.sql" with { type: "text" };
-import commentJsonMembers from "./0008_comment_json_members.sql" with { type: "text" };
-import articleBlocks from "./0009_article_blocks.sql" with { type: "text" };
+import commentJsonMembers from "./0007_comment_json_members.sql" with { type: "text" };
+import articleBlocks from "./0008_article_blocks.sql" with { type: "text" };
 
 /** The whole history of the schema, oldest first. */
 export const migrations: readonly Migration[] = [
@@ -19,7 +18,6 @@ export const migrations: readonly Migration[] = [
   { version: "0004", file: "0004_rate_limits.sql", sql: rateLimits },
   { version: "0005", file: "0005_follows.sql", sql: follows },
   { version: "0006", file: "0006_articles.sql", sql: articles },
-  { version: "0007", file: "0007_outbox.sql", sql: outbox },
-  { version: "0008", file: "0008_comment_json_members.sql", sql: commentJsonMembers },
-  { version: "0009", file: "0009_article_blocks.sql", sql: articleBlocks },
+  { version: "0007", file: "0007_comment_json_members.sql", sql: commentJsonMembers },
+  { version: "0008", file: "0008_article_blocks.sql", sql: articleBlocks },
 ];

@@ -7,9 +7,9 @@ import type { Config } from "../config/settings.ts";
 import { StartupError } from "../config/startup-error.ts";
 import { checksum, OLDEST_MAJOR } from "../db/migrations.ts";
 import { connectionOptions } from "../db/pool.ts";
+import { smtpServer } from "../mail/open.ts";
 import { verifySmtp } from "../mail/transport.ts";
 import { runningEmbedded } from "../server/embedded.ts";
-import { smtpServer } from "../server/mail.ts";
 import { isStandalone, reachDatabase, serverLog } from "../server/server.ts";
 
 /** One thing that was looked at: what is so, or what is wrong and what to do. */

@@ -14,9 +14,6 @@ export type PgPoolOptions = {
   readonly onError: (error: Error) => void;
 };
 
-/** How long a connection is used again. It bounds how long one that hangs is kept, as `pg` keeps it after a timeout. */
-const MAX_LIFETIME_S = 60;
-
 /**
  * A pool of the `pg` driver, for the job queue, which works with no other. Everything is set explicitly, so that no `PG*`
  * variable and no `.pgpass` changes it.
@@ -24,10 +21,15 @@ const MAX_LIFETIME_S = 60;
  */
 export async function openPgPool(address: DatabaseAddress, options: PgPoolOptions): Promise<pg.Pool> {
   const client = await clientConfig(address, options);
-  const pool = new pg.Pool({ ...client, max: options.max, maxLifetimeSeconds: MAX_LIFETIME_S });
+  const pool = new pg.Pool({ ...client, max: options.max });
   // Without listeners, a connection that closes would end the process.
   pool.on("error", options.onError);
   pool.on("connect", (connection) => connection.on("error", options.onError));
+  // The pool would use a connection again whose statement timed out, though the next one would hang behind it.
+  pool.on("release", (_error, connection) => {
+    if (!(connection as pg.PoolClient & { readyForQuery: boolean }).readyForQuery)
+      void connection.end().catch(() => {});
+  });
   return pool;
 }
 

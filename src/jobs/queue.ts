@@ -30,7 +30,7 @@ export async function addJob<Payload>(
   payload: Payload,
   { key, runAt }: JobOptions = {},
 ): Promise<string> {
-  const row = await tx.row(JOB_ADD, {
+  const [row] = await tx.rows(JOB_ADD, {
     name: type.name,
     payload: JSON.stringify(payload),
     runAt: runAt?.toISOString() ?? null,

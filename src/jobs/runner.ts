@@ -29,12 +29,16 @@ export type JobRunnerOptions = {
 /** How long after an unexpected end the runner of a group starts again. */
 const RESTART_DELAY_MS = 1_000;
 
+/** Closing connections takes no longer than this, unless the database hangs. */
+const POOL_END_TIMEOUT_MS = 1_000;
+
 /** A tick that was missed while no server ran is made up for when one starts, if it is not older. */
 const BACKFILL_MS = 3_600_000;
 
 /**
  * Runs background jobs until stopped: those in the queue and those on a schedule. Any number of servers may share a
- * database. Each job runs in one of them, and each tick of a schedule adds one job.
+ * database. Each job runs in one of them, and each tick of a schedule adds one job. `stop` waits at most `timeoutMs` for
+ * the jobs that are running.
  */
 export async function startJobs(options: JobRunnerOptions): Promise<{ stop(timeoutMs: number): Promise<void> }> {
   const { db, log, connectTimeoutMs, statementTimeoutMs } = options;
@@ -48,11 +52,16 @@ export async function startJobs(options: JobRunnerOptions): Promise<{ stop(timeo
     onError: (error) => log.debug({ err: error }, "a connection of the job queue closed"),
   });
   const runners = groups.map((group) => startGroup(group, pool, db, log));
+  let stopped: Promise<void> | undefined;
+  async function stop(timeoutMs: number): Promise<void> {
+    // Jobs that take longer are given back by `recoverJobs`.
+    await Promise.race([Promise.all(runners.map((runner) => runner.stop())), Bun.sleep(timeoutMs)]);
+    await Promise.race([pool.end(), Bun.sleep(POOL_END_TIMEOUT_MS)]);
+  }
   return {
-    async stop(timeoutMs) {
-      // Jobs that take longer are given back by `recoverJobs`.
-      await Promise.race([Promise.all(runners.map((runner) => runner.stop())), Bun.sleep(timeoutMs)]);
-      await Promise.race([pool.end(), Bun.sleep(1_000)]);
+    stop(timeoutMs) {
+      stopped ??= stop(timeoutMs);
+      return stopped;
     },
   };
 }
@@ -158,6 +167,8 @@ function queueLogger(log: Log): Logger {
   return new Logger(() => (level: `${LogLevel}`, message, meta) => {
     const isProblem = level === "error" || level === "warning";
     if (meta?.success !== undefined || meta?.failure !== undefined) return;
+    // Advice to have as many connections as jobs at a time. Ours spend their time elsewhere.
+    if (meta?.concurrency !== undefined) return;
     const fields = meta?.error === undefined ? {} : { err: meta.error };
     if (isProblem) log.warn(fields, `job queue: ${message}`);
     else log.debug(fields, `job queue: ${message}`);

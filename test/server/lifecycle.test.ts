@@ -139,7 +139,7 @@ describe("workers", () => {
     expect(of("1")).toBeGreaterThan(0);
     expect(series.get(`conduit_workers{worker="supervisor"}`)).toBe(2);
     // What the features keep is there too.
-    for (const name of ["password_hashes_waiting", "password_hashes_in_flight", "mail_outbox_waiting"]) {
+    for (const name of ["password_hashes_waiting", "password_hashes_in_flight", "mail_queue_waiting"]) {
       expect(series.get(`${name}{worker="0"}`)).toBe(0);
     }
   });

@@ -1,6 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { listArticles } from "../../../src/features/articles/lists.ts";
-import { tidyUp } from "../../../src/server/mail.ts";
+import { closeArticleBlocks, listArticles } from "../../../src/features/articles/lists.ts";
 import { type ArticleJson, type TestServer, type TestUser, testServer } from "../../support/harness.ts";
 import { addUsers } from "../../support/people.ts";
 import { expectExact } from "../../support/recounts.ts";
@@ -309,7 +308,7 @@ describe("a page deep in the list of all", () => {
       );
     await expectSame();
     expect(await blocks()).toEqual([]);
-    await tidyUp(deep.db);
+    await closeArticleBlocks(deep.db);
     expect(await blocks()).toEqual([5_000]);
     await deep.sql`select close_article_blocks(3000)`;
     expect(await blocks()).toEqual([5_000, 3_000]);
