@@ -96,7 +96,8 @@ export async function startServer(
     const http = listen(config, inherited, limitRequests(config.requestsMax, config.corsOrigins, app.fetch));
     closers.push(() => stopListening(http, config.shutdownTimeoutMs));
     const jobs = await startBackgroundJobs(mail, config, address, db, log, http.url.origin);
-    closers.push(jobs.stop);
+    // Requests and jobs finish side by side, within one SHUTDOWN_TIMEOUT.
+    closers.push(() => Promise.all([stopListening(http, config.shutdownTimeoutMs), jobs.stop()]));
     if (metrics !== undefined) watchServer(metrics, http, db);
 
     let stopped: Promise<void> | undefined;

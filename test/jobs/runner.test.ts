@@ -2,7 +2,7 @@ import { afterEach, beforeAll, describe, expect, test } from "bun:test";
 import { z } from "zod";
 import type { DatabaseAddress } from "../../src/config/database-address.ts";
 import { type Database, openDatabase } from "../../src/db/pool.ts";
-import { addJob, capRetryDelays, type JobType, purgeDeadJobs } from "../../src/jobs/queue.ts";
+import { addJob, capRetryDelays, type JobType, purgeDeadJobs, readQueue } from "../../src/jobs/queue.ts";
 import { startJobs } from "../../src/jobs/runner.ts";
 import { JobFailure, type RunningJob, type Task, task } from "../../src/jobs/task.ts";
 import type { Log } from "../../src/observability/log.ts";
@@ -231,6 +231,18 @@ describe("the queue", () => {
       { id: failed, later: false },
       { id: scheduled, later: true },
     ]);
+  });
+
+  test("reports how many jobs of a type wait, those that failed included, and how old the oldest is", async () => {
+    expect(await readQueue(db, WORK)).toEqual({ waiting: 0, oldest_s: 0 });
+    const [failed, dead] = [await addJob(db, WORK, { n: 1 }), await addJob(db, WORK, { n: 2 })];
+    await addJob(db, WORK, { n: 3 }, { runAt: new Date(Date.now() + 3_600_000) });
+    await addJob(db, OTHER, { n: 4 });
+    await sql`update graphile_worker._private_jobs
+      set attempts = 1, run_at = now() + interval '1 minute', created_at = now() - interval '1 hour' where id = ${failed}`;
+    await sql`update graphile_worker._private_jobs set attempts = max_attempts where id = ${dead}`;
+    const state = await readQueue(db, WORK);
+    expect([state?.waiting, Math.round(state?.oldest_s ?? 0)]).toEqual([1, 3600]);
   });
 
   test("keeps dead letters for 30 days", async () => {

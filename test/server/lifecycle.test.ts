@@ -116,7 +116,7 @@ describe("workers", () => {
   });
 
   test("warn once that there is no mail server, in production, and answer 503 to what needs one", async () => {
-    const warnings = served.output().match(/no mail server is set/g);
+    const warnings = served.output().match(/SMTP_URL is not set/g);
     expect(warnings).toHaveLength(1);
     const response = await fetch(`${served.url}/api/auth/forgot-password`, {
       method: "POST",

@@ -126,7 +126,7 @@ describe("a new email address", () => {
     const login = { user: { email: "other@example.com", password: "another horse" } };
     expect((await mute.request("POST", "/api/users/login", { body: login })).status).toBe(200);
     const [row] = await mute.sql`
-      select (select count(*) from outbox)::int as mails, (select count(*) from email_links)::int as links`;
+      select (select count(*) from graphile_worker.jobs)::int as mails, (select count(*) from email_links)::int as links`;
     expect(row).toEqual({ mails: 0, links: 0 });
   });
 
