@@ -169,7 +169,8 @@ function queueLogger(log: Log): Logger {
     if (meta?.success !== undefined || meta?.failure !== undefined) return;
     // Advice to have as many connections as jobs at a time. Ours spend their time elsewhere.
     if (meta?.concurrency !== undefined) return;
-    const fields = meta?.error === undefined ? {} : { err: meta.error };
+    const { code, name } = (meta?.error ?? {}) as { code?: string; name?: string };
+    const fields = meta?.error === undefined ? {} : { "error.type": code ?? name };
     if (isProblem) log.warn(fields, `job queue: ${message}`);
     else log.debug(fields, `job queue: ${message}`);
   });
