@@ -63,7 +63,7 @@ export const SETTINGS = {
     name: "DATABASE_POOL_MAX",
     flag: "database-pool-max",
     fallback: "8",
-    what: "Maximum number of connections for writes. Reads get a quarter as many in addition, at least two.",
+    what: "Maximum number of connections for writes. Reads get a quarter as many in addition, at least two. Each process uses six more: two for rare statements, one for notifications, three for background jobs.",
     parse: wholeNumber(1, 1_000),
   }),
   databaseConnectTimeoutMs: setting({
@@ -363,5 +363,5 @@ export function loadConfig(env: Record<string, string | undefined>, flags: Recor
   return { ...(values as Values), production };
 }
 
-/** Each worker has about five connections, and the embedded PostgreSQL accepts 100. */
+/** Ten connections each are what the embedded PostgreSQL has room for. */
 const WORKERS_AUTO_MAX = 16;

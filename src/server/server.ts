@@ -8,12 +8,13 @@ import type { PoolLimits } from "../db/bounded-pool.ts";
 import { watchDatabase } from "../db/metrics.ts";
 import { openDatabase } from "../db/pool.ts";
 import { createRevocations, followRevocations } from "../features/identity/sessions/revocations.ts";
+import { openMail, warnWithoutMail } from "../mail/open.ts";
 import { createLog, type Log } from "../observability/log.ts";
 import type { Metrics } from "../observability/metrics.ts";
 import { serveMetrics } from "../observability/metrics-server.ts";
 import { createApp } from "./app.ts";
 import { startEmbedded } from "./embedded.ts";
-import { openMail, startMail, warnWithoutMail } from "./mail.ts";
+import { startBackgroundJobs } from "./jobs.ts";
 import { limitRequests } from "./request-limit.ts";
 import { updateSchema } from "./schema.ts";
 import { observeStatements, openMetrics, openTracing, tracedMail, watchServer } from "./telemetry.ts";
@@ -82,7 +83,7 @@ export async function startServer(
       sessionLimits: config,
       revocations,
       trustedProxies: config.trustedProxies,
-      outbox: mail.outbox,
+      mail,
       mailbox: mail.mailbox,
       requireEmailConfirmation: config.requireEmailConfirmation,
       ...(config.rateLimits ? {} : { rateLimits: null }),
@@ -93,8 +94,9 @@ export async function startServer(
     });
     const http = listen(config, inherited, limitRequests(config.requestsMax, config.corsOrigins, app.fetch));
     closers.push(() => stopListening(http, config.shutdownTimeoutMs));
-    const sending = startMail(mail, config, db, log, http.url.origin);
-    closers.push(sending.stop);
+    const jobs = await startBackgroundJobs(mail, config, address, db, log, http.url.origin);
+    // Requests and jobs finish side by side, within one SHUTDOWN_TIMEOUT.
+    closers.push(() => Promise.all([stopListening(http, config.shutdownTimeoutMs), jobs.stop()]));
     if (metrics !== undefined) watchServer(metrics, http, db);
 
     let stopped: Promise<void> | undefined;

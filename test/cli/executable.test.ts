@@ -93,6 +93,9 @@ describe("the executable", () => {
         body: JSON.stringify({ user }),
       });
       expect(answer.status).toBe(201);
+      // The job queue works in it, too: the mail arrives in the development mailbox.
+      const mailbox = new Bun.Glob("data/mail/*.json");
+      while ([...mailbox.scanSync({ cwd: folder })].length === 0) await Bun.sleep(25);
     } finally {
       server.kill("SIGTERM");
     }

@@ -2,7 +2,7 @@ import { describe, expect, test } from "bun:test";
 import { resolve } from "node:path";
 import { type Config, loadConfig, SETTINGS } from "../../src/config/settings.ts";
 import { StartupError } from "../../src/config/startup-error.ts";
-import { smtpServer } from "../../src/server/mail.ts";
+import { smtpServer } from "../../src/mail/open.ts";
 
 const SECRET = "a secret of 32 bytes or more, by hand";
 const URL = "postgres://ann:p%40ss@db.example:6543/conduit";
