@@ -54,8 +54,8 @@ export async function insertArticle(
 }
 
 // The second insert only runs if the first found the slug taken, also by an article that is published at the same moment:
-// the first insert waits for that one. A new article has no favourites, and nobody follows themselves: no look-ups for the
-// viewer are needed.
+// the first insert waits for that one. A new article has no favourites, and users cannot follow themselves, so the
+// statement needs no look-ups for the viewer.
 const INSERT_ARTICLE = write<ArticleRow>(
   "article_insert",
   `with u as (select * from users where id = :authorId::bigint),
