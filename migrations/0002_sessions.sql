@@ -1,5 +1,5 @@
 -- One row per signed-in device. A row holds the whole chain of its refresh tokens in three hashes, so a session that is
--- refreshed for years stays one row (docs/accounts.md, "Refresh tokens").
+-- refreshed for years stays one row (docs/guide/accounts.md, "Refresh tokens").
 create table sessions (
   -- In access tokens as `sid`, and in the API. Random, so that an id says nothing about other ids.
   id                uuid primary key default gen_random_uuid(),
