@@ -1,24 +1,27 @@
 # syntax=docker/dockerfile:1
 
-# The executable, for an external PostgreSQL (DATABASE_URL), without a shell around it.
+# The executable for an external PostgreSQL (DATABASE_URL), in an image without a shell.
 #
 #   docker build -t conduit .
 #   docker buildx build --platform=linux/amd64,linux/arm64 -t conduit .
 
-# Runs on the platform that builds, whatever the platform built for: Bun compiles for others, so nothing is emulated.
+# Runs on the building machine's platform: Bun compiles for other platforms, so nothing is emulated.
 FROM --platform=$BUILDPLATFORM node:24-trixie-slim AS build
 WORKDIR /build
+# "npm ci" needs the package.json of every workspace. Without the sources, this layer stays cached when code changes.
 COPY package.json package-lock.json tsconfig.json ./
-# Not "npm ci": it wants every platform's package of a development tool in the lock file.
-RUN --mount=type=cache,target=/root/.npm npm install --omit=dev --no-audit --no-fund
+COPY packages/client/package.json packages/client/
+COPY packages/embedded-postgres/package.json packages/embedded-postgres/
+RUN --mount=type=cache,target=/root/.npm npm ci --omit=dev --no-audit --no-fund
 COPY migrations migrations
+COPY packages/embedded-postgres packages/embedded-postgres
 COPY scripts/build.ts scripts/build.ts
 COPY src src
 ARG TARGETARCH
 RUN case "$TARGETARCH" in amd64) arch=x64 ;; *) arch=$TARGETARCH ;; esac \
  && node_modules/.bin/bun scripts/build.ts --target=bun-linux-$arch --outfile=dist/conduit
 
-# glibc and root certificates, no shell, no package manager; user 65532.
+# glibc and root certificates; no shell, no package manager. User 65532.
 FROM gcr.io/distroless/base-nossl-debian13:nonroot
 COPY --from=build /build/dist/conduit /conduit
 ENV NODE_ENV=production PORT=3000 METRICS_PORT=9090 METRICS_HOST=0.0.0.0

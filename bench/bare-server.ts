@@ -1,4 +1,4 @@
-// The limit of HTTP: a bare Bun.serve that answers every request with the same bytes. Told by messages which.
+// The limit of HTTP: a bare Bun.serve that responds to every request with the same bytes. Messages say which.
 
 export type Payload = { status: number; contentType: string; body: string };
 

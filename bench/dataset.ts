@@ -9,50 +9,32 @@ import { textArray } from "../src/db/statements.ts";
 import { LOAD_USERS_MIN, TABLES } from "../src/seed/load.ts";
 import { seed } from "../src/seed/seed.ts";
 import { startEmbedded } from "../src/server/embedded.ts";
-import { type Endpoint, pathOf, writerOf } from "./endpoints.ts";
+import { type Endpoint, slugOf, writerOf } from "./endpoints.ts";
+import { type Sample, takeSample } from "./sample.ts";
 
 const root = dirname(import.meta.dir);
-
-/** What the requests are made from: names that are in the data set. */
-export type Sample = {
-  readonly articles: number;
-  /** Paths of articles, the most favourited first. */
-  readonly popular: readonly string[];
-  /** Usernames, spread over all. */
-  readonly authors: readonly string[];
-  /** The most used first. */
-  readonly tags: readonly string[];
-  readonly popularTag: string;
-  readonly rareTag: string;
-  readonly prolificAuthor: string;
-  readonly keenReader: string;
-  /** Path of an article with some 20 comments. */
-  readonly discussed: string;
-  /** An article's body of usual length. */
-  readonly body: string;
-};
 
 export type Dataset = {
   readonly address: DatabaseAddress;
   readonly postmasterPid: number;
   readonly sample: Sample;
-  /** Makes what an endpoint needs to be there before it is measured. */
+  /** Creates what must exist before an endpoint is measured. */
   prepare(endpoint: Endpoint, nonce: string): Promise<void>;
-  /** Takes away what the writers have left. */
+  /** Deletes what the writers have created. */
   tidy(): Promise<void>;
-  /** Vacuums, or PostgreSQL would do it by itself at some time, in the middle of a measurement. */
+  /** Vacuums, because otherwise PostgreSQL would start it in the middle of a measurement. */
   settle(): Promise<void>;
   stop(): Promise<void>;
 };
 
-/** The data set of a size, from the cache folder, or made by the program's own seed; its PostgreSQL is started. */
+/** Starts a PostgreSQL with a data set of this size, from the cache folder or made by the program's own seed. */
 export async function openDataset(articles: number, say: (message: string) => void): Promise<Dataset> {
   const dataDir = join(import.meta.dir, ".data", String(articles));
   const mark = join(dataDir, "made-by");
   const recipe = await fingerprint();
   const isMade = existsSync(mark) && readFileSync(mark, "utf8") === recipe;
   if (!isMade && existsSync(dataDir)) {
-    say(`The data set of ${articles.toLocaleString("en")} was made by another schema or seed: making it again.`);
+    say(`The data set of ${articles.toLocaleString("en")} was made with another schema or seed: making it again.`);
     rmSync(dataDir, { recursive: true });
   }
   const postgres = await startEmbedded(dataDir, say);
@@ -63,7 +45,7 @@ export async function openDataset(articles: number, say: (message: string) => vo
       writeFileSync(mark, recipe);
     }
     const sql = new SQL(connectionOptions(postgres.address, 1, { statement_timeout: "0", jit: "off" }));
-    // Left over where a run was cut short.
+    // An interrupted run leaves articles and comments behind.
     await tidy(sql);
     const settle = async () => void (await sql.unsafe(`vacuum (analyze) ${TABLES.join(", ")}`));
     await settle();
@@ -88,7 +70,7 @@ export async function openDataset(articles: number, say: (message: string) => vo
   }
 }
 
-/** Of everything that the content of the database depends on. */
+/** A hash of everything that the content of the database depends on. */
 async function fingerprint(): Promise<string> {
   const hash = new Bun.CryptoHasher("sha256");
   for (const { sql } of migrations) hash.update(sql);
@@ -98,36 +80,7 @@ async function fingerprint(): Promise<string> {
   return hash.digest("hex");
 }
 
-/** Names that are in a data set of `seed`. */
-export async function takeSample(sql: SQL): Promise<Sample> {
-  const column = async (statement: string): Promise<string[]> =>
-    (await sql.unsafe(statement)).map((row: { it: string }) => row.it);
-  const one = async (statement: string): Promise<string> => (await column(statement))[0] as string;
-  return {
-    articles: Number(await one("select sum(articles_count)::text as it from article_totals")),
-    popular: await column("select slug as it from articles order by favorites_count desc, id desc limit 20000"),
-    authors: await column(
-      `select username as it from users
-        where id % greatest((select count(*) from users) / 2000, 1) = 0 and username not like '%\\_%' order by id`,
-    ),
-    tags: await column("select name as it from tags order by articles_count desc, name limit 500"),
-    popularTag: await one("select name as it from tags order by articles_count desc, name limit 1"),
-    rareTag: await one("select name as it from tags order by articles_count, name limit 1"),
-    prolificAuthor: await one(
-      "select username as it from author_counts join users on id = user_id order by articles_count desc, id limit 1",
-    ),
-    keenReader: await one(
-      "select username as it from reader_counts join users on id = user_id order by favorites_count desc, id limit 1",
-    ),
-    discussed: await one(
-      `select slug as it from (select article_id, count(*) from comments group by 1) c join articles on id = article_id
-        order by abs(count - 20), id limit 1`,
-    ),
-    body: await one("select body as it from articles where length(body) between 1500 and 2000 order by id limit 1"),
-  };
-}
-
-/** Articles of the writers, at `pathOf(nonce, 0 …)`. */
+/** Creates articles by the writers, with the slugs `slugOf(nonce, 0 …)`. */
 export async function makeArticles(sql: SQL, nonce: string, count: number, tags: readonly string[]): Promise<void> {
   const numbers = Array.from({ length: count }, (_, i) => i);
   await sql.unsafe(
@@ -136,7 +89,7 @@ export async function makeArticles(sql: SQL, nonce: string, count: number, tags:
        from unnest($1::text[], $2::text[], $3::text[]) as a (slug, writer, tag)
        join users u on u.username = a.writer`,
     [
-      textArray(numbers.map((i) => pathOf(nonce, i))),
+      textArray(numbers.map((i) => slugOf(nonce, i))),
       textArray(numbers.map(writerOf)),
       textArray(numbers.map((i) => tags[i % tags.length] as string)),
     ],

@@ -1,12 +1,12 @@
-import type { Sample } from "./dataset.ts";
+import type { Sample } from "./sample.ts";
 
-/** A request. `as` is the username of who is signed in; undefined is nobody. */
+/** A request. `as` is the username of the signed-in user; undefined is an anonymous reader. */
 export type Call = {
   readonly method: string;
   readonly path: string;
   readonly as?: string;
   readonly body?: object;
-  /** Besides those of every call. */
+  /** In addition to those of every call. */
   readonly headers?: Readonly<Record<string, string>>;
 };
 
@@ -14,44 +14,46 @@ export type Endpoint = {
   readonly name: string;
   readonly kind: "read" | "write" | "mix";
   /**
-   * The requests, taken in this order, from the beginning again after the last. With more than one, a multiple of
-   * `BLOCK` × 2 × 32, so that 32 connections can share them out without cutting a block.
-   * @param nonce part of every name that has to be new
+   * The requests, sent in this order, and from the beginning again after the last. If there is more than one, their number
+   * is a multiple of `BLOCK` × 2 × 32, so that 32 connections can divide them without cutting a block.
+   * @param nonce a part of every name that must be new
    */
   calls(sample: Sample, nonce: string): Call[];
-  /** Each request can be made but once: measuring ends with the last. */
+  /** Each request can be sent only once: measuring ends with the last. */
   readonly once?: true;
-  /** Articles of the writers that have to be there before: their paths are `pathOf(nonce, 0 …)`. */
+  /** The number of articles by the writers that must exist before: their slugs are `slugOf(nonce, 0 …)`. */
   readonly articlesBefore?: number;
 };
 
 const READER = "reader_10";
 const WRITERS = Array.from({ length: 16 }, (_, i) => `writer_${i + 1}`);
-/** Larger than the number of requests in flight: what undoes something comes when that has been done. */
+/** Larger than the number of requests in flight, so that a request comes after the one that it reverses. */
 const BLOCK = 64;
 const SEQUENCE = 2 * BLOCK * 32;
 
-/** The path of the i-th article that is made for an endpoint; its author is `writerOf(i)`. */
-export const pathOf = (nonce: string, i: number): string => `bench-${nonce}-${i}`;
+/** The slug of the i-th article that is made for an endpoint; its author is `writerOf(i)`. */
+export const slugOf = (nonce: string, i: number): string => `bench-${nonce}-${i}`;
 export const writerOf = (i: number): string => WRITERS[i % WRITERS.length] as string;
 
 export const ENDPOINTS: readonly Endpoint[] = [
-  ...anybody("list", () => list("")),
-  ...anybody("list, page 100", (s) => list(page(100, s))),
-  ...anybody("list, page 10,000", (s) => list(page(10_000, s))),
-  ...anybody("list by tag, popular", (s) => list(`?tag=${enc(s.popularTag)}`)),
-  ...anybody("list by tag, rare", (s) => list(`?tag=${enc(s.rareTag)}`)),
-  ...anybody("list by author", (s) => list(`?author=${s.prolificAuthor}`)),
-  ...anybody("list by favourites", (s) => list(`?favorited=${s.keenReader}`)),
+  ...readByAll("list", () => list("")),
+  ...readByAll("list, page 100", (s) => list(page(100, s))),
+  ...readByAll("list, page 10,000", (s) => list(page(10_000, s))),
+  ...readByAll("list by tag, popular", (s) => list(`?tag=${enc(s.popularTag)}`)),
+  ...readByAll("list by tag, rare", (s) => list(`?tag=${enc(s.rareTag)}`)),
+  ...readByAll("list by author", (s) => list(`?author=${s.prolificAuthor}`)),
+  ...readByAll("list by favourites", (s) => list(`?favorited=${s.keenReader}`)),
   read("feed of 10", () => [get("/api/articles/feed", "reader_10")]),
   read("feed of 1,000", () => [get("/api/articles/feed", "reader_1000")]),
-  ...anybody("article", (s) => sequence((random) => get(`/api/articles/${s.popular[zipf(random, s.popular.length)]}`))),
-  ...anybody("comments (20)", (s) => [get(`/api/articles/${s.discussed}/comments`)]),
-  ...anybody("profile", (s) => sequence((random) => get(`/api/profiles/${pick(random, s.authors)}`))),
+  ...readByAll("article", (s) =>
+    sequence((random) => get(`/api/articles/${s.popular[zipf(random, s.popular.length)]}`)),
+  ),
+  ...readByAll("comments (20)", (s) => [get(`/api/articles/${s.discussed}/comments`)]),
+  ...readByAll("profile", (s) => sequence((random) => get(`/api/profiles/${pick(random, s.authors)}`))),
   read("tags", () => [get("/api/tags")]),
   read("current user", () => [get("/api/user", READER)]),
 
-  write("favourite, take back", (s) =>
+  write("favourite, unfavourite", (s) =>
     doneAndUndone((i) => ({ path: `/api/articles/${s.popular[i % s.popular.length]}/favorite`, as: writerOf(i) })),
   ),
   write("follow, unfollow", (s) =>
@@ -70,7 +72,7 @@ export const ENDPOINTS: readonly Endpoint[] = [
     ...write("edit", (s, nonce) =>
       sequence((_, i) => ({
         method: "PUT",
-        path: `/api/articles/${pathOf(nonce, i % 1_024)}`,
+        path: `/api/articles/${slugOf(nonce, i % 1_024)}`,
         as: writerOf(i),
         body: { article: { description: `Edited for the time ${i}`, body: `${s.body}\n\nEdit ${i}.` } },
       })),
@@ -79,7 +81,7 @@ export const ENDPOINTS: readonly Endpoint[] = [
   },
   {
     ...write("delete", (_, nonce) =>
-      sequence((_, i) => ({ method: "DELETE", path: `/api/articles/${pathOf(nonce, i)}`, as: writerOf(i) })),
+      sequence((_, i) => ({ method: "DELETE", path: `/api/articles/${slugOf(nonce, i)}`, as: writerOf(i) })),
     ),
     once: true,
     articlesBefore: SEQUENCE,
@@ -88,7 +90,7 @@ export const ENDPOINTS: readonly Endpoint[] = [
   { name: "mix", kind: "mix", calls: (s) => sequence((random, i) => mixed(s, random, i)) },
 ];
 
-/** Ninety reads in a hundred, half of them by somebody signed in. */
+/** Ninety reads in a hundred, half of them by a signed-in reader. */
 function mixed(s: Sample, random: () => number, i: number): Call {
   const slug = s.popular[zipf(random, s.popular.length)] as string;
   const reader = random() < 0.5 ? READER : undefined;
@@ -132,8 +134,8 @@ function write(name: string, calls: Calls): Endpoint {
   return { name, kind: "write", calls };
 }
 
-/** What anybody may read: as nobody, and as a signed-in reader. */
-function anybody(name: string, calls: Calls): Endpoint[] {
+/** A public read: by an anonymous reader, and by a signed-in one. */
+function readByAll(name: string, calls: Calls): Endpoint[] {
   return [
     read(name, calls),
     read(`${name}, signed in`, (s, nonce) => calls(s, nonce).map((call) => ({ ...call, as: READER }))),
@@ -144,7 +146,7 @@ const get = (path: string, as?: string): Call => ({ method: "GET", path, ...(as 
 const list = (query: string): Call[] => [get(`/api/articles${query}`)];
 const enc = encodeURIComponent;
 
-/** Of a smaller data set, the last page. */
+/** The query of a page; of a smaller data set, the last one. */
 const page = (number: number, s: Sample): string =>
   `?offset=${Math.min((number - 1) * 20, Math.floor((s.articles - 1) / 20) * 20)}`;
 
@@ -153,7 +155,7 @@ function sequence(call: (random: () => number, i: number) => Call): Call[] {
   return Array.from({ length: SEQUENCE }, (_, i) => call(random, i));
 }
 
-/** A block of POSTs, then the DELETEs that take them back, and so on. No pair of user and thing comes twice. */
+/** A block of POSTs, then the DELETEs that reverse them, and so on. No pair of user and resource occurs twice. */
 function doneAndUndone(pair: (i: number) => { path: string; as: string }): Call[] {
   return Array.from({ length: SEQUENCE }, (_, i) => {
     const block = Math.floor(i / (2 * BLOCK));

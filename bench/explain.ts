@@ -6,15 +6,15 @@ import type { Endpoint } from "./endpoints.ts";
 import { table, whole } from "./report.ts";
 import type { StatementFinder } from "./statements.ts";
 
-/** Of one endpoint's first request. `buffers` are pages of 8 kB that were looked at, all of them in memory or not. */
+/** The first request of one endpoint. `buffers` counts pages of 8 kB, in memory or not. */
 export type Explained = {
   readonly endpoint: string;
   readonly statement: string;
   readonly planMs: number;
   readonly executeMs: number;
   readonly buffers: number;
-  /** How the rows are found, each way once: `Index Only Scan articles_author_id_idx`. */
-  readonly ways: readonly string[];
+  /** The access paths, each once: `Index Only Scan articles_author_id_idx`. */
+  readonly paths: readonly string[];
   /** As `explain (analyze, buffers)` prints it. */
   readonly plan: string;
 };
@@ -30,7 +30,7 @@ type PlanNode = {
 };
 type PlanJson = { Plan: PlanNode; "Planning Time": number; "Execution Time": number };
 
-/** `explain (analyze, buffers)` of every endpoint's statement, with the plan that the server runs. What it writes is undone. */
+/** `explain (analyze, buffers)` of every endpoint's statement, with the plan that the server runs. What they write is rolled back. */
 export async function explain(
   dataset: Pick<Dataset, "address" | "sample" | "prepare" | "tidy">,
   endpoints: readonly Endpoint[],
@@ -45,14 +45,14 @@ export async function explain(
       await dataset.prepare(endpoint, nonce);
       const calls = endpoint.calls(dataset.sample, nonce).slice(0, 1);
       const [found] = await findStatements(calls);
-      if (found === undefined) throw new Error(`${endpoint.name} made no statement`);
+      if (found === undefined) throw new Error(`${endpoint.name} ran no statement`);
       const [name, parameters] = found;
       const literals = parameters.map((value) =>
         value === null ? "null" : `'${String(value).replaceAll("'", "''")}'`,
       );
       const execute = `execute explained${literals.length === 0 ? "" : `(${literals.join(", ")})`}`;
       await sql.unsafe(`prepare explained as ${statements.get(name)?.text}`);
-      const undone = async (statement: string): Promise<Record<string, unknown>[]> => {
+      const rolledBack = async (statement: string): Promise<Record<string, unknown>[]> => {
         await sql.unsafe("begin");
         try {
           return await sql.unsafe(statement);
@@ -60,24 +60,24 @@ export async function explain(
           await sql.unsafe("rollback");
         }
       };
-      // Not the first time, which reads what is cached afterwards.
-      for (let i = 0; i < 3; i++) await undone(execute);
-      const [json] = await undone(`explain (analyze, buffers, format json) ${execute}`);
-      const text = await undone(`explain (analyze, buffers, costs off) ${execute}`);
+      // The first runs fill the caches.
+      for (let i = 0; i < 3; i++) await rolledBack(execute);
+      const [json] = await rolledBack(`explain (analyze, buffers, format json) ${execute}`);
+      const text = await rolledBack(`explain (analyze, buffers, costs off) ${execute}`);
       await sql.unsafe("deallocate explained");
       if (endpoint.kind === "write") await dataset.tidy();
 
       if (json === undefined) throw new Error(`${name} has no plan`);
       const [plan] = json["QUERY PLAN"] as [PlanJson];
-      const ways = new Set<string>();
-      collectWays(plan.Plan, ways);
+      const paths = new Set<string>();
+      collectPaths(plan.Plan, paths);
       explained.push({
         endpoint: endpoint.name,
         statement: name,
         planMs: plan["Planning Time"],
         executeMs: plan["Execution Time"],
         buffers: plan.Plan["Shared Hit Blocks"] + plan.Plan["Shared Read Blocks"],
-        ways: [...ways],
+        paths: [...paths],
         plan: text.map((row) => row["QUERY PLAN"]).join("\n"),
       });
     }
@@ -87,13 +87,13 @@ export async function explain(
   return explained;
 }
 
-function collectWays(node: PlanNode, ways: Set<string>): void {
+function collectPaths(node: PlanNode, paths: Set<string>): void {
   const { "Node Type": type, "Index Name": index, "Relation Name": relation } = node;
-  // A part that the statement did not come to, such as what is done for a viewer where there is none.
+  // A part of the plan that did not run.
   if (node["Actual Loops"] === 0) return;
-  if (type === "Seq Scan") ways.add(`Seq Scan ${relation}`);
-  else if (index !== undefined) ways.add(`${type} ${index}`);
-  for (const child of node.Plans ?? []) collectWays(child, ways);
+  if (type === "Seq Scan") paths.add(`Seq Scan ${relation}`);
+  else if (index !== undefined) paths.add(`${type} ${index}`);
+  for (const child of node.Plans ?? []) collectPaths(child, paths);
 }
 
 export function explainedTable(explained: readonly Explained[]): string {
@@ -106,7 +106,7 @@ export function explainedTable(explained: readonly Explained[]): string {
       whole(buffers),
     ]),
   ).split("\n");
-  return ["found by", ...explained.map(({ ways }) => ways.join(", "))]
-    .map((ways, i) => `${figures[i]}  ${ways}`)
+  return ["found by", ...explained.map(({ paths }) => paths.join(", "))]
+    .map((paths, i) => `${figures[i]}  ${paths}`)
     .join("\n");
 }

@@ -9,7 +9,7 @@ export type LoadJob = {
   readonly connections: number;
   readonly durationS: number;
   readonly once: boolean;
-  /** So many requests go out at a time on each connection; one, unless the load generator shall be out of the way. */
+  /** The number of requests in flight on each connection; one by default. */
   readonly pipelined?: number;
 };
 
@@ -25,7 +25,7 @@ export type LoadFigures = {
 
 export type LoadGenerator = { readonly name: string; run(job: LoadJob): Promise<LoadFigures> };
 
-/** `wrk` where it is installed: it takes a fifth of the CPU that autocannon takes, from the machine that it measures. */
+/** `wrk` if it is installed: it takes a fifth of the CPU that autocannon takes from the machine under test. */
 export function chooseLoadGenerator(name: string | undefined, folder: string): LoadGenerator {
   const chosen = name ?? (Bun.which("wrk") === null ? "autocannon" : "wrk");
   if (chosen === "wrk") return { name: "wrk", run: (job) => runWrk(job, folder) };
@@ -53,7 +53,7 @@ async function runWrk(job: LoadJob, folder: string): Promise<LoadFigures> {
   );
   const { connections, durationS, once, url, pipelined = 1 } = job;
   return await run(
-    // wrk knows whole seconds alone.
+    // wrk accepts only whole seconds.
     [
       "wrk",
       "-t1",

@@ -16,7 +16,16 @@ import { type Dataset, openDataset } from "./dataset.ts";
 import { ENDPOINTS, type Endpoint } from "./endpoints.ts";
 import { explain, explainedTable } from "./explain.ts";
 import { chooseLoadGenerator, type LoadGenerator } from "./load.ts";
-import { type App, type Asked, cpuOf, cpuOfPostgres, memoryOf, startApp, startAsked, urlOf } from "./processes.ts";
+import {
+  type App,
+  cpuOf,
+  cpuOfPostgres,
+  memoryOf,
+  type Responder,
+  startApp,
+  startResponder,
+  urlOf,
+} from "./processes.ts";
 import { type Costs, type Measured, type Result, report } from "./report.ts";
 import type { StatementFigures, StatementRun } from "./statement-limit.ts";
 import { createStatementFinder, type StatementFinder, wireForm } from "./statements.ts";
@@ -32,20 +41,20 @@ It needs cargo, wrk and psql.
 explain prints how PostgreSQL runs the statement of each endpoint, and writes the whole plans to bench/.data/plans-ARTICLES.txt.
 
   --articles=20000    size of the data set, kept in bench/.data; 1000000 takes some minutes the first time
-  --only=NAME         what begins with this: an endpoint, "workers" or "starts"; may be given several times
+  --only=NAME         what starts with this: an endpoint, "workers" or "starts"; may be given several times
   --quick             one short round, without the bare server
   --rounds=3          each measures everything once
   --seconds=2         of each measurement
   --connections=32    requests in flight
   --load=wrk          or autocannon; wrk unless it is not installed
-  --soak=2000000      so many requests of the mix afterwards, with the memory after each half
+  --soak=2000000      this many requests of the mix afterwards, with the memory after each half
   --out=FILE          where the figures go as JSON (bench/.data/result-ARTICLES.json)`;
 
 const JWT_SECRET = "the secret of the bench, which is 32 bytes or more";
 
 /**
- * So many requests at a time on each connection where workers are compared: the load generator shall leave them the
- * cores. Elsewhere it is one, as Bun closes a connection on which a request comes before the last was answered.
+ * The number of requests in flight on each connection when workers are compared, so that the load generator leaves them the
+ * cores. Elsewhere it is one, because Bun closes a connection if a request arrives before the previous one has a response.
  */
 const PIPELINED = 8;
 
@@ -85,12 +94,12 @@ if (values.help) {
   await bench();
 }
 
-/** What is measured, and by what. */
+/** What a run measures, and with what. */
 type Bench = {
   readonly dataset: Dataset;
   readonly app: App;
-  readonly statements: Asked<StatementRun, StatementFigures>;
-  readonly bareServer: Asked<Payload, string>;
+  readonly statements: Responder<StatementRun, StatementFigures>;
+  readonly bareServer: Responder<Payload, string>;
   readonly load: LoadGenerator;
   readonly tokens: ReadonlyMap<string, string>;
   readonly findStatements: StatementFinder;
@@ -112,7 +121,7 @@ async function bench(): Promise<void> {
   const endpoints = ENDPOINTS.filter(({ name }) => wants(name));
   if (endpoints.length === 0 && !wants("workers") && !wants("starts")) {
     const names = [...ENDPOINTS.map(({ name }) => name), "workers", "starts"];
-    throw new Error(`nothing of this name is measured; there are: ${names.join("; ")}`);
+    throw new Error(`there is no such measurement; the names are: ${names.join("; ")}`);
   }
 
   const closers: (() => Promise<void>)[] = [];
@@ -126,9 +135,9 @@ async function bench(): Promise<void> {
     closers.push(app.stop);
     const silentApp = await startApp({ ...settings, LOG_LEVEL: "silent" });
     closers.push(silentApp.stop);
-    const statements = startAsked<StatementRun, StatementFigures>("statement-limit.ts", settings);
+    const statements = startResponder<StatementRun, StatementFigures>("statement-limit.ts", settings);
     closers.push(statements.stop);
-    const bareServer = startAsked<Payload, string>("bare-server.ts", {});
+    const bareServer = startResponder<Payload, string>("bare-server.ts", {});
     closers.push(bareServer.stop);
     const db = openDatabase(dataset.address, poolLimits(loadConfig({})));
     closers.push(() => db.close(1_000));
@@ -160,7 +169,7 @@ async function bench(): Promise<void> {
         say(`round ${round} of ${rounds}, ${((Date.now() - started) / 1000).toFixed(0)} s: ${endpoint.name}`);
         await measure(bench, endpoint, measured[i] as Measured, `${Date.now().toString(36)}${round}`);
         if (endpoint.name === "article") {
-          // Some µs of forty: told apart by turns alone.
+          // A few µs of forty: visible only when both are measured in turns.
           for (let turn = 0; turn < 4; turn++) {
             costs.loggedUs.push((await throughHttp(bench, app, endpoint, "")).appCpuUs);
             costs.silentUs.push((await throughHttp(bench, silentApp, endpoint, "")).appCpuUs);
@@ -224,23 +233,23 @@ async function explainAll(): Promise<void> {
   }
 }
 
-/** Tokens of every user that a request is made as, by name. */
+/** The tokens of all users that send requests, by username. */
 async function signIn(url: string): Promise<Map<string, string>> {
   const names = ["reader_10", "reader_1000", ...Array.from({ length: 16 }, (_, i) => `writer_${i + 1}`)];
   const tokens = new Map<string, string>();
   for (const name of names) {
-    const answer = await fetch(`${url}/api/users/login`, {
+    const response = await fetch(`${url}/api/users/login`, {
       method: "POST",
       headers: { "Content-Type": "application/json" },
       body: JSON.stringify({ user: { email: loadEmail(name), password: SEED_PASSWORD } }),
     });
-    if (!answer.ok) throw new Error(`${name} cannot sign in: ${answer.status} ${await answer.text()}`);
-    tokens.set(name, ((await answer.json()) as { user: { token: string } }).user.token);
+    if (!response.ok) throw new Error(`${name} cannot sign in: ${response.status} ${await response.text()}`);
+    tokens.set(name, ((await response.json()) as { user: { token: string } }).user.token);
   }
   return tokens;
 }
 
-/** One round of one endpoint: through HTTP, its statements alone, its bytes alone. */
+/** One round of one endpoint: through HTTP, its statements alone, and its bytes alone. */
 async function measure(bench: Bench, endpoint: Endpoint, measured: Measured, nonce: string): Promise<void> {
   const { dataset, bareServer, load, tokens, connections, seconds } = bench;
   await dataset.prepare(endpoint, `${nonce}h`);
@@ -249,11 +258,11 @@ async function measure(bench: Bench, endpoint: Endpoint, measured: Measured, non
   measured.statement.push(await statementsAlone(bench, endpoint, `${nonce}s`));
 
   if (endpoint.kind !== "read") await dataset.tidy();
-  // The bytes are nearly those of the same for nobody.
+  // For signed-in readers, the bytes are nearly those for anonymous ones.
   if (bench.isQuick || endpoint.name.endsWith(", signed in")) return;
   await dataset.prepare(endpoint, `${nonce}b`);
   const calls = endpoint.calls(dataset.sample, `${nonce}b`);
-  const url = await bareServer.ask(await answerTo(bench, calls[0]));
+  const url = await bareServer.send(await responseTo(bench, calls[0]));
   const cpuBefore = cpuOf(bareServer.pid);
   const bare = await load.run({ url, calls, tokens, connections, durationS: seconds / 2, once: false });
   measured.bare.push({ ...bare, appCpuUs: ((cpuOf(bareServer.pid) - cpuBefore) * 1e6) / bare.count });
@@ -295,7 +304,7 @@ async function runStatements(
 ): Promise<Measured["statement"][number]> {
   const { dataset, statements, connections, seconds } = bench;
   const postgresBefore = cpuOfPostgres(dataset.postmasterPid);
-  const figures = await statements.ask({
+  const figures = await statements.send({
     calls,
     durationMs: seconds * (bench.isQuick ? 500 : 1000),
     inFlight: connections,
@@ -305,22 +314,26 @@ async function runStatements(
   return { ...figures, postgresCpuUs: (postgresCpuS * 1e6) / figures.count };
 }
 
-async function answerTo(
+async function responseTo(
   { app, tokens }: Bench,
   call: ReturnType<Endpoint["calls"]>[number] | undefined,
 ): Promise<Payload> {
   if (call === undefined) throw new Error("an endpoint without requests");
   const { headers, body } = wireForm(call, tokens);
-  const answer = await fetch(app.url + call.path, {
+  const response = await fetch(app.url + call.path, {
     method: call.method,
     headers,
     ...(body === undefined ? {} : { body }),
   });
-  if (!answer.ok) throw new Error(`${call.method} ${call.path}: ${answer.status} ${await answer.text()}`);
-  return { status: answer.status, contentType: answer.headers.get("content-type") ?? "", body: await answer.text() };
+  if (!response.ok) throw new Error(`${call.method} ${call.path}: ${response.status} ${await response.text()}`);
+  return {
+    status: response.status,
+    contentType: response.headers.get("content-type") ?? "",
+    body: await response.text(),
+  };
 }
 
-/** More requests of the mix, in pieces, and the memory of the app after each half of them. */
+/** Sends more requests of the mix, and measures the memory of the app after each half of them. */
 async function soak(
   bench: Bench,
   requestsBefore: number,
@@ -341,7 +354,7 @@ async function soak(
   return memory;
 }
 
-/** What needs no database, of one process and of two, which take turns. */
+/** Measures requests that need no database, with one process and with two, in turns. */
 async function measureWorkers(
   bench: Bench,
   settings: Record<string, string>,
@@ -360,8 +373,8 @@ async function measureWorkers(
       ["401", "/api/user", 401, {}],
     ] as const) {
       const perS: [number[], number[]] = [[], []];
-      const answer = await fetch(url + path, { headers });
-      if (answer.status !== status) throw new Error(`GET ${path} is answered with ${answer.status}, not ${status}`);
+      const response = await fetch(url + path, { headers });
+      if (response.status !== status) throw new Error(`GET ${path} responds with ${response.status}, not ${status}`);
       const calls = [{ method: "GET", path, headers }];
       for (let round = 0; round < rounds; round++) {
         for (const [i, { url }] of apps.entries()) {
@@ -377,14 +390,14 @@ async function measureWorkers(
   }
 }
 
-/** `npm start` twice: on an empty folder, and on what that has left. */
+/** Runs `npm start` twice: on an empty folder, and on the data of the first start. */
 async function measureStarts(folder: string): Promise<Result["starts"]> {
   const dataDir = join(folder, "start");
   rmSync(dataDir, { recursive: true, force: true });
   const startMs = async (): Promise<number> => {
     const app = await startApp({ DATA_DIR: dataDir, JWT_SECRET }, ["npm", "start"]);
     await app.stop();
-    // npm does not pass the signal on; the program notices by itself that npm is gone, and stops.
+    // npm does not forward the signal; the program stops when it notices that npm is gone.
     await untilUnlocked(dataDir);
     return app.startedMs;
   };
@@ -398,7 +411,7 @@ async function untilUnlocked(dataDir: string): Promise<void> {
   while (existsSync(join(dataDir, "postgres.lock.pid")) && performance.now() < deadline) await Bun.sleep(20);
 }
 
-/** In a process that does nothing else at the moment. */
+/** Measured in this process while it does nothing else. */
 function costOfTokens(): Pick<Costs, "knownTokenUs" | "newTokenUs"> {
   const tokens = createTokens(JWT_SECRET, 3600);
   const issued = Array.from({ length: 20_000 }, (_, i) => tokens.issue(String(i + 1), crypto.randomUUID()));

@@ -5,15 +5,15 @@ import type { DatabaseAddress } from "../src/config/database-address.ts";
 
 const TICKS_PER_S = Number(Bun.spawnSync(["getconf", "CLK_TCK"]).stdout.toString().trim()) || 100;
 
-/** CPU time that a process has used, its own and that of its children that have ended, in seconds. */
+/** The CPU time of a process and its ended children, in seconds. */
 export function cpuOf(pid: number): number {
-  // The name, in parentheses, may hold spaces.
+  // The name, in parentheses, may contain spaces.
   const fields = readFileSync(`/proc/${pid}/stat`, "utf8").split(") ")[1]?.split(" ") ?? [];
   // utime, stime, cutime, cstime: fields 14 to 17 of proc(5), which counts from the process number.
   return fields.slice(11, 15).reduce((sum, ticks) => sum + Number(ticks), 0) / TICKS_PER_S;
 }
 
-/** CPU time of a postmaster and all of its children, also those that have ended, in seconds. */
+/** The CPU time of a postmaster and all its children, running and ended, in seconds. */
 export function cpuOfPostgres(postmasterPid: number): number {
   let sum = cpuOf(postmasterPid);
   for (const entry of readdirSync("/proc")) {
@@ -22,22 +22,22 @@ export function cpuOfPostgres(postmasterPid: number): number {
       const parent = readFileSync(`/proc/${entry}/stat`, "utf8").split(") ")[1]?.split(" ")[1];
       if (Number(parent) === postmasterPid) sum += cpuOf(Number(entry));
     } catch {
-      // Ended meanwhile; then the postmaster's own figure has it.
+      // It ended meanwhile, and the postmaster's own figure includes it.
     }
   }
   return sum;
 }
 
-/** Memory that a process has in use (resident), in megabytes (10⁶ bytes). */
+/** The resident memory of a process, in megabytes (10⁶ bytes). */
 export function memoryOf(pid: number): number {
   const [, kB] = /^VmRSS:\s+([0-9]+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, "utf8")) ?? [];
   return (Number(kB) * 1024) / 1e6;
 }
 
-/** `startedMs` is the time from the start of the process to the first good answer. */
+/** `startedMs` is the time from the start of the process to the first successful response. */
 export type App = { readonly url: string; readonly pid: number; readonly startedMs: number; stop(): Promise<void> };
 
-/** The program in a process of its own, configured as in production, its log written and thrown away. */
+/** Starts the program in a process of its own, configured as in production; its log is written and discarded. */
 export async function startApp(
   settings: Record<string, string>,
   command: string[] = [process.execPath, join(import.meta.dir, "../src/main.ts"), "serve"],
@@ -68,7 +68,7 @@ export async function startApp(
   return { url, pid: child.pid, startedMs: performance.now() - spawned, stop: () => stop(child) };
 }
 
-/** `DATABASE_URL` of an address. */
+/** The `DATABASE_URL` of an address. */
 export function urlOf({ username, password, hostname, port, database, socketPath }: DatabaseAddress): string {
   const account = `${encodeURIComponent(username)}:${encodeURIComponent(password)}`;
   const socket = socketPath === undefined ? "" : `?host=${encodeURIComponent(socketPath.replace(/\/[^/]+$/, ""))}`;
@@ -82,30 +82,30 @@ function freePort(): number {
   return port;
 }
 
-/** A process that answers each message with one. */
-export type Asked<Question, Answer> = {
+/** A process that replies to each message with one message. */
+export type Responder<Message, Reply> = {
   readonly pid: number;
-  ask(question: Question): Promise<Answer>;
+  send(message: Message): Promise<Reply>;
   stop(): Promise<void>;
 };
 
-export function startAsked<Question, Answer>(
+export function startResponder<Message, Reply>(
   script: string,
   settings: Record<string, string>,
-): Asked<Question, Answer> {
-  let answered: PromiseWithResolvers<Answer> | undefined;
+): Responder<Message, Reply> {
+  let pending: PromiseWithResolvers<Reply> | undefined;
   const child = Bun.spawn([process.execPath, join(import.meta.dir, script)], {
     env: { PATH: process.env.PATH, HOME: process.env.HOME, ...settings },
     stdio: ["ignore", "inherit", "inherit"],
-    ipc: (message) => answered?.resolve(message as Answer),
-    onExit: (_, code) => answered?.reject(new Error(`${script} ended with ${code}`)),
+    ipc: (message) => pending?.resolve(message as Reply),
+    onExit: (_, code) => pending?.reject(new Error(`${script} ended with ${code}`)),
   });
   return {
     pid: child.pid,
-    ask(question) {
-      answered = Promise.withResolvers<Answer>();
-      child.send(question);
-      return answered.promise;
+    send(message) {
+      pending = Promise.withResolvers<Reply>();
+      child.send(message);
+      return pending.promise;
     },
     stop: () => stop(child),
   };

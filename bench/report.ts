@@ -2,7 +2,7 @@ import type { Endpoint } from "./endpoints.ts";
 import type { LoadFigures } from "./load.ts";
 import type { StatementFigures } from "./statement-limit.ts";
 
-/** One endpoint; each list has a figure of each round. CPU times are microseconds for a request or statement. */
+/** One endpoint; each list has one figure per round. CPU times are in microseconds per request or statement. */
 export type Measured = {
   readonly name: string;
   readonly kind: Endpoint["kind"];
@@ -10,7 +10,7 @@ export type Measured = {
   readonly http: (LoadFigures & { appCpuUs: number; postgresCpuUs: number })[];
   /** The same statements without HTTP. */
   readonly statement: (StatementFigures & { postgresCpuUs: number })[];
-  /** The bytes of its first answer from a bare `Bun.serve`. */
+  /** The bytes of its first response, from a bare `Bun.serve`. */
   readonly bare: (LoadFigures & { appCpuUs: number })[];
 };
 
@@ -19,14 +19,14 @@ export type Result = {
   readonly articles: number;
   readonly setup: Record<string, string | number>;
   readonly measured: Measured[];
-  /** Bare `select 1` through the pool, a figure of each round. */
+  /** Bare `select 1` through the pool, one figure per round. */
   readonly select1: (StatementFigures & { postgresCpuUs: number })[];
   readonly costs: Costs;
-  /** Of the app, after so many requests. */
+  /** Of the app, after this many requests. */
   readonly memory: { readonly requests: number; readonly MB: number }[];
-  /** Requests that need no database, answered by one process and by two: a figure of each round. */
+  /** Requests that need no database, answered by one process and by two: one figure per round. */
   readonly workers: { readonly name: string; readonly onePerS: number[]; readonly twoPerS: number[] }[];
-  /** From `npm start` to the first answer. */
+  /** From `npm start` to the first response. */
   readonly starts: { readonly emptyFolderMs: number; readonly existingDataMs: number } | null;
 };
 
@@ -47,7 +47,7 @@ export function median(values: readonly number[]): number {
     : ((sorted[middle - 1] ?? Number.NaN) + (sorted[middle] ?? Number.NaN)) / 2;
 }
 
-/** Half of the distance between the least and the largest, in per cent of the median. */
+/** Half of the distance between the smallest and the largest, in per cent of the median. */
 const spread = (values: readonly number[]): string =>
   values.length < 2 ? "" : `±${Math.round(((Math.max(...values) - Math.min(...values)) / 2 / median(values)) * 100)}%`;
 
@@ -60,7 +60,7 @@ const HEAD = ["endpoint", "req/s", "±", "p50 ms", "p99 ms", "app µs", "PG µs"
   "bare/s",
 ]);
 
-/** Everything as text for a terminal: the table, the limits, the targets. */
+/** The whole result as text for a terminal: the table, the limits, the targets. */
 export function report(result: Result): string {
   const { articles, setup, measured, select1, costs, memory } = result;
   const rows = measured.map(({ name, http, statement, bare }) => {
@@ -115,7 +115,7 @@ ${table(
 
 type Target = { what: string; figure: string; target: string; isMet: boolean };
 
-/** The targets that one run can tell; what `compare` tells besides is the cost at two sizes. */
+/** The targets that one run can check; `compare` also checks the cost at two sizes. */
 export function targets({ measured, costs, memory, workers, starts }: Result): Target[] {
   const all: Target[] = [];
   for (const { name, kind, http, statement } of measured) {
@@ -154,7 +154,7 @@ export function targets({ measured, costs, memory, workers, starts }: Result): T
   // The last two are those after each half of the soak, which are requests of the same kind.
   const [first, second] = memory.filter(({ requests }) => requests >= 1_000_000).slice(-2);
   if (first !== undefined) all.push(atMost("memory after a million requests", first.MB, 150, "MB"));
-  // Less than a twentieth is noise: the collector's mood.
+  // Less than a twentieth is noise of the garbage collector.
   if (first !== undefined && second !== undefined) {
     all.push(atMost("memory after the second million", second.MB, first.MB * 1.05, "MB"));
   }

@@ -1,4 +1,4 @@
-// The limit of the database: the statements of the program, by its own pool, without HTTP. Told by messages which.
+// The limit of the database: the statements of the program, through its own pool, without HTTP. Messages say which.
 
 import "../src/server/app.ts";
 import { loadConfig } from "../src/config/settings.ts";
@@ -8,7 +8,7 @@ import { poolLimits } from "../src/server/server.ts";
 import type { StatementCall } from "./statements.ts";
 
 export type StatementRun = {
-  /** Taken in this order, from the beginning again after the last unless `once`. */
+  /** Run in this order, and from the beginning again after the last, unless `once`. */
   calls: StatementCall[];
   durationMs: number;
   inFlight: number;

@@ -6,19 +6,17 @@ import type { Call } from "./endpoints.ts";
 /** A statement by its name in the registry, with its parameters. */
 export type StatementCall = readonly [name: string, parameters: readonly Parameter[]];
 
-/** Tells which statement the program makes of a request. Statements are not run, so writes write nothing. */
+/** Finds the statement that the program runs for a request. It does not run, so that writes write nothing. */
 export type StatementFinder = (calls: readonly Call[]) => Promise<StatementCall[]>;
 
-/** @param tokens of the users by name, good for `jwtSecret` */
+/** @param tokens of the users by name, signed with `jwtSecret` */
 export function createStatementFinder(
   db: Database,
   jwtSecret: string,
   tokens: ReadonlyMap<string, string>,
 ): StatementFinder {
   let found: StatementCall | undefined;
-  let isRun = false;
   const rows = async <Row>(statement: Statement<Row>, parameters: Parameters): Promise<Row[]> => {
-    if (isRun) return await db.rows(statement, parameters);
     found = [statement.name, positional(statement, parameters)];
     throw new Error("found the statement");
   };
@@ -27,27 +25,24 @@ export function createStatementFinder(
     { jwtSecret },
   );
   return async (calls) => {
-    // The program keeps the list of tags: from the second time on, its statement asks no more than whether it changed.
-    isRun = true;
-    await app.request("/api/tags");
-    isRun = false;
     const statements: StatementCall[] = [];
     for (const call of calls) {
       found = undefined;
       const { headers, body } = wireForm(call, tokens);
-      const answer = await app.request(call.path, {
+      const response = await app.request(call.path, {
         method: call.method,
         headers,
         ...(body === undefined ? {} : { body }),
       });
-      if (found === undefined) throw new Error(`${call.method} ${call.path} made no statement: ${await answer.text()}`);
+      if (found === undefined)
+        throw new Error(`${call.method} ${call.path} ran no statement: ${await response.text()}`);
       statements.push(found);
     }
     return statements;
   };
 }
 
-/** What of a request goes on the wire. */
+/** The headers and the body of a request. */
 export function wireForm(
   call: Call,
   tokens: ReadonlyMap<string, string>,

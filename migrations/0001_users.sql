@@ -25,11 +25,3 @@ create table users (
   constraint users_bio_not_empty check (bio <> ''),
   constraint users_image_not_empty check (image <> '')
 );
-
--- Read by profiles, articles and comments only, and removed together with those readers.
-create function author_json_members(username text, bio text, image text) returns text language sql immutable
-  return '"username":' || to_json(username)
-      || ',"bio":' || coalesce(to_json(bio)::text, 'null')
-      || ',"image":' || coalesce(to_json(image)::text, 'null');
-alter table users add column json_members text not null generated always as (
-  author_json_members(username, bio, image)) stored;

@@ -1,4 +1,5 @@
-// Named one by one, not read from the folder: so they are part of the compiled executable. A test compares.
+// Named one by one instead of read from the folder, so that they are part of the compiled executable. A test compares this
+// list with the folder.
 
 import type { Migration } from "../src/db/migrations.ts";
 import users from "./0001_users.sql" with { type: "text" };
@@ -7,9 +8,10 @@ import emailLinks from "./0003_email_links.sql" with { type: "text" };
 import rateLimits from "./0004_rate_limits.sql" with { type: "text" };
 import follows from "./0005_follows.sql" with { type: "text" };
 import articles from "./0006_articles.sql" with { type: "text" };
-import outbox from "./0007_outbox.sql" with { type: "text" };
-import commentJsonMembers from "./0008_comment_json_members.sql" with { type: "text" };
-import articleBlocks from "./0009_article_blocks.sql" with { type: "text" };
+import tags from "./0007_tags.sql" with { type: "text" };
+import favorites from "./0008_favorites.sql" with { type: "text" };
+import comments from "./0009_comments.sql" with { type: "text" };
+import articleCounts from "./0010_article_counts.sql" with { type: "text" };
 
 /** The whole history of the schema, oldest first. */
 export const migrations: readonly Migration[] = [
@@ -19,7 +21,8 @@ export const migrations: readonly Migration[] = [
   { version: "0004", file: "0004_rate_limits.sql", sql: rateLimits },
   { version: "0005", file: "0005_follows.sql", sql: follows },
   { version: "0006", file: "0006_articles.sql", sql: articles },
-  { version: "0007", file: "0007_outbox.sql", sql: outbox },
-  { version: "0008", file: "0008_comment_json_members.sql", sql: commentJsonMembers },
-  { version: "0009", file: "0009_article_blocks.sql", sql: articleBlocks },
+  { version: "0007", file: "0007_tags.sql", sql: tags },
+  { version: "0008", file: "0008_favorites.sql", sql: favorites },
+  { version: "0009", file: "0009_comments.sql", sql: comments },
+  { version: "0010", file: "0010_article_counts.sql", sql: articleCounts },
 ];

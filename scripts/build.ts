@@ -17,6 +17,8 @@ const built = await Bun.build({
   entrypoints: [join(root, "src/main.ts")],
   // Told to the program by src/server.ts: it is without the embedded PostgreSQL, which is a package of npm's.
   define: { STANDALONE: "true" },
+  // Only for configuration files in TypeScript, which the job queue would look for. It is a development dependency.
+  external: ["typescript"],
   minify: { syntax: true, whitespace: true },
   sourcemap: "inline",
   compile: {

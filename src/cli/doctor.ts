@@ -2,92 +2,102 @@ import { existsSync, statfsSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { SQL } from "bun";
 import { migrations } from "../../migrations/index.ts";
-import type { DatabaseAddress } from "../config/database-address.ts";
 import type { Config } from "../config/settings.ts";
 import { StartupError } from "../config/startup-error.ts";
 import { checksum, OLDEST_MAJOR } from "../db/migrations.ts";
 import { connectionOptions } from "../db/pool.ts";
+import { smtpServer } from "../mail/open.ts";
 import { verifySmtp } from "../mail/transport.ts";
-import { runningEmbedded } from "../server/embedded.ts";
-import { smtpServer } from "../server/mail.ts";
-import { isStandalone, reachDatabase, serverLog } from "../server/server.ts";
+import { isStandalone } from "../server/server.ts";
+import type { Command } from "./command.ts";
+import { type CommandDatabase, openDatabase, runningDatabase } from "./database.ts";
 
-/** One thing that was looked at: what is so, or what is wrong and what to do. */
-type Finding = { readonly about: string; readonly isGood: boolean; readonly what: string };
+/** The result of one check: the state, or the problem and its remedy. */
+type Finding = { readonly subject: string; readonly isGood: boolean; readonly text: string };
 
-/** What is wrong, as a sentence for a person. */
+/** A failed check. The message is a sentence for a person. */
 class Problem extends Error {}
 
 const GIB = 1024 ** 3;
 /** Room for a day of a busy server's write-ahead log. */
 const DISK_FREE_MIN = GIB;
 const CLOCK_OFF_MAX_MS = 2_000;
-/** When this was written: no clock that is right shows less. */
+/** When this was written: a correct clock shows a later time. */
 const EARLIEST = Date.UTC(2026, 0, 1);
+const SMTP_TIMEOUT_MS = 5_000;
 
 /**
- * `conduit doctor`: looks at everything that a server needs, and says in plain words what is wrong. Changes nothing. That
- * the configuration can be read was seen before: its faults end every command.
- * @throws StartupError with the number of problems
+ * Checks everything that a server needs. Changes nothing. An invalid configuration ends every command before it runs,
+ * so here it is valid.
  */
-export async function doctor(config: Config): Promise<void> {
-  const findings: Finding[] = [{ about: "configuration", isGood: true, what: "can be read" }];
-  const look = async (about: string, check: () => string | Promise<string>): Promise<void> => {
+export const doctor: Command = {
+  name: "doctor",
+  summary: "Check configuration, port, disk, database, schema, clock and mail, and report problems",
+  async run({ config: readConfig }) {
+    const findings = await examine(readConfig());
+    for (const { subject, isGood, text } of findings) {
+      console.log(`${isGood ? "ok     " : "PROBLEM"} ${subject.padEnd(14)} ${text}`);
+    }
+    const problems = findings.filter(({ isGood }) => !isGood).length;
+    if (problems > 0) throw new StartupError(problems === 1 ? "Found 1 problem." : `Found ${problems} problems.`);
+  },
+};
+
+async function examine(config: Config): Promise<Finding[]> {
+  const findings: Finding[] = [{ subject: "configuration", isGood: true, text: "valid" }];
+  const check = async (subject: string, run: () => string | Promise<string>): Promise<void> => {
     try {
-      findings.push({ about, isGood: true, what: await check() });
+      findings.push({ subject, isGood: true, text: await run() });
     } catch (error) {
       if (!(error instanceof Problem || error instanceof StartupError)) throw error;
-      findings.push({ about, isGood: false, what: error.message });
+      findings.push({ subject, isGood: false, text: error.message });
     }
   };
 
-  await look("secrets", () => checkSecrets(config));
-  await look("port", () => checkPort(config));
-  if (config.databaseUrl === undefined && !isStandalone) await look("disk", () => checkDisk(config.dataDir));
-  await look("mail", () => checkMail(config));
-  let database: OpenDatabase | undefined;
-  await look("database", async () => {
-    database = await openDatabase(config);
-    return describe(database);
+  await check("secrets", () => checkSecrets(config));
+  await check("port", () => checkPort(config));
+  if (config.databaseUrl === undefined && !isStandalone) await check("disk", () => checkDisk(config.dataDir));
+  await check("mail", () => checkMail(config));
+  let database: CheckedDatabase | undefined;
+  await check("database", async () => {
+    database = await checkDatabase(config);
+    if (database === undefined) return "does not exist yet; the first start creates it";
+    return `PostgreSQL ${database.version} ${database.location}, round trip ${database.roundTripMs.toFixed(1)} ms`;
   });
   if (database !== undefined) {
     const { sql, release } = database;
-    await look("migrations", () => checkMigrations(sql));
-    await look("clock", () => checkClock(sql));
+    await check("migrations", () => checkMigrations(sql));
+    await check("clock", () => checkClock(sql));
     await sql.close({ timeout: 0 });
     await release();
   }
-
-  for (const { about, isGood, what } of findings)
-    console.log(`${isGood ? "ok     " : "PROBLEM"} ${about.padEnd(14)} ${what}`);
-  const problems = findings.filter(({ isGood }) => !isGood).length;
-  if (problems > 0) throw new StartupError(problems === 1 ? "There is a problem." : `There are ${problems} problems.`);
+  return findings;
 }
 
 function checkSecrets(config: Config): string {
   if (config.jwtSecret !== undefined) return "JWT_SECRET is set";
-  if (config.databaseUrl === undefined) return `JWT_SECRET is kept in ${config.dataDir}`;
+  if (config.databaseUrl === undefined) return `the signing secret is stored in ${config.dataDir}`;
   throw new Problem(
-    "JWT_SECRET is not set: each start signs everybody out, and two servers do not know each other's tokens. Make one: openssl rand -base64 48",
+    "JWT_SECRET is not set: each restart signs everyone out, and a second server rejects this one's tokens. Create one: openssl rand -base64 48",
   );
 }
 
-/** Whether we could listen, or are what listens. */
+/** Passes if the port is free, or if Conduit is what listens on it. */
 async function checkPort({ host, port }: Config): Promise<string> {
-  if (port === 0) return "any free one";
+  if (port === 0) return "any free port";
   try {
     await Bun.listen({ hostname: host, port, socket: { data: () => {} } }).stop(true);
     return `${port} is free`;
   } catch {
-    const answer = await ask(`http://${host === "0.0.0.0" || host === "::" ? "localhost" : host}:${port}/`);
-    if (answer?.name === "conduit") return `${port} is where Conduit ${answer.version} runs`;
+    const server = await identify(`http://${host === "0.0.0.0" || host === "::" ? "localhost" : host}:${port}/`);
+    if (server?.name === "conduit") return `Conduit ${server.version} is running on ${port}`;
     throw new Problem(
-      `${port} is taken by another program, or not ours to take on ${host}. Choose another: PORT=${port + 1}.`,
+      `Port ${port} is in use by another program, or listening on ${host} is not permitted. Choose another port: PORT=${port + 1}.`,
     );
   }
 }
 
-async function ask(url: string): Promise<{ name?: string; version?: string } | undefined> {
+async function identify(url: string): Promise<{ name?: string; version?: string } | undefined> {
   try {
     const response = await fetch(url, { headers: { Accept: "application/json" }, signal: AbortSignal.timeout(2_000) });
     return (await response.json()) as { name?: string; version?: string };
@@ -97,15 +107,16 @@ async function ask(url: string): Promise<{ name?: string; version?: string } | u
 }
 
 function checkDisk(dataDir: string): string {
-  // The folder may not be there yet: then where it will be.
+  // The folder may not exist yet. Then the nearest existing parent is on the same disk.
   let folder = dataDir;
   while (!existsSync(folder)) folder = dirname(folder);
   const { bavail, bsize } = statfsSync(folder);
   const free = bavail * bsize;
   const gib = `${(free / GIB).toFixed(1)} GiB`;
-  if (free < DISK_FREE_MIN)
-    throw new Problem(`Only ${gib} are free for ${dataDir}. PostgreSQL stops when there is no room.`);
-  return `${gib} are free for ${dataDir}`;
+  if (free < DISK_FREE_MIN) {
+    throw new Problem(`Only ${gib} free for ${dataDir}. PostgreSQL stops when the disk is full: free some space.`);
+  }
+  return `${gib} free for ${dataDir}`;
 }
 
 /** Connects to the mail server and signs in. */
@@ -113,28 +124,34 @@ async function checkMail(config: Config): Promise<string> {
   const server = smtpServer(config);
   if (server === null) {
     return config.production
-      ? "none is sent: SMTP_URL is not set"
-      : "kept in a mailbox at /dev/mail: SMTP_URL is not set";
+      ? "SMTP_URL is not set: no mail is sent"
+      : "SMTP_URL is not set: mail goes to the development mailbox, /dev/mail";
   }
-  const where = `${server.host}:${server.port}`;
+  const address = `${server.host}:${server.port}`;
   try {
     await verifySmtp(server, SMTP_TIMEOUT_MS);
   } catch (error) {
-    const remedy = "Check SMTP_URL, and that this machine may connect there.";
-    throw new Problem(`The mail server ${where} does not take mail from us: ${(error as Error).message}. ${remedy}`);
+    throw new Problem(
+      `The mail server ${address} rejects us: ${(error as Error).message}. Check SMTP_URL, and whether this machine may connect to it.`,
+    );
   }
-  return `${where} lets us in${server.username === undefined ? "" : ` as ${server.username}`}`;
+  return `signed in to ${address}${server.username === undefined ? " without a user" : ` as ${server.username}`}`;
 }
 
-const SMTP_TIMEOUT_MS = 5_000;
+type CheckedDatabase = {
+  sql: SQL;
+  version: string;
+  /** As in "at db.example.com:5432". */
+  location: string;
+  roundTripMs: number;
+  release(): Promise<void>;
+};
 
-type OpenDatabase = { sql: SQL; version: string; where: string; roundTripMs: number; release(): Promise<void> };
-
-/** Connects, to the embedded PostgreSQL too: that of a running server, or started for the moment. */
-async function openDatabase(config: Config): Promise<OpenDatabase | undefined> {
-  const reached = await reach(config);
-  if (reached === undefined) return undefined;
-  const { address, where, release } = reached;
+/** @returns undefined if the embedded database was never created */
+async function checkDatabase(config: Config): Promise<CheckedDatabase | undefined> {
+  const found = await findDatabase(config);
+  if (found === undefined) return undefined;
+  const { address, location, release } = found;
   const sql = new SQL({
     ...connectionOptions(address, 1, {}),
     connectionTimeout: config.databaseConnectTimeoutMs / 1000,
@@ -147,42 +164,30 @@ async function openDatabase(config: Config): Promise<OpenDatabase | undefined> {
     const roundTripMs = performance.now() - started;
     const { version = "", major = 0 } = row ?? {};
     if (major < OLDEST_MAJOR) {
-      throw new Problem(`PostgreSQL ${version} ${where} is too old: Conduit needs ${OLDEST_MAJOR} or newer.`);
+      throw new Problem(`PostgreSQL ${version} ${location} is too old. Conduit needs ${OLDEST_MAJOR} or newer.`);
     }
-    return { sql, version, where, roundTripMs, release };
+    return { sql, version, location, roundTripMs, release };
   } catch (error) {
     await sql.close({ timeout: 0 });
     await release();
     if (error instanceof Problem) throw error;
     throw new Problem(
-      `The database "${address.database}" cannot be reached ${where} as user "${address.username}": ${(error as Error).message}.`,
+      `Cannot connect to the database "${address.database}" ${location} as user "${address.username}": ${(error as Error).message}.`,
     );
   }
 }
 
-async function reach(
-  config: Config,
-): Promise<{ address: DatabaseAddress; where: string; release(): Promise<void> } | undefined> {
+async function findDatabase(config: Config): Promise<(CommandDatabase & { location: string }) | undefined> {
   const { databaseUrl, dataDir } = config;
-  const release = async (): Promise<void> => {};
   if (databaseUrl !== undefined) {
-    return {
-      address: databaseUrl,
-      where: `at ${databaseUrl.socketPath ?? `${databaseUrl.hostname}:${databaseUrl.port}`}`,
-      release,
-    };
+    const location = `at ${databaseUrl.socketPath ?? `${databaseUrl.hostname}:${databaseUrl.port}`}`;
+    return { ...(await openDatabase(config)), location };
   }
-  // Nothing is made here that was not there.
+  // A check must not create a data folder.
   if (!isStandalone && !existsSync(join(dataDir, "postgres"))) return undefined;
-  const address = await runningEmbedded(dataDir);
-  if (address !== undefined) return { address, where: `in ${dataDir}, with its server`, release };
-  return { ...(await reachDatabase(config, () => {}, serverLog(config))), where: `in ${dataDir}, without a server` };
-}
-
-function describe(database: OpenDatabase | undefined): string {
-  if (database === undefined) return "there is none yet; the first start makes it";
-  const { version, where, roundTripMs } = database;
-  return `PostgreSQL ${version} ${where}, ${roundTripMs.toFixed(1)} ms away`;
+  const running = await runningDatabase(config);
+  if (running !== undefined) return { ...running, location: `in ${dataDir}, next to its running server` };
+  return { ...(await openDatabase(config, () => {})), location: `in ${dataDir}, started for this check` };
 }
 
 async function checkMigrations(sql: SQL): Promise<string> {
@@ -195,29 +200,34 @@ async function checkMigrations(sql: SQL): Promise<string> {
     : [];
   for (const [i, { file, checksum: sum }] of applied.entries()) {
     const known = migrations[i];
-    if (known === undefined)
-      throw new Problem(`The database has ${file}, which this Conduit does not know: start a newer one.`);
+    if (known === undefined) {
+      throw new Problem(`The database has migration ${file}, which this version does not know. Start a newer version.`);
+    }
     if (known.file !== file || checksum(known) !== sum) {
       throw new Problem(
-        `${file} of the database is not this Conduit's ${known.file}: the database belongs to another program.`,
+        `The database has another ${file} than this version's ${known.file}. It belongs to another program.`,
       );
     }
   }
   const missing = migrations.length - applied.length;
   if (missing === 0) return `all ${migrations.length} are applied`;
-  throw new Problem(`${missing} of ${migrations.length} are missing. The next start applies them, or: conduit migrate`);
+  throw new Problem(
+    `${missing} of ${migrations.length} are missing. The next start applies them, or run: conduit migrate`,
+  );
 }
 
-/** @returns how far the clocks of this machine and the database are apart, if that is not far */
+/** @returns the difference between the clocks of this machine and the database, if it is small */
 export async function checkClock(sql: SQL): Promise<string> {
-  if (Date.now() < EARLIEST) throw new Problem(`This machine's clock shows ${new Date().toISOString()}: set it (NTP).`);
+  if (Date.now() < EARLIEST) {
+    throw new Problem(`This machine's clock shows ${new Date().toISOString()}. Set it, for example with NTP.`);
+  }
   const before = Date.now();
   const [row] = (await sql`select extract(epoch from clock_timestamp()) * 1000 as now`) as { now: string }[];
   const offMs = Math.round(Number(row?.now) - (before + Date.now()) / 2);
   if (Math.abs(offMs) > CLOCK_OFF_MAX_MS) {
     throw new Problem(
-      `This machine's clock is ${Math.round(Math.abs(offMs) / 1000)} s ${offMs > 0 ? "behind" : "ahead of"} the database's: tokens will end at the wrong time. Set both by NTP.`,
+      `This machine's clock is ${Math.round(Math.abs(offMs) / 1000)} s ${offMs > 0 ? "behind" : "ahead of"} the database's, so tokens expire at the wrong time. Set both with NTP.`,
     );
   }
-  return `${Math.abs(offMs)} ms off the database's`;
+  return `${Math.abs(offMs)} ms from the database's`;
 }

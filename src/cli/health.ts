@@ -1,20 +1,24 @@
-import type { Config } from "../config/settings.ts";
 import { StartupError } from "../config/startup-error.ts";
+import type { Command } from "./command.ts";
 
-/**
- * `conduit health`: whether the server of this machine is ready, for containers that have no other program to ask with.
- * @throws StartupError where it is not, with what it says
- */
-export async function health({ host, port }: Config): Promise<void> {
-  const anyAddress = host === "0.0.0.0" || host === "::";
-  const url = `http://${anyAddress ? "127.0.0.1" : host}:${port}/health/ready`;
-  let answer: Response;
-  try {
-    answer = await fetch(url, { signal: AbortSignal.timeout(4_000) });
-  } catch (error) {
-    throw new StartupError(`${url} does not answer: ${(error as Error).message}`);
-  }
-  const text = await answer.text();
-  if (!answer.ok) throw new StartupError(text);
-  console.log(text);
-}
+const TIMEOUT_MS = 4_000;
+
+/** For containers that have no other program to send a request with. */
+export const health: Command = {
+  name: "health",
+  summary: "Check whether the server on this machine is ready; exit 1 if it is not",
+  async run({ config: readConfig }) {
+    const { host, port } = readConfig();
+    const anyAddress = host === "0.0.0.0" || host === "::";
+    const url = `http://${anyAddress ? "127.0.0.1" : host}:${port}/health/ready`;
+    let response: Response;
+    try {
+      response = await fetch(url, { signal: AbortSignal.timeout(TIMEOUT_MS) });
+    } catch (error) {
+      throw new StartupError(`No response from ${url}: ${(error as Error).message}`);
+    }
+    const text = await response.text();
+    if (!response.ok) throw new StartupError(text);
+    console.log(text);
+  },
+};

@@ -1,4 +1,4 @@
-/** Where a PostgreSQL is and who we are there. Every field is explicit, so that no `PG*` variable of the environment changes it. */
+/** How to connect to a PostgreSQL. Every field is explicit, so that no `PG*` environment variable changes it. */
 export type DatabaseAddress = {
   /** Host name or IP address. Ignored when `socketPath` is set. */
   readonly hostname: string;

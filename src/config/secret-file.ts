@@ -3,14 +3,14 @@ import { linkSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:f
 import { dirname } from "node:path";
 
 /**
- * The secret in a file, 256 bits as 64 hexadecimal digits, readable by its owner alone. Made by the first who asks;
- * of two at once, both get the same.
+ * The secret in a file: 256 bits as 64 hexadecimal digits, readable by its owner only. Creates the file if it is missing.
+ * Two processes that do so at the same time get the same secret.
  */
 export function secretFromFile(file: string): string {
   const found = readSecret(file);
   if (found !== undefined) return found;
   mkdirSync(dirname(file), { recursive: true });
-  // Whole or not at all: written aside, and given its name by a link, which fails where somebody was faster.
+  // A link gives the finished file its name, so it is never there in part. It fails if another process was faster.
   const draft = `${file}.${process.pid}`;
   writeFileSync(draft, `${randomBytes(32).toString("hex")}\n`, { mode: 0o600, flush: true });
   try {
@@ -21,7 +21,7 @@ export function secretFromFile(file: string): string {
     rmSync(draft, { force: true });
   }
   const secret = readSecret(file);
-  if (secret === undefined) throw new Error(`${file} does not hold a secret`);
+  if (secret === undefined) throw new Error(`${file} contains no secret`);
   return secret;
 }
 

@@ -16,22 +16,22 @@ import {
 } from "./parsers.ts";
 import { StartupError } from "./startup-error.ts";
 
-/** How a setting is written: its name in the environment, its flag, its default and what it does. */
+/** One setting: its names, its default and its description. */
 type Setting<Value> = {
   readonly name: string;
-  /** Without the leading `--`. Secrets have none: other users of a machine see the command lines of its processes. */
+  /** Without the leading `--`. Secrets have no flag, as other users of a machine can see command lines. */
   readonly flag?: string;
-  /** As it would be written; undefined where the setting may be absent. */
+  /** The default, as text. Undefined if the setting is optional. */
   readonly fallback?: string;
   readonly what: string;
-  /** Throws an `Error` whose message is the rest of a sentence that begins with the name. */
-  readonly parse: (written: string) => Value;
+  /** Throws an `Error` whose message completes a sentence that begins with the name. */
+  readonly parse: (text: string) => Value;
 };
 
 const setting = <Value>(options: Setting<Value> & { fallback: string }) => options;
 const optional = <Value>(options: Setting<Value>) => options;
 
-/** Every setting. The table in the README is this one (test/config.test.ts compares them). */
+/** Every setting. `npm run format` writes them to docs/operations/settings.md, and a test compares the two. */
 export const SETTINGS = {
   host: setting({
     name: "HOST",
@@ -44,55 +44,55 @@ export const SETTINGS = {
     name: "PORT",
     flag: "port",
     fallback: "3000",
-    what: "Port to listen on; 0 takes any free one.",
+    what: "Port to listen on. 0 picks a free port.",
     parse: wholeNumber(0, 65_535),
   }),
   dataDir: setting({
     name: "DATA_DIR",
     flag: "data-dir",
     fallback: "./data",
-    what: "Folder of the embedded PostgreSQL, its secrets, and the development mailbox.",
-    parse: (written) => resolve(nonEmpty(written)),
+    what: "Folder of the embedded PostgreSQL, its secrets and the development mailbox.",
+    parse: (text) => resolve(nonEmpty(text)),
   }),
   databaseUrl: optional({
     name: "DATABASE_URL",
-    what: "`postgres://user:password@host:port/database?sslmode=verify-full&sslrootcert=ca.pem` of a PostgreSQL from 15 on, instead of the embedded one.",
+    what: "External PostgreSQL, version 15 or newer: `postgres://user:password@host:port/database?sslmode=verify-full&sslrootcert=ca.pem`. Without it, the server starts the embedded one.",
     parse: databaseAddress,
   }),
   databasePoolMax: setting({
     name: "DATABASE_POOL_MAX",
     flag: "database-pool-max",
     fallback: "8",
-    what: "Connections for writes; reads, which share connections, have a quarter as many besides.",
+    what: "Maximum number of connections for writes. Reads get a quarter as many in addition, at least two. Each process uses six more: two for rare statements, one for notifications, three for background jobs.",
     parse: wholeNumber(1, 1_000),
   }),
   databaseConnectTimeoutMs: setting({
     name: "DATABASE_CONNECT_TIMEOUT",
     flag: "database-connect-timeout",
     fallback: "3s",
-    what: "How long connecting to the database may take.",
+    what: "Maximum time to connect to the database.",
     parse: duration(100, 60_000),
   }),
   databaseQueueTimeoutMs: setting({
     name: "DATABASE_QUEUE_TIMEOUT",
     flag: "database-queue-timeout",
     fallback: "3s",
-    what: "How long a statement may wait for a connection.",
+    what: "Maximum time that a statement waits for a connection.",
     parse: duration(100, 60_000),
   }),
   databaseStatementTimeoutMs: setting({
     name: "DATABASE_STATEMENT_TIMEOUT",
     flag: "database-statement-timeout",
     fallback: "5s",
-    what: "How long a statement may run.",
+    what: "Maximum time that a statement runs.",
     parse: duration(100, 600_000),
   }),
   jwtSecret: optional({
     name: "JWT_SECRET",
-    what: "Signs the access tokens; at least 32 bytes. Without it, one is made and kept in `DATA_DIR`; with `DATABASE_URL` and `NODE_ENV=production` it is required.",
-    parse: (written) => {
-      if (Buffer.byteLength(written) < 32) throw new Error("must have at least 32 bytes");
-      return new Secret(written);
+    what: "Secret that signs access tokens, at least 32 bytes. Without it, the server creates one in `DATA_DIR`. Required with `DATABASE_URL` in production.",
+    parse: (text) => {
+      if (Buffer.byteLength(text) < 32) throw new Error("must have at least 32 bytes");
+      return new Secret(text);
     },
   }),
   accessTokenTtlS: setting({
@@ -100,210 +100,214 @@ export const SETTINGS = {
     flag: "access-token-ttl",
     fallback: "24h",
     what: "Lifetime of an access token.",
-    parse: (written) => Math.ceil(duration(1_000, 365 * DAY_MS)(written) / 1000),
+    parse: (text) => Math.ceil(duration(1_000, 365 * DAY_MS)(text) / 1000),
   }),
   refreshTokenTtlS: setting({
     name: "REFRESH_TOKEN_TTL",
     flag: "refresh-token-ttl",
     fallback: "30d",
-    what: "Lifetime of a refresh token, and so of a session that is not used.",
-    parse: (written) => Math.ceil(duration(1_000, 365 * DAY_MS)(written) / 1000),
+    what: "Lifetime of a refresh token, and of an unused session.",
+    parse: (text) => Math.ceil(duration(1_000, 365 * DAY_MS)(text) / 1000),
   }),
   sessionsMax: setting({
     name: "SESSIONS_MAX",
     flag: "sessions-max",
     fallback: "10",
-    what: "Sessions an account may have; a further one ends that which was idle longest.",
+    what: "Maximum number of sessions per account. A new one ends the one that was idle longest.",
     parse: wholeNumber(1, 1_000),
   }),
   trustedProxies: setting({
     name: "TRUSTED_PROXIES",
     flag: "trusted-proxies",
     fallback: "none",
-    what: "Networks of the proxies whose `X-Forwarded-For` is believed, such as `10.0.0.0/8,fd00::/8`, or `none`.",
+    what: "Networks of proxies whose `X-Forwarded-For` is trusted, such as `10.0.0.0/8,fd00::/8`, or `none`.",
     parse: networks,
   }),
   rateLimits: setting({
     name: "RATE_LIMITS",
     flag: "rate-limits",
     fallback: "on",
-    what: "`off` counts no attempts to register, sign in and so on: for load tests, not for a network.",
-    parse: (written) => oneOf("on", "off")(written) === "on",
+    what: "`off` disables the limits on sign-ins, registrations and other attempts. For load tests only.",
+    parse: (text) => oneOf("on", "off")(text) === "on",
   }),
   baseUrl: optional({
     name: "BASE_URL",
     flag: "base-url",
-    what: "Where people reach this server, for the links in mails: `https://conduit.example`. Without it, `http://localhost` and the port.",
+    what: "Public URL of this server for links in mails, such as `https://conduit.example`. Default: `http://localhost` with the port.",
     parse: webAddress,
   }),
   verifyUrl: optional({
     name: "VERIFY_URL",
     flag: "verify-url",
-    what: "Page of one's own front end that mails link to for confirming an address, `?token=` added, instead of `/verify-email` here.",
+    what: "Page of your front end that confirms an email address, instead of `/verify-email` here. Mails add `?token=`.",
     parse: webAddress,
   }),
   resetUrl: optional({
     name: "RESET_URL",
     flag: "reset-url",
-    what: "The same for choosing a new password, instead of `/reset-password` here.",
+    what: "Page of your front end that resets a password, instead of `/reset-password` here. Mails add `?token=`.",
     parse: webAddress,
   }),
   requireEmailConfirmation: setting({
     name: "REQUIRE_EMAIL_CONFIRMATION",
     flag: "require-email-confirmation",
     fallback: "false",
-    what: "`true` keeps an account's old address until the new one is confirmed.",
-    parse: (written) => oneOf("true", "false")(written) === "true",
+    what: "`true` keeps an account's old email address until the new one is confirmed.",
+    parse: (text) => oneOf("true", "false")(text) === "true",
   }),
   smtpUrl: optional({
     name: "SMTP_URL",
-    what: "Mail server, as `smtp://user:password@host:587` (STARTTLS where offered) or `smtps://host` (TLS). Or its parts, below. Without any: a mailbox for development, at `/dev/mail`; in production, no mail.",
-    parse: (written) => new Secret(smtpUrl(written)),
+    what: "Mail server: `smtp://user:password@host:587` (STARTTLS if offered) or `smtps://host` (TLS). Alternatively, set the variables below. Without a mail server, mails go to the development mailbox at `/dev/mail`, and in production nowhere.",
+    parse: (text) => new Secret(smtpUrl(text)),
   }),
-  smtpHost: optional({ name: "SMTP_HOST", flag: "smtp-host", what: "Mail server.", parse: nonEmpty }),
+  smtpHost: optional({ name: "SMTP_HOST", flag: "smtp-host", what: "Host name of the mail server.", parse: nonEmpty }),
   smtpPort: setting({
     name: "SMTP_PORT",
     flag: "smtp-port",
     fallback: "587",
-    what: "Its port; 465 is TLS from the first byte.",
+    what: "Port of the mail server. 465 uses TLS from the start.",
     parse: wholeNumber(1, 65_535),
   }),
-  smtpUsername: optional({ name: "SMTP_USERNAME", flag: "smtp-username", what: "User there.", parse: nonEmpty }),
+  smtpUsername: optional({
+    name: "SMTP_USERNAME",
+    flag: "smtp-username",
+    what: "User name for the mail server.",
+    parse: nonEmpty,
+  }),
   smtpPassword: optional({
     name: "SMTP_PASSWORD",
-    what: "The password of that user.",
-    parse: (written) => new Secret(written),
+    what: "Password for the mail server.",
+    parse: (text) => new Secret(text),
   }),
   smtpFromEmail: setting({
     name: "SMTP_FROM_EMAIL",
     flag: "smtp-from-email",
     fallback: "conduit@localhost",
-    what: "Address that mails come from.",
-    parse: (written) => {
-      if (!/^[^\s<>@]+@[^\s<>@]+$/.test(written)) throw new Error("must be an address such as conduit@example.com");
-      return written;
+    what: "Sender address of mails.",
+    parse: (text) => {
+      if (!/^[^\s<>@]+@[^\s<>@]+$/.test(text)) throw new Error("must be an email address such as conduit@example.com");
+      return text;
     },
   }),
   smtpFromName: setting({
     name: "SMTP_FROM_NAME",
     flag: "smtp-from-name",
     fallback: "Conduit",
-    what: "Name that mails come from.",
+    what: "Sender name of mails.",
     parse: nonEmpty,
   }),
   corsOrigins: setting({
     name: "CORS_ORIGINS",
     flag: "cors-origins",
     fallback: "*",
-    what: "Origins whose pages may call the API, separated by commas; `*` stands for any.",
+    what: "Origins whose pages may call the API, separated by commas. `*` allows all.",
     parse: origins,
   }),
   shutdownDelayMs: setting({
     name: "SHUTDOWN_DELAY",
     flag: "shutdown-delay",
     fallback: "0s",
-    what: "How long the server goes on as usual when it is told to stop, but with `/health/ready` answering 503, so that load balancers send no more.",
+    what: "Time between a stop signal and the shutdown. The server still handles requests, but `/health/ready` returns 503, so load balancers send no new ones.",
     parse: duration(0, 600_000),
   }),
   shutdownTimeoutMs: setting({
     name: "SHUTDOWN_TIMEOUT",
     flag: "shutdown-timeout",
     fallback: "10s",
-    what: "How long requests under way may take to finish when the server is told to stop.",
+    what: "Maximum time for requests in flight to finish at shutdown.",
     parse: duration(0, 600_000),
   }),
   requestTimeoutMs: setting({
     name: "REQUEST_TIMEOUT",
     flag: "request-timeout",
     fallback: "30s",
-    what: "How long a request may take to arrive whole, and how long an idle connection is kept. Heads have 12 seconds in any case.",
+    what: "Maximum time to receive a whole request, and to keep an idle connection open. The headers have 12 seconds in any case.",
     parse: duration(1_000, 255_000),
   }),
   requestsMax: setting({
     name: "REQUESTS_MAX",
     flag: "requests-max",
     fallback: "10000",
-    what: "Requests under way at a time in each process, those still arriving included; what comes on top is answered 503 at once.",
+    what: "Maximum number of requests in flight per process, including those still being received. Any further request gets a 503 at once.",
     parse: wholeNumber(1, 1_000_000),
   }),
   reusePort: setting({
     name: "REUSE_PORT",
     flag: "reuse-port",
     fallback: "no",
-    what: "`yes` lets several servers listen on the same port, so that one can be restarted while another answers (Linux).",
-    parse: (written) => oneOf("yes", "no")(written) === "yes",
+    what: "`yes` lets several servers listen on the same port, so that you can restart one while another handles requests (Linux).",
+    parse: (text) => oneOf("yes", "no")(text) === "yes",
   }),
   workers: setting({
     name: "WORKERS",
     flag: "workers",
     fallback: "1",
-    what: "Processes that answer requests, on one port (Linux); `auto` for one per core, at most 16. They share the pool: each takes its part of `DATABASE_POOL_MAX`, but two connections at least.",
-    parse: (written) =>
-      written === "auto" ? Math.min(availableParallelism(), WORKERS_AUTO_MAX) : wholeNumber(1, 256)(written),
+    what: "Number of processes that share the port (Linux). `auto` starts one per core, at most 16. They divide `DATABASE_POOL_MAX`, with at least two connections each.",
+    parse: (text) => (text === "auto" ? Math.min(availableParallelism(), WORKERS_AUTO_MAX) : wholeNumber(1, 256)(text)),
   }),
   metricsPort: optional({
     name: "METRICS_PORT",
     flag: "metrics-port",
-    what: "Port of `/metrics`, in Prometheus's format; 0 takes any free one. Without it there are no metrics.",
+    what: "Port of `/metrics`, in the Prometheus format. 0 picks a free port. Without it, there are no metrics.",
     parse: wholeNumber(0, 65_535),
   }),
   metricsHost: setting({
     name: "METRICS_HOST",
     flag: "metrics-host",
     fallback: "127.0.0.1",
-    what: "Address of `/metrics`. It is for your own monitoring, not for the public.",
+    what: "Address that `/metrics` listens on. Keep it reachable for your monitoring only.",
     parse: nonEmpty,
   }),
   otlpEndpoint: optional({
     name: "OTEL_EXPORTER_OTLP_ENDPOINT",
-    what: "Collector of OpenTelemetry traces (OTLP over HTTP), such as `http://localhost:4318`. Without it there are no traces. With it, all other standard `OTEL_*` variables apply too: the OpenTelemetry SDK reads them.",
+    what: "OpenTelemetry collector for traces (OTLP over HTTP), such as `http://localhost:4318`. Without it, there are no traces. With it, the OpenTelemetry SDK reads all other standard `OTEL_*` variables too.",
     parse: httpUrl,
   }),
   tracesEndpoint: optional({
     name: "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
-    what: "The same as a whole URL, such as `http://localhost:4318/v1/traces`.",
+    what: "The same with the whole path, such as `http://localhost:4318/v1/traces`.",
     parse: httpUrl,
   }),
   otlpProtocol: setting({
     name: "OTEL_EXPORTER_OTLP_PROTOCOL",
     fallback: "http/protobuf",
-    what: "How traces are encoded: `http/protobuf` or `http/json`.",
+    what: "Encoding of traces: `http/protobuf` or `http/json`.",
     parse: oneOf("http/protobuf", "http/json"),
   }),
   tracesProtocol: optional({
     name: "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL",
-    what: "The same, for traces alone.",
+    what: "The same, for traces only.",
     parse: oneOf("http/protobuf", "http/json"),
   }),
   tracesExporter: optional({
     name: "OTEL_TRACES_EXPORTER",
-    what: "`none` turns traces off; `otlp` turns them on without an endpoint, for a collector on this machine.",
+    what: "`none` turns traces off. `otlp` turns them on without an endpoint, for a collector on this machine.",
     parse: oneOf("otlp", "none"),
   }),
   otelDisabled: setting({
     name: "OTEL_SDK_DISABLED",
     fallback: "false",
     what: "`true` turns traces off.",
-    parse: (written) => oneOf("true", "false")(written.toLowerCase()) === "true",
+    parse: (text) => oneOf("true", "false")(text.toLowerCase()) === "true",
   }),
   logFormat: setting({
     name: "LOG_FORMAT",
     flag: "log-format",
     fallback: "auto",
-    what: "`json` lines, `pretty` lines for a person, or `auto`: pretty in a terminal, except in production.",
+    what: "`json`, `pretty` for people, or `auto`: pretty in a terminal, except in production.",
     parse: oneOf("auto", "json", "pretty"),
   }),
   logLevel: setting({
     name: "LOG_LEVEL",
     flag: "log-level",
     fallback: "info",
-    what: "Least level that is logged: `debug`, `info`, `warn`, `error` or `silent`.",
+    what: "Lowest level to log: `debug`, `info`, `warn`, `error` or `silent`.",
     parse: oneOf("debug", "info", "warn", "error", "silent"),
   }),
   nodeEnv: setting({
     name: "NODE_ENV",
     fallback: "development",
-    what: "`production` refuses what is only good for development.",
+    what: "`production` turns off what is meant for development, and requires what a deployment needs.",
     parse: nonEmpty,
   }),
 } as const;
@@ -321,43 +325,43 @@ export type Config = Values & {
 };
 
 /**
- * The configuration, whole and checked. The only reader of the environment.
- * @param flags values of command line flags by name, without `--`; they win over the environment
- * @throws StartupError that lists every fault
+ * The complete, validated configuration. Nothing else reads the environment.
+ * @param flags values of command-line flags by name, without `--`; they take precedence over the environment
+ * @throws StartupError that lists every invalid setting
  */
 export function loadConfig(env: Record<string, string | undefined>, flags: Record<string, string> = {}): Config {
-  const faults: string[] = [];
+  const problems: string[] = [];
   const values: Record<string, unknown> = {};
   for (const [key, { name, flag, fallback, parse }] of Object.entries(SETTINGS) as [string, Setting<unknown>][]) {
     const byFlag = flag === undefined ? undefined : flags[flag];
-    // An empty variable is an unset one: that is how shells and compose files leave one out.
-    const written = byFlag ?? (env[name] || fallback);
-    if (written === undefined) continue;
+    // Shells and compose files leave a variable out by setting it to "".
+    const text = byFlag ?? (env[name] || fallback);
+    if (text === undefined) continue;
     try {
-      values[key] = parse(written);
+      values[key] = parse(text);
     } catch (error) {
-      faults.push(`${byFlag === undefined ? name : `--${flag}`} ${error instanceof Error ? error.message : error}`);
+      problems.push(`${byFlag === undefined ? name : `--${flag}`} ${error instanceof Error ? error.message : error}`);
     }
   }
   const production = values.nodeEnv === "production";
   if (production && env[SETTINGS.databaseUrl.name] && !env[SETTINGS.jwtSecret.name]) {
-    faults.push("JWT_SECRET must be set in production (make one: openssl rand -base64 48)");
+    problems.push("JWT_SECRET must be set in production (create one: openssl rand -base64 48)");
   }
   const sendsMail = env[SETTINGS.smtpUrl.name] || values.smtpHost !== undefined;
   if (production && sendsMail && !values.baseUrl) {
-    faults.push("BASE_URL must be set in production: mails link to it");
+    problems.push("BASE_URL must be set in production, as mails link to it");
   }
   if (production && !sendsMail && values.requireEmailConfirmation) {
-    faults.push("REQUIRE_EMAIL_CONFIRMATION=true needs a mail server in production: set SMTP_URL");
+    problems.push("REQUIRE_EMAIL_CONFIRMATION=true needs a mail server in production: set SMTP_URL");
   }
   if (Number(values.refreshTokenTtlS) < Number(values.accessTokenTtlS)) {
-    // Its session would be gone while its access token still worked, and could not be ended.
-    faults.push("REFRESH_TOKEN_TTL must not be shorter than ACCESS_TOKEN_TTL");
+    // The session would expire before its access token, and nobody could revoke that token.
+    problems.push("REFRESH_TOKEN_TTL must not be shorter than ACCESS_TOKEN_TTL");
   }
-  if (faults.length > 0)
-    throw new StartupError(`The configuration is wrong:\n${faults.map((f) => `  ${f}`).join("\n")}`);
+  if (problems.length > 0)
+    throw new StartupError(`The configuration is invalid:\n${problems.map((problem) => `  ${problem}`).join("\n")}`);
   return { ...(values as Values), production };
 }
 
-/** Five connections each are what the embedded PostgreSQL has room for. */
+/** Ten connections each are what the embedded PostgreSQL has room for. */
 const WORKERS_AUTO_MAX = 16;

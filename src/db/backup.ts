@@ -7,13 +7,15 @@ import { createGunzip, createGzip } from "node:zlib";
 import { SQL } from "bun";
 import type { DatabaseAddress } from "../config/database-address.ts";
 import { StartupError } from "../config/startup-error.ts";
+import { JOB_SCHEMA } from "./job-schema.ts";
 import { checksum, type Migration, migrate } from "./migrations.ts";
 import { connectionOptions } from "./pool.ts";
 
 /*
  * A backup is one file: JSON lines, gzipped. First a header; then each table as a line with its columns, a line for each
  * row (an array of the columns as PostgreSQL writes them, or null) and a line with the number of rows; then the next
- * numbers of the identity columns; last the SHA-256 of all that stands before.
+ * numbers of the identity columns; last the SHA-256 of all that stands before. The job queue is not part of it: yesterday's
+ * mail must not be sent again when yesterday's backup is restored.
  *
  * Rows as text, not the files of the cluster: they do not depend on the version of PostgreSQL, its platform or its
  * collations, they fit DATABASE_URL as well as the embedded one, and `zcat` shows them.
@@ -232,6 +234,8 @@ async function loadTables(tx: Bun.SQL, file: string): Promise<Record<string, num
   )) as { table: string; name: string }[];
   // The migrations have put rows of their own there.
   await tx.unsafe(`truncate ${tables.join(", ")}`);
+  // Jobs that were left in the database belong to other data: their mail must not be sent.
+  await tx.unsafe(`delete from ${JOB_SCHEMA}._private_jobs`);
   for (const table of tables) await tx.unsafe(`alter table ${table} disable trigger user`);
   for (const { table, name } of foreignKeys) {
     await tx.unsafe(`alter table ${table} alter constraint ${name} deferrable initially deferred`);

@@ -1,6 +1,7 @@
 import { SQL } from "bun";
 import type { DatabaseAddress } from "../config/database-address.ts";
 import { StartupError } from "../config/startup-error.ts";
+import { migrateJobSchema } from "./job-schema.ts";
 import { connectionOptions, type Database } from "./pool.ts";
 import { read } from "./statements.ts";
 
@@ -20,7 +21,8 @@ export const OLDEST_MAJOR = 15;
 const LOCK = 7_306_418_211;
 
 /**
- * Brings the schema up to date: each missing migration in a transaction of its own, one instance at a time.
+ * Brings the schema up to date: each missing migration in a transaction of its own, then the schema of the job queue, one
+ * instance at a time.
  * @returns the files that were applied, in order
  * @throws StartupError where the database cannot be reached, is too old, newer than this program, or was migrated by
  *   another history
@@ -81,6 +83,7 @@ export async function migrate(
         });
       }
     }
+    await migrateJobSchema(address, connectTimeoutMs);
     return missing.map(({ file }) => file);
   } finally {
     await sql.close({ timeout: 0 }).catch(() => {});

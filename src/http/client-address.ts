@@ -1,26 +1,12 @@
-import { BlockList, isIP, isIPv4 } from "node:net";
+import { isIP, isIPv4 } from "node:net";
 import type { Context } from "hono";
+import { networkList } from "../config/networks.ts";
 
 /** The part of Bun's server that tells who is at the other end of a connection. Hono has it as `c.env`. */
 type WithPeers = { requestIP?(request: Request): { address: string } | null };
 
 /** The address of the client of a request; null where it is unknown, as on a Unix socket. */
 export type ClientAddress = (c: Context) => string | null;
-
-/** Networks as `10.0.0.0/8` or `fd00::/8`; a lone address is a network of one. Throws an `Error` for anything else. */
-export function networkList(networks: readonly string[]): BlockList {
-  const list = new BlockList();
-  for (const network of networks) {
-    const [, address, prefix] = /^([0-9a-f.:]+?)(?:\/([0-9]{1,3}))?$/i.exec(network) ?? [];
-    const family = address === undefined ? 0 : isIP(address);
-    const bits = family === 4 ? 32 : 128;
-    if (address === undefined || family === 0 || Number(prefix ?? bits) > bits) {
-      throw new Error(`must be networks such as 10.0.0.0/8 or fd00::/8, not ${JSON.stringify(network)}`);
-    }
-    list.addSubnet(address, Number(prefix ?? bits), family === 4 ? "ipv4" : "ipv6");
-  }
-  return list;
-}
 
 /**
  * Tells the client's address. `X-Forwarded-For` counts only where a trusted proxy wrote it: it is read from its end,

@@ -72,5 +72,5 @@ export function envelope<Key extends string, Shape extends z.ZodRawShape>(key: K
 
 const missingOrWrong = (issue: { input?: unknown }) => (issue.input == null ? "is missing" : "must be an object");
 
-/** In an answer: a point in time in UTC, with milliseconds (RFC 3339). */
+/** In a response: a point in time in UTC, with milliseconds (RFC 3339). */
 export const timestamp = z.string().meta({ format: "date-time", examples: ["2026-01-31T12:34:56.789Z"] });

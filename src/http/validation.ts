@@ -17,8 +17,12 @@ export function jsonOf(c: Context, value: object, status: 200 | 201 | 503 = 200)
   return c.body(body, status, JSON_HEADERS);
 }
 
-/** An answer whose JSON text is at hand. To a GET, 304 where the client has it already (RFC 9110, 13.1.2). */
-export function json(c: Context, body: string | Uint8Array<ArrayBuffer>, status: 200 | 201 = 200): Response {
+/**
+ * A response with JSON: a value, or its text where the caller has it. A GET is answered with 304 if the client has the same
+ * already (RFC 9110, 13.1.2).
+ */
+export function json(c: Context, value: object | string | Uint8Array<ArrayBuffer>, status: 200 | 201 = 200): Response {
+  const body = typeof value === "string" || value instanceof Uint8Array ? value : JSON.stringify(value);
   if (status === 200 && (c.req.method === "GET" || c.req.method === "HEAD")) {
     const etag = `W/"${Bun.hash(body).toString(36)}"`;
     c.header("ETag", etag);

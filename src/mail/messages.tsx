@@ -1,4 +1,4 @@
-import type { ClaimedMail } from "./queries.ts";
+import type { QueuedMail } from "./queue.ts";
 import type { Message } from "./transport.ts";
 
 /** The pages that links in emails open; the token is added as the parameter `token`. */
@@ -10,18 +10,18 @@ type Content = { subject: string; title: string; paragraphs: string[]; button?: 
  * The message of a mail. Throws if its kind needs a link and there is no token.
  * @param domain of the Message-ID
  */
-export function messageOf(mail: ClaimedMail, token: string | null, urls: LinkUrls, domain: string): Message {
+export function messageOf(mail: QueuedMail, token: string | null, urls: LinkUrls, domain: string): Message {
   const content = contentOf(mail, token, urls);
   return {
-    messageId: `<${mail.message_id}@${domain}>`,
-    to: mail.to_address,
+    messageId: `<${mail.messageId}@${domain}>`,
+    to: mail.to,
     subject: oneLine(content.subject),
     text: textOf(content, urls.home),
     html: htmlOf(content, urls.home),
   };
 }
 
-function contentOf(mail: ClaimedMail, token: string | null, urls: LinkUrls): Content {
+function contentOf(mail: QueuedMail, token: string | null, urls: LinkUrls): Content {
   const name = oneLine(mail.username ?? "you");
   const title = `Hello ${name}`;
   const link = (url: string) => {

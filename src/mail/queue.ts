@@ -1,9 +1,12 @@
+import { z } from "zod";
 import type { Queries } from "../db/pool.ts";
-import { write } from "../db/statements.ts";
+import { addJob, type JobType } from "../jobs/queue.ts";
 
-export type MailKind = "verify_email" | "reset_password" | "password_changed" | "email_changed" | "session_ended";
+const KINDS = ["verify_email", "reset_password", "password_changed", "email_changed", "session_ended"] as const;
 
-/** What is stored of a new link: the hash that finds it, and its token encrypted for the email. Hexadecimal text. */
+export type MailKind = (typeof KINDS)[number];
+
+/** What is stored of a new link: the hash that finds it, and its token encrypted for the mail. Hexadecimal text. */
 export type NewLink = { readonly hash: string; readonly sealed: string };
 
 /** What features need to send mail. */
@@ -28,12 +31,26 @@ export type NewMail = {
 
 /** Adds a mail to the queue in the caller's transaction: it is sent if that transaction commits. */
 export async function enqueueMail(tx: Queries, mail: NewMail): Promise<void> {
-  const { kind, userId, to, username, detail = null, sealedToken = null } = mail;
-  await tx.rows(MAIL_ENQUEUE, { kind, userId, to, username, detail, sealedToken });
+  await addJob(tx, MAIL_JOB, { detail: null, sealedToken: null, ...mail, messageId: crypto.randomUUID() });
 }
 
-const MAIL_ENQUEUE = write(
-  "mail_enqueue",
-  `insert into outbox (kind, user_id, to_address, username, detail, sealed)
-   values (:kind, :userId::bigint, :to, :username, :detail, decode(:sealedToken, 'hex'))`,
-);
+const QueuedMail = z.object({
+  /** In the Message-ID, the same at every attempt, so that a mailbox that gets a message twice can tell. */
+  messageId: z.string(),
+  kind: z.enum(KINDS),
+  userId: z.string().nullable(),
+  to: z.string(),
+  username: z.string().nullable(),
+  detail: z.string().nullable(),
+  sealedToken: z.string().nullable(),
+});
+export type QueuedMail = z.infer<typeof QueuedMail>;
+
+export const MAIL_JOB = {
+  name: "mail",
+  payload: QueuedMail,
+  // The first 8 attempts are made within half an hour, the others every 15 minutes, the last about a day after the first.
+  attemptsMax: 100,
+  // More than the four steps that `smtpTransport` may take.
+  timeoutMs: 65_000,
+} satisfies JobType<QueuedMail>;

@@ -13,14 +13,21 @@ export type Message = {
 export type Sender = { readonly address: string; readonly name: string };
 
 export type Transport = {
-  /** Resolves when somebody else has taken the message over for good. Throws `RefusedForGood` or any other error. */
+  /** Resolves when the mail server has accepted the message. Throws `PermanentRefusal` or any other error. */
   send(message: Message): Promise<void>;
   close(): void;
 };
 
-/** The mail server will never take this message: there is no such address. */
-export class RefusedForGood extends Error {
-  override name = "RefusedForGood";
+/** The mail server will never accept this message, such as for an address that does not exist. */
+export class PermanentRefusal extends Error {
+  override name = "PermanentRefusal";
+  /** The server's reply code, such as 550. */
+  readonly responseCode: number;
+
+  constructor(responseCode: number, cause: unknown) {
+    super(`the mail server refuses the address: ${(cause as Error).message}`, { cause });
+    this.responseCode = responseCode;
+  }
 }
 
 export type SmtpServer = {
@@ -38,12 +45,12 @@ export function smtpTransport(server: SmtpServer, from: Sender, timeoutMs: numbe
   return {
     async send({ messageId, to, subject, text, html }) {
       const { promise: late, reject } = Promise.withResolvers<never>();
-      const timer = setTimeout(() => reject(new Error("the mail server took too long")), 4 * timeoutMs);
+      const timer = setTimeout(() => reject(new Error("the mail server did not respond in time")), 4 * timeoutMs);
       try {
         await Promise.race([
           transporter.sendMail({
             from,
-            // As an object: an address is one address, whatever it contains.
+            // As an object, so that it is one address, whatever it contains.
             to: { address: to, name: "" },
             subject,
             text,
@@ -55,9 +62,9 @@ export function smtpTransport(server: SmtpServer, from: Sender, timeoutMs: numbe
         ]);
       } catch (error) {
         const { responseCode, command } = error as { responseCode?: number; command?: string };
-        // RFC 5321, 4.2.1: 5yz is for good. Only of the recipient: a refused sender or login is our fault, and mended.
+        // RFC 5321, 4.2.1: 5yz is permanent. Only for the recipient: a refused sender or login is ours to correct.
         if (command === "RCPT TO" && responseCode !== undefined && responseCode >= 500) {
-          throw new RefusedForGood(`the mail server refuses the address (${responseCode})`, { cause: error });
+          throw new PermanentRefusal(responseCode, error);
         }
         throw error;
       } finally {
@@ -68,7 +75,7 @@ export function smtpTransport(server: SmtpServer, from: Sender, timeoutMs: numbe
   };
 }
 
-/** Connects and signs in, and sends nothing. Throws what is wrong. */
+/** Connects and signs in, and sends nothing. Throws if that fails. */
 export async function verifySmtp(server: SmtpServer, timeoutMs: number): Promise<void> {
   const transporter = openTransporter(server, timeoutMs);
   try {
@@ -85,13 +92,13 @@ function openTransporter(server: SmtpServer, timeoutMs: number) {
     port: server.port,
     secure: server.tls,
     ...(server.username === undefined ? {} : { auth: { user: server.username, pass: server.password ?? "" } }),
-    // A password goes over the network encrypted or not at all, also where somebody hides the server's offer.
+    // A password goes over the network encrypted or not at all, even if an attacker hides the server's STARTTLS.
     requireTLS: server.username !== undefined && !isLocal,
     connectionTimeout: timeoutMs,
     greetingTimeout: timeoutMs,
     socketTimeout: timeoutMs,
     dnsTimeout: timeoutMs,
-    // A message is what we give, never a file or an address that a text names.
+    // A message has what we pass, never the contents of a file or URL that a text names.
     disableFileAccess: true,
     disableUrlAccess: true,
   });

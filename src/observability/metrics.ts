@@ -31,7 +31,7 @@ export type NumbersOptions = MetricOptions & {
 };
 type Numbers = Readonly<Record<string, number>>;
 
-/** The metrics of this process. docs/operations.md says what they are for. */
+/** The metrics of this process. docs/operations/monitoring.md says what they are for. */
 export type Metrics = RequestObserver &
   StatementObserver & {
     /** Adds a number that may rise and fall. */

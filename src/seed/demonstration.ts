@@ -10,9 +10,9 @@ const HOUR_S = 3600;
 const SPAN_S = 270 * 24 * HOUR_S;
 
 /**
- * Fills the empty tables with demonstration content. The same each time, but that its times count back from now.
- * Kept counts are the triggers' business: these are few rows.
- * @returns the email of the account to look around with
+ * Fills the empty tables with demonstration content. It is the same each time, except that its times count back from now.
+ * The triggers maintain the counts, as there are few rows.
+ * @returns the email of the demo account
  */
 export async function insertDemonstration(tx: SQL, passwordHash: string): Promise<string> {
   const insert = async ({ text }: { text: string }, rows: object[]) =>
@@ -53,7 +53,7 @@ export async function insertDemonstration(tx: SQL, passwordHash: string): Promis
   return emailOf(DEMO_USERNAME);
 }
 
-/** The paragraphs of the demonstration content, for the load-test data set to put its bodies together from. */
+/** The paragraphs of the demonstration content, from which the load-test data set builds its bodies. */
 export function demonstrationParagraphs(): string[] {
   return readCollections()
     .flatMap(({ body }) => body.split("\n\n"))
@@ -64,7 +64,7 @@ export const emailOf = (username: string): string => `${username}@conduit.exampl
 
 type Published = { readonly article: DemonstrationArticle; readonly age_s: number };
 
-/** Oldest first, the collections mixed; the welcome is the newest. */
+/** Oldest first, with the collections mixed; the welcome article is the newest. */
 function inOrderOfPublication(articles: DemonstrationArticle[]): Published[] {
   const welcome = articles.find(({ tags }) => tags.includes("welcome"));
   const mixed = articles
@@ -77,7 +77,7 @@ function inOrderOfPublication(articles: DemonstrationArticle[]): Published[] {
   });
 }
 
-/** Within some days of the article, one after the other, none in the future. */
+/** Comments follow their article within a few days, one after the other, and none is in the future. */
 function commentsWithAge({ article, age_s }: Published) {
   const gap_s = Math.min(31 * HOUR_S, age_s / (article.comments.length + 1));
   return article.comments.map(({ author, body }, i) => ({
@@ -88,7 +88,7 @@ function commentsWithAge({ article, age_s }: Published) {
   }));
 }
 
-/** Everybody follows most of those who write what they read, and a few others. */
+/** Everyone follows most authors who write what they read, and a few others. */
 function follows(articles: DemonstrationArticle[]) {
   const writesFor = new Map(articles.map(({ author, collection }) => [author, collection]));
   return PEOPLE.flatMap(({ username: follower, reads }) =>
@@ -99,7 +99,7 @@ function follows(articles: DemonstrationArticle[]) {
   );
 }
 
-/** Everybody favourites much of what they read, and some of the rest; a few articles are liked more than others. */
+/** Everyone favourites much of what they read, and some of the rest; a few articles are more popular than others. */
 function favorites(articles: DemonstrationArticle[]) {
   return PEOPLE.flatMap(({ username: reader, reads }) =>
     articles
@@ -112,13 +112,13 @@ function favorites(articles: DemonstrationArticle[]) {
   );
 }
 
-/** A number in [0, 1) that looks random, the same for the same words. */
+/** A number in [0, 1) that looks random and is the same for the same words. */
 function chance(...words: string[]): number {
   return Number(BigInt(Bun.hash(words.join("\n"))) >> 11n) / 2 ** 53;
 }
 
 /**
- * A picture that is its own address: it is there without a network, and tells no other server who looks at it.
+ * A picture inside its own address: it needs no network, and no other server learns who looks at it.
  * @returns a data URL of some 300 characters
  */
 function initialsImage(username: string, place: number): string {
@@ -144,8 +144,8 @@ const INSERT_PEOPLE = write(
 
 const INSERT_ARTICLES = write(
   "seed_insert_articles",
-  `insert into articles (author_id, slug, title, description, body, tag_list, created_at, updated_at)
-   select u.id, a.slug, a.title, a.description, a.body, a.tags, at, at
+  `insert into articles (author_id, slug, title, description, body, tag_list, created_at, published_at, updated_at)
+   select u.id, a.slug, a.title, a.description, a.body, a.tags, at, at, at
      from json_to_recordset($1::text::json) as a (
             author text, slug text, title text, description text, body text, tags text[], age_s integer)
      left join users u on u.username = a.author,
@@ -175,8 +175,8 @@ const INSERT_FOLLOWS = write(
 
 const INSERT_FAVORITES = write(
   "seed_insert_favorites",
-  `insert into favorites (user_id, article_id, article_created_at, author_id)
-   select u.id, a.id, a.created_at, a.author_id
+  `insert into favorites (user_id, article_id, article_published_at, author_id)
+   select u.id, a.id, a.published_at, a.author_id
      from json_to_recordset($1::text::json) as f (reader text, slug text)
      left join users u on u.username = f.reader
      left join articles a on a.slug = f.slug`,

@@ -1,29 +1,29 @@
 import type { SQL } from "bun";
-import { type Parameter, read, type Statement, textArray, write } from "../db/statements.ts";
+import { type Parameters, positional, read, type Statement, textArray, write } from "../db/statements.ts";
 import { ASPECTS, ENDINGS, FIRST_NAMES, LAST_NAMES, OPENINGS, REMARKS, TOPICS } from "./words.ts";
 
-/** How large a load-test data set is. What else is in it stands in proportion to these. */
+/** The size of a load-test data set. Everything else in it is in proportion to these. */
 export type LoadSize = { readonly articles: number; readonly users: number };
 
-/** Signed-in readers with known names, for whom favourites and follows are made in these numbers, as far as there are any. */
+/** Readers with known names, each with this number of favourites and follows, as far as there are that many. */
 export const LOAD_READERS = { reader_10: 10, reader_1000: 1_000 } as const;
 
-/** Accounts `writer_1`, `writer_2`, … that have written, favourited and followed nothing. */
+/** Accounts `writer_1`, `writer_2`, … without articles, favourites and follows. */
 export const LOAD_WRITERS = 16;
 
 const NAMED_USERS = Object.keys(LOAD_READERS).length + LOAD_WRITERS;
 export const LOAD_USERS_MIN = 2 * NAMED_USERS;
 
-/** The email of an account of the load-test data set, which all have one password. */
+/** The email of an account of the load-test data set. All accounts have the same password. */
 export const loadEmail = (username: string): string => `${username}@conduit.example`;
 
 const BATCH = 100_000;
 
 /**
- * Fills the empty tables by set-based statements. The same size gives the same content: what looks random is a hash of
- * the row's number. Authors, tags, favourites, readers and followers are Zipf-distributed.
+ * Fills the empty tables with set-based statements. The same size gives the same content: what looks random is a hash of
+ * the row's number. Authors, tags, favourites, readers and followers follow Zipf's law.
  *
- * Triggers, foreign keys and indexes are out of the way meanwhile, the kept counts are computed once at the end.
+ * Triggers, foreign keys and indexes are removed for the time, and the derived tables are filled once at the end.
  */
 export async function insertLoadData(
   tx: SQL,
@@ -34,8 +34,8 @@ export async function insertLoadData(
   const ordinary = size.users - NAMED_USERS;
   const tags = Math.max(Math.round(size.articles / 20), 10);
   const readers = Object.values(LOAD_READERS).map((count, i) => [ordinary + 1 + i, count] as const);
-  const run = <Row>({ text }: Statement<Row>, ...parameters: Parameter[]) =>
-    tx.unsafe(text, parameters) as unknown as Promise<Row[]>;
+  const run = <Row>(statement: Statement<Row>, parameters: Parameters = []) =>
+    tx.unsafe(statement.text, [...positional(statement, parameters)]) as unknown as Promise<Row[]>;
   const step = async (what: string, rows: number, work: () => Promise<unknown>) => {
     const started = performance.now();
     await work();
@@ -46,49 +46,57 @@ export async function insertLoadData(
   };
 
   const keys = await run(FOREIGN_KEYS);
-  const indexes = await run(INDEXES, textArray(TABLES));
+  const indexes = await run(INDEXES, [textArray(TABLES)]);
   for (const { relation, name } of keys) await tx.unsafe(`alter table ${relation} drop constraint ${name}`);
   for (const { name } of indexes) await tx.unsafe(`drop index ${name}`);
   for (const table of TABLES) await tx.unsafe(`alter table ${table} disable trigger user`);
 
   await step("users", size.users, async () => {
-    await run(USERS, ordinary, textArray(FIRST_NAMES), textArray(LAST_NAMES), textArray(TOPICS), passwordHash);
+    await run(USERS, {
+      count: ordinary,
+      firstNames: textArray(FIRST_NAMES),
+      lastNames: textArray(LAST_NAMES),
+      topics: textArray(TOPICS),
+      passwordHash,
+    });
     const named = [...Object.keys(LOAD_READERS), ...Array.from({ length: LOAD_WRITERS }, (_, i) => `writer_${i + 1}`)];
-    await run(NAMED, ordinary, textArray(named), passwordHash);
+    await run(NAMED, [ordinary, textArray(named), passwordHash]);
   });
 
   const [favorites, follows, comments] = [2 * size.articles, 10 * size.users, Math.round(0.3 * size.articles)];
   await step("favourites", favorites, async () => {
-    await run(FAVORITES, favorites, size.articles, ordinary);
-    for (const [reader, count] of readers) {
-      await run(READERS_FAVORITES, reader, Math.min(count, size.articles), size.articles, ordinary);
+    await run(FAVORITES, [favorites, size.articles, ordinary]);
+    for (const [reader, wanted] of readers) {
+      const count = Math.min(wanted, size.articles);
+      await run(READERS_FAVORITES, { reader, count, articles: size.articles, users: ordinary });
     }
     await tx.unsafe("analyze favorites");
   });
   for (let from = 1; from <= size.articles; from += BATCH) {
     const to = Math.min(from + BATCH - 1, size.articles);
     await step(`articles, ${to.toLocaleString("en")} of`, size.articles, () =>
-      run(
-        ARTICLES,
+      run(ARTICLES, {
         from,
         to,
-        size.articles,
-        ordinary,
+        articles: size.articles,
+        users: ordinary,
         tags,
-        textArray(TOPICS),
-        textArray(ASPECTS),
-        textArray(OPENINGS),
-        textArray(ENDINGS),
-        textArray(paragraphs),
-      ),
+        topics: textArray(TOPICS),
+        aspects: textArray(ASPECTS),
+        openings: textArray(OPENINGS),
+        endings: textArray(ENDINGS),
+        paragraphs: textArray(paragraphs),
+      }),
     );
   }
 
   await step("follows", follows, async () => {
-    await run(FOLLOWS, follows, ordinary);
-    for (const [reader, count] of readers) await run(READERS_FOLLOWS, reader, Math.min(count, ordinary), ordinary);
+    await run(FOLLOWS, [follows, ordinary]);
+    for (const [reader, count] of readers) await run(READERS_FOLLOWS, [reader, Math.min(count, ordinary), ordinary]);
   });
-  await step("comments", comments, () => run(COMMENTS, comments, size.articles, ordinary, textArray(REMARKS)));
+  await step("comments", comments, () =>
+    run(COMMENTS, { count: comments, articles: size.articles, users: ordinary, remarks: textArray(REMARKS) }),
+  );
   await step("tags of articles", 0, () => run(ARTICLE_TAGS));
   await step("counts", 0, async () => {
     for (const count of COUNTS) await run(count);
@@ -108,7 +116,7 @@ export async function insertLoadData(
   }
 }
 
-/** Every table that is filled. */
+/** Every table that the seed fills. */
 export const TABLES = [
   "users",
   "follows",
@@ -118,12 +126,10 @@ export const TABLES = [
   "article_tags",
   "tags",
   "author_counts",
-  "reader_counts",
   "article_totals",
-  "article_blocks",
 ] as const;
 
-/** Checked once by a join when they are added again, instead of row by row: a third of the time. */
+/** Adding them again checks all rows in one join, which takes a third of the time of checking row by row. */
 const FOREIGN_KEYS = read<{ relation: string; name: string; definition: string }>(
   "seed_foreign_keys",
   `select conrelid::regclass::text as relation, quote_ident(conname) as name, pg_get_constraintdef(oid) as definition
@@ -133,7 +139,7 @@ const FOREIGN_KEYS = read<{ relation: string; name: string; definition: string }
     order by conname`,
 );
 
-/** Those that carry no constraint. Sorted once and written is quicker than row by row, and denser. */
+/** Indexes without a constraint. Building them at the end is faster, and makes them denser, than adding row by row. */
 const INDEXES = read<{ name: string; definition: string }>(
   "seed_indexes",
   `select indexrelid::regclass::text as name, pg_get_indexdef(indexrelid) as definition
@@ -143,7 +149,7 @@ const INDEXES = read<{ name: string; definition: string }>(
     order by 1`,
 );
 
-/** A number in [0, 1) that looks random, the same for the same key. */
+/** A number in [0, 1) that looks random and is the same for the same key. */
 const chance = (key: string, purpose: number): string =>
   `((hashint8extended(${key}, ${purpose}) & 4503599627370495)::float8 / 4503599627370496)`;
 
@@ -159,21 +165,21 @@ const zipf = (count: string, flatness: number, key: string, purpose: number): st
   `least(${count}, 1 - ${flatness} + floor(${flatness} * exp(
     ${chance(key, purpose)} * ln((${count} + ${flatness})::float8 / ${flatness})))::bigint)`;
 
-/** Scatters ranks over ids, one to one, as 2,147,483,647 is prime: what is popular is not what is old. */
+/** Maps ranks to ids, one to one because 2,147,483,647 is prime, so that popular articles are not the oldest ones. */
 const scattered = (rank: string, count: string): string => `(1 + (${rank}) * 2147483647 % ${count})`;
 
 const USERS = write(
   "seed_users",
   `insert into users (id, username, username_key, email, email_key, password_hash, bio, image, created_at, updated_at)
    overriding system value
-   select id, name, name, name || '@conduit.example', name || '@conduit.example', $5,
+   select id, name, name, name || '@conduit.example', name || '@conduit.example', :passwordHash,
           case when ${chance("id", 3)} < 0.7 then
-            'Writes about ' || ${oneOf("$4::text[]", "id", 4)} || ', reads about ' || ${oneOf("$4::text[]", "id", 5)} || '.' end,
+            'Writes about ' || ${oneOf(":topics::text[]", "id", 4)} || ', reads about ' || ${oneOf(":topics::text[]", "id", 5)} || '.' end,
           case when ${chance("id", 6)} < 0.7 then 'https://images.conduit.example/people/' || id || '.jpg' end,
           created_at, created_at
-     from (select id, ${oneOf("$2::text[]", "id", 1)} || '-' || ${oneOf("$3::text[]", "id", 2)} || '-' || id as name,
-                  now() - interval '4 years' + interval '2 years' * (id::float8 / $1::bigint) as created_at
-             from generate_series(1, $1::bigint) as id) u`,
+     from (select id, ${oneOf(":firstNames::text[]", "id", 1)} || '-' || ${oneOf(":lastNames::text[]", "id", 2)} || '-' || id as name,
+                  now() - interval '4 years' + interval '2 years' * (id::float8 / :count::bigint) as created_at
+             from generate_series(1, :count::bigint) as id) u`,
 );
 
 const NAMED = write(
@@ -185,17 +191,17 @@ const NAMED = write(
      from unnest($2::text[]) with ordinality as n (name, i)`,
 );
 
-/** Published one after the other over the last two years. */
+/** Articles are published one after the other over the last two years. */
 const publishedAt = (id: string, articles: string): string =>
   `(now() - interval '2 years' * ((${articles} - ${id} + ${chance(id, 11)}) / ${articles}))::timestamptz(3)`;
 
 const authorOf = (id: string, users: string): string => zipf(users, 20, id, 12);
 
-// Before the articles, which are then written once, with their counts. A tenth more are drawn than wanted: many a
-// reader draws the same popular article twice.
+// Filled before the articles, so that these are written once, with their counts. It draws a tenth more than it needs,
+// because readers often draw the same popular article twice.
 const FAVORITES = write(
   "seed_favorites",
-  `insert into favorites (user_id, article_id, article_created_at, author_id)
+  `insert into favorites (user_id, article_id, article_published_at, author_id)
    select user_id, article_id, ${publishedAt("article_id", "$2::bigint")}, ${authorOf("article_id", "$3::bigint")}
      from (select user_id, article_id
              from (select distinct ${zipf("$3::bigint", 50, "n", 31)} as user_id,
@@ -209,44 +215,44 @@ const FAVORITES = write(
 // Evenly spread.
 const READERS_FAVORITES = write(
   "seed_readers_favorites",
-  `insert into favorites (user_id, article_id, article_created_at, author_id)
-   select $1::bigint, id, ${publishedAt("id", "$3::bigint")}, ${authorOf("id", "$4::bigint")}
-     from (select 1 + n * $3::bigint / $2::bigint as id from generate_series(0, $2::bigint - 1) as n) a
+  `insert into favorites (user_id, article_id, article_published_at, author_id)
+   select :reader::bigint, id, ${publishedAt("id", ":articles::bigint")}, ${authorOf("id", ":users::bigint")}
+     from (select 1 + n * :articles::bigint / :count::bigint as id from generate_series(0, :count::bigint - 1) as n) a
     order by 3, 2`,
 );
 
-// One of ten was edited later.
+// One in ten was edited later.
 const ARTICLES = write(
   "seed_articles",
-  `insert into articles (id, author_id, slug, title, description, body, tag_list, created_at, updated_at,
+  `insert into articles (id, author_id, slug, title, description, body, tag_list, created_at, published_at, updated_at,
      favorites_count)
    overriding system value
    select id, author_id,
           regexp_replace(replace(lower(title), '''', ''), '[^a-z0-9]+', '-', 'g') || '-' || id,
           title,
-          left(${oneOf("$10::text[]", "id", 22)}, 100 + (id % 60)::integer) || ' …',
+          left(${oneOf(":paragraphs::text[]", "id", 22)}, 100 + (id % 60)::integer) || ' …',
           '## ' || title || E'\\n\\n' || (
-            select string_agg(${oneOf("$10::text[]", "id * 8 + part", 23)}, E'\\n\\n' order by part)
+            select string_agg(${oneOf(":paragraphs::text[]", "id * 8 + part", 23)}, E'\\n\\n' order by part)
               from generate_series(1, 3 + (4 * ${chance("id", 13)})::integer) as part),
           array(
             select distinct case
-                when rank <= cardinality($6::text[]) then ($6::text[])[rank]
-                else ($6::text[])[1 + rank % cardinality($6::text[])] || '-'
-                  || ($7::text[])[1 + rank / cardinality($6::text[]) % cardinality($7::text[])]
-                  || case when rank / cardinality($6::text[]) < cardinality($7::text[]) then '' else '-' || rank end
+                when rank <= cardinality(:topics::text[]) then (:topics::text[])[rank]
+                else (:topics::text[])[1 + rank % cardinality(:topics::text[])] || '-'
+                  || (:aspects::text[])[1 + rank / cardinality(:topics::text[]) % cardinality(:aspects::text[])]
+                  || case when rank / cardinality(:topics::text[]) < cardinality(:aspects::text[]) then '' else '-' || rank end
               end
               from generate_series(1, (5 * ${chance("id", 14)})::integer) as n,
-                   lateral (select ${zipf("$5::bigint", 2, "id * 8 + n", 15)}::integer as rank) t),
-          created_at,
-          case when id % 10 = 0 then created_at + (now() - created_at) * ${chance("id", 16)} else created_at end,
+                   lateral (select ${zipf(":tags::bigint", 2, "id * 8 + n", 15)}::integer as rank) t),
+          published_at, published_at,
+          case when id % 10 = 0 then published_at + (now() - published_at) * ${chance("id", 16)} else published_at end,
           coalesce(favorites, 0)
-     from (select id, ${authorOf("id", "$4::bigint")} as author_id,
-                  ${oneOf("$8::text[]", "id", 18)} || ' ' || ${oneOf("$6::text[]", "id", 19)} || ' '
-                    || ${oneOf("$9::text[]", "id", 20)} as title,
-                  ${publishedAt("id", "$3::bigint")} as created_at
-             from generate_series($1::bigint, $2::bigint) as id) a
+     from (select id, ${authorOf("id", ":users::bigint")} as author_id,
+                  ${oneOf(":openings::text[]", "id", 18)} || ' ' || ${oneOf(":topics::text[]", "id", 19)} || ' '
+                    || ${oneOf(":endings::text[]", "id", 20)} as title,
+                  ${publishedAt("id", ":articles::bigint")} as published_at
+             from generate_series(:from::bigint, :to::bigint) as id) a
      left join (select article_id, count(*)::integer as favorites
-                  from favorites where article_id between $1::bigint and $2::bigint group by 1) f on f.article_id = a.id
+                  from favorites where article_id between :from::bigint and :to::bigint group by 1) f on f.article_id = a.id
     order by id`,
 );
 
@@ -276,48 +282,39 @@ const COMMENTS = write(
   `insert into comments (id, article_id, author_id, body, created_at, updated_at)
    overriding system value
    select n, article_id, author_id, body, written_at, written_at
-     from (select n, article_id, ${zipf("$3::bigint", 50, "n", 52)} as author_id,
-                  ${oneOf("$4::text[]", "n", 53)} || ' ' || ${oneOf("$4::text[]", "n", 54)} as body,
+     from (select n, article_id, ${zipf(":users::bigint", 50, "n", 52)} as author_id,
+                  ${oneOf(":remarks::text[]", "n", 53)} || ' ' || ${oneOf(":remarks::text[]", "n", 54)} as body,
                   published_at + (now() - published_at) * ${chance("n", 55)} as written_at
-             from (select n, article_id, ${publishedAt("article_id", "$2::bigint")} as published_at
-                     from (select n, ${scattered(zipf("$2::bigint", 50, "n", 51), "$2::bigint")} as article_id
-                             from generate_series(1, $1::bigint) as n) d) d) d
+             from (select n, article_id, ${publishedAt("article_id", ":articles::bigint")} as published_at
+                     from (select n, ${scattered(zipf(":articles::bigint", 50, "n", 51), ":articles::bigint")} as article_id
+                             from generate_series(1, :count::bigint) as n) d) d) d
     order by n`,
 );
 
 const ARTICLE_TAGS = write(
   "seed_article_tags",
-  `insert into article_tags (tag, created_at, article_id, author_id)
-   select tag collate "C", a.created_at, a.id, a.author_id
+  `insert into article_tags (tag, published_at, article_id, author_id)
+   select tag collate "C", a.published_at, a.id, a.author_id
      from articles a, unnest(a.tag_list) as tag
     order by 1, 2, 3`,
 );
 
 const COUNTS = [
-  // Made again after the seed, of all articles. Of users who were deleted by hand, empty ones may be left.
-  write("seed_article_blocks", "delete from article_blocks"),
   write(
     "seed_tags",
     `insert into tags (name, articles_count) select tag, count(*) from article_tags group by tag order by tag`,
   ),
   write(
     "seed_author_counts",
-    `insert into author_counts (user_id, articles_count, newest_created_at, newest_id)
-     select author_id, articles, created_at, id
-       from (select author_id, created_at, id, count(*) over (partition by author_id) as articles,
-                    row_number() over (partition by author_id order by created_at desc, id desc) as place
+    `insert into author_counts (user_id, articles_count, newest_published_at, newest_id)
+     select author_id, articles, published_at, id
+       from (select author_id, published_at, id, count(*) over (partition by author_id) as articles,
+                    row_number() over (partition by author_id order by published_at desc, id desc) as place
                from articles) a
       where place = 1`,
   ),
   write(
-    "seed_reader_counts",
-    `insert into reader_counts (user_id, favorites_count)
-     select user_id, count(*) from favorites group by user_id order by user_id`,
-  ),
-  write(
     "seed_article_totals",
-    `update article_totals
-        set articles_count = articles_count + (select count(*) from articles), tag_changes = tag_changes + 1
-      where slot = 0`,
+    "update article_totals set articles_count = articles_count + (select count(*) from articles) where slot = 0",
   ),
 ];

@@ -10,12 +10,12 @@ import { insertLoadData, LOAD_USERS_MIN, type LoadSize, loadEmail, TABLES } from
 /** An account to sign in with. */
 export type Login = { readonly email: string; readonly password: string };
 
-/** The password of every account that a seed makes: one hash serves them all. */
+/** The password of every account that a seed creates: they share one hash. */
 export const SEED_PASSWORD = "conduit demonstration";
 
 /**
- * What `--articles` and `--users` ask for: undefined is the demonstration content.
- * @throws StartupError where they are no such numbers
+ * The size from `--articles` and `--users`; undefined means the demonstration content.
+ * @throws StartupError if one of them is not a valid number
  */
 export function loadSize(flags: { articles?: string | undefined; users?: string | undefined }): LoadSize | undefined {
   if (flags.articles === undefined) {
@@ -40,10 +40,10 @@ function wholeNumber(flag: string, written: string, min: number, max: number): n
 }
 
 /**
- * Fills an empty, migrated database: with demonstration content, or with a load-test data set of a size. In one
- * transaction: a seed that is cut short leaves nothing behind.
+ * Fills an empty, migrated database with demonstration content, or with a load-test data set of the given size. It is one
+ * transaction: a seed that is interrupted leaves nothing behind.
  * @returns an account to sign in with
- * @throws StartupError where the database is not empty
+ * @throws StartupError if the database is not empty
  */
 export async function seed(
   address: DatabaseAddress,
@@ -63,7 +63,7 @@ export async function seed(
   try {
     const passwordHash = await hashPassword(SEED_PASSWORD);
     const email = await sql.begin(async (tx) => {
-      // Nobody registers, and no other seed begins, before this one is done.
+      // No registration and no other seed starts before this one has finished.
       await tx.unsafe("lock table users in share row exclusive mode");
       const [found] = (await tx.unsafe(IS_EMPTY.text)) as { empty: boolean }[];
       if (!found?.empty) throw notEmpty(address);
@@ -71,26 +71,24 @@ export async function seed(
       await insertLoadData(tx, size, { paragraphs: demonstrationParagraphs(), passwordHash }, onProgress);
       return loadEmail("reader_10");
     });
-    // Index-only scans need the visibility map, and the planner its statistics, now and not when autovacuum comes by.
+    // Index-only scans need the visibility map, and the planner its statistics, before autovacuum would run.
     onProgress("Vacuuming and analyzing …");
     await sql.unsafe(`vacuum (analyze) ${TABLES.join(", ")}`);
-    // As the server does by and by; not before the planner knows how many articles there are.
-    while ((await sql.unsafe("select close_article_blocks() = 100 as are_more"))[0].are_more);
     return { email, password: SEED_PASSWORD };
   } finally {
     await sql.close({ timeout: 0 }).catch(() => {});
   }
 }
 
-// Articles, comments and all else belong to a user.
+// Everything else belongs to a user.
 const IS_EMPTY = read<{ empty: boolean }>("seed_is_empty", "select not exists (select from users) as empty");
 
 function notEmpty(address: DatabaseAddress): StartupError {
   const startOver =
     address.socketPath === undefined
       ? `drop and create the database "${address.database}"`
-      : "move the data folder away (or name another: --data-dir=./data-demo)";
+      : "move the data folder away (or choose another: --data-dir=./data-demo)";
   return new StartupError(
-    `The database is not empty, and seeding is for an empty one: nothing was changed. To start over, stop the server, ${startOver}, and run seed again.`,
+    `The database is not empty, so nothing was changed: seed needs an empty one. To start over, stop the server, ${startOver}, and run seed again.`,
   );
 }

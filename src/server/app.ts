@@ -39,7 +39,7 @@ export type AppOptions = {
   sessionLimits: SessionLimits;
   revocations: Revocations;
   trustedProxies: string[];
-  outbox: Mail;
+  mail: Mail;
   /** Where mail lands that is not sent; null where it is, or where nobody may read it. */
   mailbox: Mailbox | null;
   requireEmailConfirmation: boolean;
@@ -64,7 +64,7 @@ export function createApp(options: AppOptions) {
     revocations,
     sessionLimits,
     addressOf,
-    mail: options.outbox,
+    mail: options.mail,
     limits: createRateLimits(db, addressOf, options.rateLimits),
     requireEmailConfirmation: options.requireEmailConfirmation,
   };

@@ -1,22 +1,22 @@
 import { randomBytes } from "node:crypto";
 import { join } from "node:path";
-import { migrations } from "../../migrations/index.ts";
 import type { DatabaseAddress } from "../config/database-address.ts";
 import { secretFromFile } from "../config/secret-file.ts";
 import type { Config } from "../config/settings.ts";
 import { StartupError } from "../config/startup-error.ts";
 import type { PoolLimits } from "../db/bounded-pool.ts";
 import { watchDatabase } from "../db/metrics.ts";
-import { migrate } from "../db/migrations.ts";
 import { openDatabase } from "../db/pool.ts";
 import { createRevocations, followRevocations } from "../features/identity/sessions/revocations.ts";
+import { openMail, warnWithoutMail } from "../mail/open.ts";
 import { createLog, type Log } from "../observability/log.ts";
 import type { Metrics } from "../observability/metrics.ts";
 import { serveMetrics } from "../observability/metrics-server.ts";
 import { createApp } from "./app.ts";
 import { startEmbedded } from "./embedded.ts";
-import { openMail, startMail, warnWithoutMail } from "./mail.ts";
+import { startBackgroundJobs } from "./jobs.ts";
 import { limitRequests } from "./request-limit.ts";
+import { updateSchema } from "./schema.ts";
 import { observeStatements, openMetrics, openTracing, tracedMail, watchServer } from "./telemetry.ts";
 
 export type RunningServer = {
@@ -83,7 +83,7 @@ export async function startServer(
       sessionLimits: config,
       revocations,
       trustedProxies: config.trustedProxies,
-      outbox: mail.outbox,
+      mail,
       mailbox: mail.mailbox,
       requireEmailConfirmation: config.requireEmailConfirmation,
       ...(config.rateLimits ? {} : { rateLimits: null }),
@@ -94,8 +94,9 @@ export async function startServer(
     });
     const http = listen(config, inherited, limitRequests(config.requestsMax, config.corsOrigins, app.fetch));
     closers.push(() => stopListening(http, config.shutdownTimeoutMs));
-    const sending = startMail(mail, config, db, log, http.url.origin);
-    closers.push(sending.stop);
+    const jobs = await startBackgroundJobs(mail, config, address, db, log, http.url.origin);
+    // Requests and jobs finish side by side, within one SHUTDOWN_TIMEOUT.
+    closers.push(() => Promise.all([stopListening(http, config.shutdownTimeoutMs), jobs.stop()]));
     if (metrics !== undefined) watchServer(metrics, http, db);
 
     let stopped: Promise<void> | undefined;
@@ -158,9 +159,7 @@ export async function prepareDatabase(
 ): Promise<DatabaseAddress> {
   const database = await reachDatabase(config, onProgress, log);
   closers.push(database.release);
-  for (const file of await migrate(database.address, migrations, config.databaseConnectTimeoutMs)) {
-    onProgress(`Applied migration ${file}`);
-  }
+  await updateSchema(database.address, config, onProgress);
   return database.address;
 }
 

@@ -3,11 +3,11 @@ import type { DatabaseAddress } from "../config/database-address.ts";
 import type { Config } from "../config/settings.ts";
 import { connectionOptions } from "../db/pool.ts";
 import { read } from "../db/statements.ts";
+import { smtpServer } from "../mail/open.ts";
 import { createLog } from "../observability/log.ts";
 import { emailOf } from "../seed/demonstration.ts";
 import { DEMO_USERNAME } from "../seed/people.ts";
 import { SEED_PASSWORD } from "../seed/seed.ts";
-import { smtpServer } from "./mail.ts";
 import { logFormat, type RunningServer } from "./server.ts";
 
 /**

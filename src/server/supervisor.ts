@@ -1,10 +1,10 @@
 import type { Subprocess } from "bun";
 import type { Config } from "../config/settings.ts";
 import { StartupError } from "../config/startup-error.ts";
+import { warnWithoutMail } from "../mail/open.ts";
 import type { Log } from "../observability/log.ts";
 import type { MetricsSnapshot } from "../observability/metrics.ts";
 import { serveMetrics } from "../observability/metrics-server.ts";
-import { warnWithoutMail } from "./mail.ts";
 import { closeAll, jwtSecret, prepareDatabase, type RunningServer, requireFreePort, serverLog } from "./server.ts";
 import { openMetrics } from "./telemetry.ts";
 import { type FromWorker, type ToWorker, WORKER_VARIABLE } from "./worker.ts";

@@ -3,12 +3,13 @@ import type { DatabaseAddress } from "../config/database-address.ts";
 import type { Config } from "../config/settings.ts";
 import type { Database } from "../db/pool.ts";
 import { hashingState } from "../features/identity/passwords.ts";
-import { type OutboxState, readOutbox } from "../mail/queries.ts";
+import { type QueueState, readQueue } from "../jobs/queue.ts";
+import type { OpenMail } from "../mail/open.ts";
+import { MAIL_JOB } from "../mail/queue.ts";
 import type { Log } from "../observability/log.ts";
 import type { Metrics } from "../observability/metrics.ts";
 import type { StatementObserver } from "../observability/observers.ts";
 import type { Tracing } from "../observability/tracing.ts";
-import type { Mail } from "./mail.ts";
 
 /** The metrics; undefined, and not loaded, unless `METRICS_PORT` is set. */
 export async function openMetrics(config: Config, labels: Record<string, string> = {}): Promise<Metrics | undefined> {
@@ -49,15 +50,15 @@ export function observeStatements(
 }
 
 /** Makes a trace for every mail that is sent. */
-export function tracedMail(mail: Mail, tracing: Tracing | undefined): Mail {
+export function tracedMail(mail: OpenMail, tracing: Tracing | undefined): OpenMail {
   const { transport } = mail;
   if (tracing === undefined || transport === null) return mail;
   const send: typeof transport.send = (message) => tracing.inTrace("send mail", {}, () => transport.send(message));
   return { ...mail, transport: { ...transport, send } };
 }
 
-/** A scrape needs the state of the outbox twice, and reads it once. */
-const OUTBOX_KEPT_MS = 1_000;
+/** A scrape needs the state of the mail queue twice, and reads it once. */
+const QUEUE_KEPT_MS = 1_000;
 
 /** Adds the metrics of the server and its features. */
 export function watchServer(metrics: Metrics, http: Bun.Server<undefined>, db: Database): void {
@@ -76,23 +77,23 @@ export function watchServer(metrics: Metrics, http: Bun.Server<undefined>, db: D
     help: "Passwords that wait to be hashed.",
     value: () => hashingState().waiting,
   });
-  let outbox: Promise<OutboxState | undefined> | undefined;
-  let asked = Number.NEGATIVE_INFINITY;
-  const ask = () => {
-    if (performance.now() - asked > OUTBOX_KEPT_MS) {
-      asked = performance.now();
-      outbox = readOutbox(db).catch(() => undefined);
+  let mails: Promise<QueueState | undefined> | undefined;
+  let readAt = Number.NEGATIVE_INFINITY;
+  const readMails = () => {
+    if (performance.now() - readAt > QUEUE_KEPT_MS) {
+      readAt = performance.now();
+      mails = readQueue(db, MAIL_JOB).catch(() => undefined);
     }
-    return outbox;
+    return mails;
   };
   metrics.gauge({
-    name: "mail_outbox_waiting",
+    name: "mail_queue_waiting",
     help: "Mails that are not sent yet.",
-    value: async () => (await ask())?.waiting,
+    value: async () => (await readMails())?.waiting,
   });
   metrics.gauge({
-    name: "mail_outbox_oldest_seconds",
+    name: "mail_queue_oldest_seconds",
     help: "Age of the oldest mail that is not sent yet.",
-    value: async () => (await ask())?.oldest_s,
+    value: async () => (await readMails())?.oldest_s,
   });
 }

@@ -1,9 +1,10 @@
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { compare } from "../../bench/compare.ts";
-import { makeArticles, takeSample } from "../../bench/dataset.ts";
+import { makeArticles } from "../../bench/dataset.ts";
 import { ENDPOINTS } from "../../bench/endpoints.ts";
 import { explain, explainedTable } from "../../bench/explain.ts";
 import { type Measured, type Result, report, targets } from "../../bench/report.ts";
+import { takeSample } from "../../bench/sample.ts";
 import { createStatementFinder, wireForm } from "../../bench/statements.ts";
 import { statements } from "../../src/db/statements.ts";
 import { loadEmail } from "../../src/seed/load.ts";

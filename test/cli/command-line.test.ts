@@ -1,89 +1,29 @@
 import { afterAll, describe, expect, test } from "bun:test";
-import { mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { dirname, join } from "node:path";
 import packageJson from "../../package.json" with { type: "json" };
+import { conduit, stopCommands } from "../support/command.ts";
 
-const root = dirname(dirname(import.meta.dir));
-const running = new Set<Conduit>();
-const folders: string[] = [];
+afterAll(stopCommands);
 
-afterAll(async () => {
-  for (const conduit of running) await conduit.end("SIGTERM");
-  for (const folder of folders) await rm(folder, { recursive: true, force: true });
-});
-
-type Conduit = {
-  /** Everything printed so far, both streams. */
-  output(): string;
-  /** The address of the ready line. Rejects where the program ends without one. */
-  ready: Promise<string>;
-  /** Resolves to the exit status. */
-  ended: Promise<number>;
-  /** Sends a signal and waits for the end. */
-  end(signal: NodeJS.Signals): Promise<number>;
-};
-
-/** The program as a user starts it, with nothing of the test's environment but what is named. */
-function conduit(args: string[], env: Record<string, string> = {}): Conduit {
-  const child = Bun.spawn([process.execPath, "src/main.ts", ...args], {
-    cwd: root,
-    env: { PATH: process.env.PATH ?? "", LOG_LEVEL: "warn", LOG_FORMAT: "pretty", ...env },
-    stdout: "pipe",
-    stderr: "pipe",
-  });
-  let output = "";
-  const announced = Promise.withResolvers<string>();
-  announced.promise.catch(() => {});
-  const reading = [child.stdout, child.stderr].map(async (stream) => {
-    for await (const chunk of stream.pipeThrough(new TextDecoderStream())) {
-      output += chunk;
-      const [, url] = /^Server is running on (http:\S+)$/m.exec(output) ?? [];
-      if (url !== undefined) announced.resolve(url.replace("localhost", "127.0.0.1"));
-    }
-  });
-  const ended = child.exited.then(async (status) => {
-    await Promise.all(reading);
-    running.delete(started);
-    announced.reject(new Error(`ended with ${status}: ${output}`));
-    return status;
-  });
-  const started: Conduit = {
-    output: () => output,
-    ready: announced.promise,
-    ended,
-    end(signal) {
-      child.kill(signal);
-      return ended;
-    },
-  };
-  running.add(started);
-  return started;
-}
-
-async function dataFolder(): Promise<string> {
-  const folder = await mkdtemp(join(tmpdir(), "conduit-cli-"));
-  folders.push(folder);
-  return folder;
-}
-
-async function post(url: string, path: string, body: unknown, token?: string) {
-  const response = await fetch(url + path, {
-    method: "POST",
-    headers: {
-      "Content-Type": "application/json",
-      ...(token === undefined ? {} : { Authorization: `Token ${token}` }),
-    },
-    body: JSON.stringify(body),
-  });
-  return { status: response.status, json: (await response.json()) as { user: { token: string } } };
-}
-
-describe("a fault that a person can mend is one clear line and exit 1, without a stack trace", () => {
-  const faults: [what: string, args: string[], env: Record<string, string>, line: RegExp][] = [
-    ["an unknown command", ["fly"], {}, /^There is no command "fly"\. See: conduit --help$/],
+describe("an error that the user can correct is one line and exit status 1, without a stack trace", () => {
+  const mistakes: [what: string, args: string[], env: Record<string, string>, line: RegExp][] = [
+    ["an unknown command", ["fly"], {}, /^Unknown command "fly"\. See: conduit --help$/],
+    ["help for an unknown command", ["help", "fly"], {}, /^Unknown command "fly"\. See: conduit --help$/],
+    ["a missing argument", ["backup"], {}, /^Usage: conduit backup FILE$/],
+    ["a second argument", ["restore", "a", "b"], {}, /^Unexpected argument "b"\. Usage: conduit restore FILE$/],
+    [
+      "an argument to a command without any",
+      ["migrate", "now"],
+      {},
+      /^Unexpected argument "now"\. Usage: conduit migrate$/,
+    ],
     ["an unknown flag", ["serve", "--wings=2"], {}, /^Unknown option '--wings'\. See: conduit --help$/],
-    ["a wrong flag", ["--port=99999"], {}, /--port must be a whole number from 0 to 65535, not "99999"/],
+    [
+      "the flag of another command",
+      ["serve", "--articles=100"],
+      {},
+      /^The command serve has no flag --articles\. See: conduit help serve$/,
+    ],
+    ["an invalid flag", ["--port=99999"], {}, /--port must be a whole number from 0 to 65535, not "99999"/],
     [
       "an unreachable database",
       ["serve"],
@@ -91,7 +31,7 @@ describe("a fault that a person can mend is one clear line and exit 1, without a
       /^Cannot reach the database "db" at 127\.0\.0\.1:1 as user "me".*Check DATABASE_URL/,
     ],
     [
-      "an unreachable database, to migrate",
+      "an unreachable database for migrate",
       ["migrate"],
       { DATABASE_URL: "postgres://me:secret@127.0.0.1:1/db" },
       /^Cannot reach the database/,
@@ -104,7 +44,7 @@ describe("a fault that a person can mend is one clear line and exit 1, without a
       /JWT_SECRET must be set in production/,
     ],
   ];
-  test.each(faults)("%s", async (_what, args, env, line) => {
+  test.each(mistakes)("%s", async (_what, args, env, line) => {
     const program = conduit(args, env);
     expect(await program.ended).toBe(1);
     expect(program.output().trim()).toMatch(line);
@@ -112,85 +52,39 @@ describe("a fault that a person can mend is one clear line and exit 1, without a
     expect(program.output()).not.toContain("secret@");
   });
 
-  test("all faults of the configuration are told at once", async () => {
+  test("all invalid settings are reported together", async () => {
     const program = conduit(["serve"], { PORT: "x", DATABASE_STATEMENT_TIMEOUT: "5", JWT_SECRET: "short" });
     expect(await program.ended).toBe(1);
     expect(program.output()).toMatch(/PORT must be.*\n.*DATABASE_STATEMENT_TIMEOUT must be.*\n.*JWT_SECRET must have/);
   });
 });
 
-test("--help tells the commands and settings, --version the version", async () => {
-  const help = conduit(["--help"]);
-  expect(await help.ended).toBe(0);
-  expect(help.output()).toContain("serve");
-  expect(help.output()).toContain("--data-dir");
-  const version = conduit(["--version"]);
-  expect(await version.ended).toBe(0);
-  expect(version.output().trim()).toBe(packageJson.version);
-});
+describe("help and version", () => {
+  async function outputOf(...args: string[]): Promise<string> {
+    // Both work with an invalid configuration.
+    const program = conduit(args, { PORT: "x" });
+    expect(await program.ended).toBe(0);
+    return program.output().trim();
+  }
 
-describe("serve, on a PostgreSQL of its own", () => {
-  test("starts from nothing, says so, keeps its data and its tokens, and stops on SIGTERM and SIGINT", async () => {
-    const dataDir = await dataFolder();
-    const first = conduit(["serve", "--port=0", `--data-dir=${dataDir}`]);
-    const url = await first.ready;
-    expect(first.output()).toContain("Creating the database");
-    expect(first.output()).toContain("Applied migration 0001_users.sql");
-    const user = { username: "keeper", email: "keeper@example.com", password: "correct horse" };
-    const registered = await post(url, "/api/users", { user });
-    expect(registered.status).toBe(201);
-
-    const taken = conduit(["serve", `--port=${new URL(url).port}`, `--data-dir=${await dataFolder()}`]);
-    expect(await taken.ended).toBe(1);
-    expect(taken.output()).toMatch(/^Port \d+ is taken by another program\..*--port=\d+/m);
-
-    const second = conduit(["serve", "--port=0", `--data-dir=${dataDir}`]);
-    expect(await second.ended).toBe(1);
-    expect(second.output()).toContain("is already in use by another process");
-
-    expect(await first.end("SIGTERM")).toBe(0);
-
-    const again = conduit(["serve", "--port=0", `--data-dir=${dataDir}`]);
-    const current = await fetch(`${await again.ready}/api/user`, {
-      headers: { Authorization: `Token ${registered.json.user.token}` },
-    });
-    expect(current.status).toBe(200);
-    expect(await again.end("SIGINT")).toBe(0);
-    expect(again.output()).not.toContain("Applied migration");
+  test("--help lists the commands, their flags and the settings", async () => {
+    const help = await outputOf("--help");
+    for (const part of ["serve ", "backup FILE", "--articles", "DATA_DIR  --data-dir  [./data]"]) {
+      expect(help).toContain(part);
+    }
+    expect(await outputOf("help")).toBe(help);
+    expect(await outputOf("-h")).toBe(help);
   });
 
-  test("kill -9 while writing loses nothing that was answered with success", async () => {
-    const dataDir = await dataFolder();
-    let acknowledged = 0;
-    let token = "";
-    for (let round = 1; round <= 2; round++) {
-      const server = conduit(["serve", "--port=0", `--data-dir=${dataDir}`]);
-      const url = await server.ready;
-      if (round === 1) {
-        const user = { username: "writer", email: "writer@example.com", password: "correct horse" };
-        token = (await post(url, "/api/users", { user })).json.user.token;
-      }
-      let writing = true;
-      const writers = Array.from({ length: 4 }, async () => {
-        while (writing) {
-          const article = { title: "Written", description: "while", body: "being killed" };
-          const answer = await post(url, "/api/articles", { article }, token).catch(() => undefined);
-          if (answer?.status === 201) acknowledged++;
-          if (answer === undefined) return;
-        }
-      });
-      const before = acknowledged;
-      while (acknowledged < before + 50) await Bun.sleep(5);
-      await server.end("SIGKILL");
-      writing = false;
-      await Promise.all(writers);
-    }
-    const server = conduit(["serve", "--port=0", `--data-dir=${dataDir}`]);
-    const list = (await (await fetch(`${await server.ready}/api/articles`)).json()) as { articlesCount: number };
-    expect(acknowledged).toBeGreaterThanOrEqual(100);
-    // What was under way when it was killed may have been written without an answer: four writers, two rounds.
-    expect(list.articlesCount).toBeGreaterThanOrEqual(acknowledged);
-    expect(list.articlesCount).toBeLessThanOrEqual(acknowledged + 8);
-    expect(await server.end("SIGTERM")).toBe(0);
+  test("--help after a command explains that command", async () => {
+    const help = await outputOf("seed", "--help");
+    expect(help).toStartWith("Usage: conduit seed");
+    expect(help).toContain("--articles");
+    expect(await outputOf("help", "seed")).toBe(help);
+    expect(await outputOf("backup", "FILE", "--help")).toStartWith("Usage: conduit backup FILE");
+  });
+
+  test("--version prints the version of package.json", async () => {
+    for (const args of [["--version"], ["-v"], ["version"]]) expect(await outputOf(...args)).toBe(packageJson.version);
   });
 });

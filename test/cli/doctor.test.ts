@@ -30,7 +30,7 @@ function urlOf({ username, password, hostname, port, database, socketPath }: Dat
 }
 
 describe("conduit doctor", () => {
-  test("finds nothing wrong where nothing is", async () => {
+  test("reports no problem when there is none", async () => {
     const { code, out } = await doctor({ DATABASE_URL: urlOf(await testDatabase()) });
     expect(out.split("\n").filter((line) => line.startsWith("ok"))).toHaveLength(7);
     expect(out).toContain(`all ${migrations.length} are applied`);
@@ -38,54 +38,54 @@ describe("conduit doctor", () => {
     expect(code).toBe(0);
   });
 
-  test("makes nothing where there is nothing yet", async () => {
+  test("creates nothing", async () => {
     const dataDir = join(folder, "none");
     const { code, out } = await doctor({ DATA_DIR: dataDir });
-    expect(out).toContain("there is none yet; the first start makes it");
-    expect(out).toMatch(/ok +disk +[0-9.]+ GiB are free/);
+    expect(out).toContain("does not exist yet; the first start creates it");
+    expect(out).toMatch(/ok +disk +[0-9.]+ GiB free/);
     expect(code).toBe(0);
     expect(existsSync(dataDir)).toBe(false);
   });
 
-  test("counts the migrations that are missing", async () => {
+  test("counts missing migrations", async () => {
     const { code, out, err } = await doctor({ DATABASE_URL: urlOf(await testDatabase({ migrated: false })) });
     expect(out).toContain(`PROBLEM migrations     ${migrations.length} of ${migrations.length} are missing`);
-    expect(err).toBe("There is a problem.\n");
+    expect(err).toBe("Found 1 problem.\n");
     expect(code).toBe(1);
   });
 
-  test("sees a database that is newer, and one with another history", async () => {
+  test("detects a newer database, and one with another history", async () => {
     const address = await testDatabase();
     const sql = connect(address, 1);
     await sql`insert into schema_migrations (version, file, checksum) values ('9999', '9999_later.sql', 'x')`;
     expect((await doctor({ DATABASE_URL: urlOf(address) })).out).toContain(
-      "9999_later.sql, which this Conduit does not know",
+      "9999_later.sql, which this version does not know",
     );
     await sql`update schema_migrations set checksum = 'y' where version = '0001'`;
-    expect((await doctor({ DATABASE_URL: urlOf(address) })).out).toContain("belongs to another program");
+    expect((await doctor({ DATABASE_URL: urlOf(address) })).out).toContain("It belongs to another program");
   });
 
-  test("says why the database cannot be reached, and which secrets are missing, without the password", async () => {
+  test("reports why it cannot connect and which secrets are missing, without the password", async () => {
     const { address } = await testPostgres();
     const url = urlOf({ ...address, password: "not-this-one", database: "nowhere" });
     const { code, out, err } = await doctor({ DATABASE_URL: url, JWT_SECRET: "" });
-    expect(out).toMatch(/PROBLEM database +The database "nowhere" cannot be reached at .* as user "conduit"/);
+    expect(out).toMatch(/PROBLEM database +Cannot connect to the database "nowhere" at .* as user "conduit"/);
     expect(out).toMatch(/PROBLEM secrets +JWT_SECRET is not set/);
     expect(out + err).not.toContain("not-this-one");
-    expect(err).toBe("There are 2 problems.\n");
+    expect(err).toBe("Found 2 problems.\n");
     expect(code).toBe(1);
   });
 
-  test("tells a port that Conduit has from one that another program has", async () => {
+  test("distinguishes a port that Conduit uses from one that another program uses", async () => {
     const server = await testServer();
     const other = Bun.serve({ hostname: "127.0.0.1", port: 0, fetch: () => new Response("hello") });
     try {
       const DATABASE_URL = urlOf(server.address);
       const ours = await doctor({ DATABASE_URL, PORT: new URL(server.url).port });
-      expect(ours.out).toContain(`is where Conduit ${packageJson.version} runs`);
+      expect(ours.out).toContain(`Conduit ${packageJson.version} is running on`);
       expect(ours.code).toBe(0);
       const theirs = await doctor({ DATABASE_URL, PORT: String(other.port) });
-      expect(theirs.out).toContain(`PROBLEM port           ${other.port} is taken by another program`);
+      expect(theirs.out).toContain(`PROBLEM port           Port ${other.port} is in use by another program`);
       expect(theirs.code).toBe(1);
     } finally {
       await other.stop(true);
@@ -93,7 +93,7 @@ describe("conduit doctor", () => {
     }
   });
 
-  test("signs in to the mail server, and says what it answers, without the password", async () => {
+  test("signs in to the mail server and reports its response, without the password", async () => {
     const smtp = await testSmtp({
       onAuth: ({ password }, _session, done) =>
         done(password === "right" ? null : new Error("no such user"), { user: "u" }),
@@ -102,21 +102,19 @@ describe("conduit doctor", () => {
       const { port } = smtp;
       const DATA_DIR = join(folder, "none");
       const good = await doctor({ DATA_DIR, SMTP_URL: `smtp://me:right@127.0.0.1:${port}` });
-      expect(good.out).toContain(`ok      mail           127.0.0.1:${port} lets us in as me`);
+      expect(good.out).toContain(`ok      mail           signed in to 127.0.0.1:${port} as me`);
       const bad = await doctor({ DATA_DIR, SMTP_URL: `smtp://me:wr0ng-one@127.0.0.1:${port}` });
-      expect(bad.out).toMatch(
-        /PROBLEM mail +The mail server 127\.0\.0\.1:\d+ does not take mail from us: .*no such user/,
-      );
+      expect(bad.out).toMatch(/PROBLEM mail +The mail server 127\.0\.0\.1:\d+ rejects us: .*no such user/);
       expect(bad.out + bad.err).not.toContain("wr0ng-one");
       expect(bad.code).toBe(1);
     } finally {
       await smtp.stop();
     }
     const away = await doctor({ DATA_DIR: join(folder, "none"), SMTP_URL: "smtp://127.0.0.1:1" });
-    expect(away.out).toMatch(/PROBLEM mail +The mail server 127\.0\.0\.1:1 does not take mail/);
+    expect(away.out).toMatch(/PROBLEM mail +The mail server 127\.0\.0\.1:1 rejects us/);
   });
 
-  test("reports every fault of the configuration", async () => {
+  test("reports every invalid setting", async () => {
     const { code, err } = await doctor({ PORT: "none", LOG_LEVEL: "loud" });
     expect(err).toContain("PORT must be");
     expect(err).toContain("LOG_LEVEL must be");
@@ -126,7 +124,7 @@ describe("conduit doctor", () => {
   test.each([
     [-5_000, "clock is 5 s ahead of the database's"],
     [60_000, "clock is 60 s behind the database's"],
-  ])("sees a clock that is %p ms off", async (offMs, message) => {
+  ])("detects a clock that is %p ms off", async (offMs, message) => {
     const sql = (async () => [{ now: String(Date.now() + offMs) }]) as unknown as SQL;
     await expect(checkClock(sql)).rejects.toThrow(message);
   });

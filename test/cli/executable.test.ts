@@ -23,25 +23,25 @@ beforeAll(async () => {
 }, 60_000);
 afterAll(() => rm(folder, { recursive: true, force: true }));
 
-/** Of an address on a socket or on TCP. */
+/** For an address on a socket or on TCP. */
 function urlOf({ username, password, hostname, port, database, socketPath }: DatabaseAddress): string {
   const socket = socketPath === undefined ? "" : `?host=${encodeURIComponent(dirname(socketPath))}`;
   return `postgres://${username}:${password}@${hostname}:${port}/${database}${socket}`;
 }
 
-/** Starts it in a folder with nothing else, and with nothing else in its environment. */
+/** Starts it in a folder and an environment with nothing else. */
 const start = (args: string[], env: Record<string, string> = {}) =>
   Bun.spawn([executable, ...args], { cwd: folder, env, stdout: "pipe", stderr: "pipe" });
 
 describe("the executable", () => {
-  test("says what it needs where no database is named, and leaves nothing behind", async () => {
+  test("reports a missing DATABASE_URL, and creates no file", async () => {
     const process = start([]);
     expect(await process.stderr.text()).toStartWith("DATABASE_URL is not set. This executable brings no PostgreSQL");
     expect(await process.exited).toBe(1);
     expect([...new Bun.Glob("*").scanSync({ cwd: folder, onlyFiles: false })]).toEqual(["conduit"]);
   });
 
-  test("migrates and serves on a database from outside, with pages and all", async () => {
+  test("migrates and serves an external database, pages included", async () => {
     const env = {
       DATABASE_URL: urlOf(await testDatabase({ migrated: false })),
       JWT_SECRET,
@@ -93,6 +93,9 @@ describe("the executable", () => {
         body: JSON.stringify({ user }),
       });
       expect(answer.status).toBe(201);
+      // The job queue works in it, too: the mail arrives in the development mailbox.
+      const mailbox = new Bun.Glob("data/mail/*.json");
+      while ([...mailbox.scanSync({ cwd: folder })].length === 0) await Bun.sleep(25);
     } finally {
       server.kill("SIGTERM");
     }
@@ -102,7 +105,7 @@ describe("the executable", () => {
     const within = collector.spans().filter(({ parentSpanId }) => parentSpanId === request?.spanId);
     expect(within.map(({ name }) => name)).toContain("user_insert");
     const health = start(["health"], { ...env, PORT: "1" });
-    expect(await health.stderr.text()).toStartWith("http://127.0.0.1:1/health/ready does not answer");
+    expect(await health.stderr.text()).toStartWith("No response from http://127.0.0.1:1/health/ready");
     expect(await health.exited).toBe(1);
   });
 });

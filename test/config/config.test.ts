@@ -2,26 +2,26 @@ import { describe, expect, test } from "bun:test";
 import { resolve } from "node:path";
 import { type Config, loadConfig, SETTINGS } from "../../src/config/settings.ts";
 import { StartupError } from "../../src/config/startup-error.ts";
-import { smtpServer } from "../../src/server/mail.ts";
+import { smtpServer } from "../../src/mail/open.ts";
 
 const SECRET = "a secret of 32 bytes or more, by hand";
 const URL = "postgres://ann:p%40ss@db.example:6543/conduit";
 
-/** What a configuration is refused with, line by line. */
-function faults(env: Record<string, string>, flags: Record<string, string> = {}): string[] {
+/** The problems that the error for a configuration lists. */
+function problems(env: Record<string, string>, flags: Record<string, string> = {}): string[] {
   try {
     loadConfig(env, flags);
   } catch (error) {
     if (!(error instanceof StartupError)) throw error;
     const [head, ...lines] = error.message.split("\n");
-    expect(head).toBe("The configuration is wrong:");
+    expect(head).toBe("The configuration is invalid:");
     return lines.map((line) => line.trim());
   }
   return [];
 }
 
 describe("the configuration", () => {
-  test("without anything set is that of the first start", () => {
+  test("has defaults for everything", () => {
     const config = loadConfig({});
     expect(config).toMatchObject({
       host: "0.0.0.0",
@@ -35,13 +35,13 @@ describe("the configuration", () => {
     expect(config.jwtSecret).toBeUndefined();
   });
 
-  test("names each setting once, and every fallback is a good value", () => {
+  test("has one setting for each name, and valid defaults", () => {
     const settings = Object.values(SETTINGS) as { name: string; flag?: string; fallback?: string; what: string }[];
     expect(new Set(settings.map(({ name }) => name)).size).toBe(settings.length);
     const flags = settings.flatMap(({ flag }) => flag ?? []);
     expect(new Set(flags).size).toBe(flags.length);
     expect(
-      faults(Object.fromEntries(settings.flatMap(({ name, fallback }) => (fallback ? [[name, fallback]] : [])))),
+      problems(Object.fromEntries(settings.flatMap(({ name, fallback }) => (fallback ? [[name, fallback]] : [])))),
     ).toEqual([]);
     for (const { name, flag, what } of settings) {
       expect(what).toEndWith(".");
@@ -49,25 +49,25 @@ describe("the configuration", () => {
     }
   });
 
-  test("tells all faults in one go, each by the name it was given under", () => {
-    const found = faults(
+  test("reports all problems together, each under the name that was used", () => {
+    const found = problems(
       { DATABASE_CONNECT_TIMEOUT: "soon", JWT_SECRET: "short", CORS_ORIGINS: "example.com", LOG_LEVEL: "loud" },
       { port: "70000" },
     );
     expect(found).toEqual([
       '--port must be a whole number from 0 to 65535, not "70000"',
-      expect.stringMatching(/^DATABASE_CONNECT_TIMEOUT must be a time from 100ms to 60s, such as .*, not "soon"$/),
+      expect.stringMatching(/^DATABASE_CONNECT_TIMEOUT must be a duration from 100ms to 60s, such as .*, not "soon"$/),
       "JWT_SECRET must have at least 32 bytes",
       'CORS_ORIGINS must be * or origins such as https://example.com, not "example.com"',
       expect.stringMatching(/^LOG_LEVEL must be one of debug, info, warn, error, silent, not "loud"$/),
     ]);
   });
 
-  test("takes a flag before the environment, and an empty variable for an unset one", () => {
+  test("prefers a flag to the environment, and treats an empty variable as unset", () => {
     expect(loadConfig({ PORT: "4000" }, { port: "5000" }).port).toBe(5000);
     expect(loadConfig({ PORT: "4000" }).port).toBe(4000);
     expect(loadConfig({ PORT: "", JWT_SECRET: "", DATABASE_URL: "" }).port).toBe(3000);
-    expect(faults({}, { port: "" })).toHaveLength(1);
+    expect(problems({}, { port: "" })).toHaveLength(1);
   });
 
   const values: [name: string, key: keyof Config, good: Record<string, unknown>, bad: string[]][] = [
@@ -93,12 +93,12 @@ describe("the configuration", () => {
     ["HOST", "host", { "::1": "::1", localhost: "localhost" }, [" "]],
   ];
   for (const [name, key, good, bad] of values) {
-    test(`takes for ${name} what it should, and nothing else`, () => {
+    test(`accepts valid values of ${name} only`, () => {
       for (const [written, value] of Object.entries(good)) {
         expect([written, loadConfig({ [name]: written })[key] as unknown]).toEqual([written, value]);
       }
       for (const written of bad) {
-        expect([written, faults({ [name]: written })]).toEqual([
+        expect([written, problems({ [name]: written })]).toEqual([
           written,
           [expect.stringMatching(new RegExp(`^${name} must `))],
         ]);
@@ -107,15 +107,17 @@ describe("the configuration", () => {
   }
 });
 
-test("a refresh token lives at least as long as an access token", () => {
-  expect(faults({ ACCESS_TOKEN_TTL: "31d" })).toEqual(["REFRESH_TOKEN_TTL must not be shorter than ACCESS_TOKEN_TTL"]);
+test("a refresh token may not expire before an access token", () => {
+  expect(problems({ ACCESS_TOKEN_TTL: "31d" })).toEqual([
+    "REFRESH_TOKEN_TTL must not be shorter than ACCESS_TOKEN_TTL",
+  ]);
   expect(loadConfig({ ACCESS_TOKEN_TTL: "31d", REFRESH_TOKEN_TTL: "31d" }).accessTokenTtlS).toBe(31 * 86_400);
 });
 
 describe("secrets", () => {
   const config = loadConfig({ JWT_SECRET: SECRET, DATABASE_URL: URL });
 
-  test("are at hand for who asks, and print as nothing", () => {
+  test("are available through reveal(), and never printed", () => {
     expect(config.jwtSecret?.reveal()).toBe(SECRET);
     const printed = [
       Bun.inspect(config),
@@ -129,14 +131,14 @@ describe("secrets", () => {
   });
 
   test("have at least 32 bytes, counted as bytes", () => {
-    expect(faults({ JWT_SECRET: "x".repeat(31) })).toEqual(["JWT_SECRET must have at least 32 bytes"]);
-    expect(faults({ JWT_SECRET: "é".repeat(16) })).toEqual([]);
+    expect(problems({ JWT_SECRET: "x".repeat(31) })).toEqual(["JWT_SECRET must have at least 32 bytes"]);
+    expect(problems({ JWT_SECRET: "é".repeat(16) })).toEqual([]);
   });
 
-  test("are in no flag, and in no message about a wrong one", () => {
+  test("have no flag, and appear in no error message", () => {
     const settings = Object.values(SETTINGS) as { name: string; flag?: string }[];
     for (const { name, flag } of settings) {
-      // These are addresses of pages, which hold no password: config.ts refuses one.
+      // URLs of pages contain no password: the parser rejects one.
       if (["BASE_URL", "VERIFY_URL", "RESET_URL"].includes(name)) continue;
       if (/SECRET|PASSWORD|URL|KEY$/.test(name)) expect([name, flag]).toEqual([name, undefined]);
     }
@@ -149,30 +151,30 @@ describe("secrets", () => {
       "postgres://ann:hunter2@db:99999/conduit",
       "postgres://ann:hunter2%@db/conduit",
     ]) {
-      const [fault, ...more] = faults({ DATABASE_URL: url, JWT_SECRET: "hunter2" });
-      expect([url, fault, more]).toEqual([
+      const [problem, ...more] = problems({ DATABASE_URL: url, JWT_SECRET: "hunter2" });
+      expect([url, problem, more]).toEqual([
         url,
         expect.stringMatching(/^DATABASE_URL (must|has) /),
         ["JWT_SECRET must have at least 32 bytes"],
       ]);
-      expect(fault).not.toContain("hunter2");
+      expect(problem).not.toContain("hunter2");
     }
   });
 
-  test("must be set in production with an external database", () => {
+  test("are required in production with an external database", () => {
     const env = { NODE_ENV: "production", DATABASE_URL: URL };
-    expect(faults(env)).toEqual(["JWT_SECRET must be set in production (make one: openssl rand -base64 48)"]);
-    expect(faults({ ...env, JWT_SECRET: SECRET })).toEqual([]);
-    expect(faults({ DATABASE_URL: URL })).toEqual([]);
-    // The embedded database keeps a secret of its own making.
-    expect(faults({ NODE_ENV: "production" })).toEqual([]);
+    expect(problems(env)).toEqual(["JWT_SECRET must be set in production (create one: openssl rand -base64 48)"]);
+    expect(problems({ ...env, JWT_SECRET: SECRET })).toEqual([]);
+    expect(problems({ DATABASE_URL: URL })).toEqual([]);
+    // With the embedded database, the server creates one.
+    expect(problems({ NODE_ENV: "production" })).toEqual([]);
   });
 });
 
 describe("DATABASE_URL", () => {
   const address = (url: string) => loadConfig({ DATABASE_URL: url }).databaseUrl;
 
-  test("is taken apart into an address, percent-encoding and all", () => {
+  test("is parsed into an address, and decoded", () => {
     expect(address(URL)).toEqual({
       hostname: "db.example",
       port: 6543,
@@ -190,7 +192,7 @@ describe("DATABASE_URL", () => {
     });
   });
 
-  test("may ask for TLS, with authorities of its own, and may name a socket's folder", () => {
+  test("may require TLS, name its own authorities, or name the folder of a socket", () => {
     expect(address("postgres://db/x?sslmode=verify-full&sslrootcert=package.json")).toMatchObject({
       tls: "verify-full",
       tlsCaFile: "package.json",
@@ -199,15 +201,15 @@ describe("DATABASE_URL", () => {
       socketPath: "/run/postgresql/.s.PGSQL.5432",
       database: "x",
     });
-    for (const [url, fault] of [
-      ["postgres://db/x?sslrootcert=/no/such.pem", "has an sslrootcert that cannot be read: /no/such.pem"],
-      ["postgres://db/x?host=elsewhere", "has a host parameter that is not a socket's folder"],
+    for (const [url, problem] of [
+      ["postgres://db/x?sslrootcert=/no/such.pem", "has an unreadable sslrootcert: /no/such.pem"],
+      ["postgres://db/x?host=elsewhere", "has a host parameter that is not the absolute path of a socket's folder"],
       [
         "postgres://db/x?sslmode=on",
-        "has an sslmode other than disable, allow, prefer, require, verify-ca, verify-full",
+        "has an unknown sslmode (known: disable, allow, prefer, require, verify-ca, verify-full)",
       ],
     ] as const) {
-      expect(faults({ DATABASE_URL: url })).toEqual([`DATABASE_URL ${fault}`]);
+      expect(problems({ DATABASE_URL: url })).toEqual([`DATABASE_URL ${problem}`]);
     }
   });
 });
@@ -215,25 +217,25 @@ describe("DATABASE_URL", () => {
 describe("mail", () => {
   const production = { NODE_ENV: "production", DATABASE_URL: URL, JWT_SECRET: SECRET };
 
-  test("needs BASE_URL in production where there is a mail server, and nowhere else", () => {
-    const fault = "BASE_URL must be set in production: mails link to it";
-    expect(faults({ ...production, SMTP_URL: "smtp://mail.example" })).toEqual([fault]);
-    expect(faults({ ...production, SMTP_HOST: "mail.example" })).toEqual([fault]);
+  test("needs BASE_URL in production with a mail server, and only then", () => {
+    const problem = "BASE_URL must be set in production, as mails link to it";
+    expect(problems({ ...production, SMTP_URL: "smtp://mail.example" })).toEqual([problem]);
+    expect(problems({ ...production, SMTP_HOST: "mail.example" })).toEqual([problem]);
     const BASE_URL = "https://conduit.example";
-    expect(faults({ ...production, SMTP_URL: "smtp://mail.example", BASE_URL })).toEqual([]);
-    expect(faults(production)).toEqual([]);
-    expect(faults({ SMTP_URL: "smtp://mail.example" })).toEqual([]);
+    expect(problems({ ...production, SMTP_URL: "smtp://mail.example", BASE_URL })).toEqual([]);
+    expect(problems(production)).toEqual([]);
+    expect(problems({ SMTP_URL: "smtp://mail.example" })).toEqual([]);
   });
 
-  test("that nobody sends confirms no address: in production that is a fault", () => {
-    expect(faults({ ...production, REQUIRE_EMAIL_CONFIRMATION: "true" })).toEqual([
+  test("is required in production to confirm email addresses", () => {
+    expect(problems({ ...production, REQUIRE_EMAIL_CONFIRMATION: "true" })).toEqual([
       "REQUIRE_EMAIL_CONFIRMATION=true needs a mail server in production: set SMTP_URL",
     ]);
-    // Elsewhere there is the development mailbox.
-    expect(faults({ REQUIRE_EMAIL_CONFIRMATION: "true" })).toEqual([]);
+    // In development, there is the mailbox.
+    expect(problems({ REQUIRE_EMAIL_CONFIRMATION: "true" })).toEqual([]);
   });
 
-  test("has links to BASE_URL, VERIFY_URL and RESET_URL as they are written", () => {
+  test("accepts URLs of pages in BASE_URL, VERIFY_URL and RESET_URL", () => {
     for (const name of ["BASE_URL", "VERIFY_URL", "RESET_URL"]) {
       for (const bad of [
         "conduit.example",
@@ -241,7 +243,7 @@ describe("mail", () => {
         "https://me:pw@conduit.example",
         "https://a.b/#c",
       ]) {
-        expect(faults({ [name]: bad })).toEqual([expect.stringMatching(new RegExp(`^${name} must be an address`))]);
+        expect(problems({ [name]: bad })).toEqual([expect.stringMatching(new RegExp(`^${name} must be a URL`))]);
       }
     }
     const { baseUrl, verifyUrl } = loadConfig({
@@ -251,11 +253,11 @@ describe("mail", () => {
     expect([baseUrl, verifyUrl]).toEqual(["https://a.example", "https://a.example/v?x=1"]);
   });
 
-  test("has the parts of SMTP_URL decoded, and a % that is none is a fault without the password", () => {
+  test("decodes SMTP_URL, and reports an invalid percent-encoding without the password", () => {
     const server = smtpServer(loadConfig({ SMTP_URL: "smtps://ann%40x:p%2Fw%25@mail.example" }));
     expect(server).toEqual({ host: "mail.example", port: 465, tls: true, username: "ann@x", password: "p/w%" });
-    const [fault = ""] = faults({ SMTP_URL: "smtp://ann:hunter2%@mail.example" });
-    expect(fault).toStartWith("SMTP_URL has a %");
-    expect(fault).not.toContain("hunter2");
+    const [problem = ""] = problems({ SMTP_URL: "smtp://ann:hunter2%@mail.example" });
+    expect(problem).toStartWith("SMTP_URL has an invalid percent-encoding");
+    expect(problem).not.toContain("hunter2");
   });
 });

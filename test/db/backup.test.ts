@@ -9,6 +9,7 @@ import type { DatabaseAddress } from "../../src/config/database-address.ts";
 import { restoreBackup, writeBackup } from "../../src/db/backup.ts";
 import { migrate } from "../../src/db/migrations.ts";
 import { connect, type TestServer, type TestUser, testDatabase, testServer } from "../support/harness.ts";
+import { jobsOf } from "../support/jobs.ts";
 
 let folder: string;
 let server: TestServer;
@@ -123,6 +124,17 @@ describe("a backup", () => {
     const [ids] = await copy.sql`select max(id)::integer as id from articles`;
     expect(ids.id).toBe(4);
     await copy.stop();
+  });
+
+  test("has no jobs, and restoring it removes those that wait in the database", async () => {
+    const waiting = async (address: DatabaseAddress) => (await jobsOf(connect(address), "mail")).length;
+    expect(await waiting(server.address)).toBe(3);
+    const file = await backupOf(server.address);
+    expect(gunzipSync(readFileSync(file)).toString()).not.toContain("messageId");
+    const copy = await testDatabase();
+    await connect(copy)`select graphile_worker.add_job('mail', '{"to": "left@example.com"}')`;
+    await restoreInto(copy, file);
+    expect(await waiting(copy)).toBe(0);
   });
 
   test("is of one moment, whatever is written meanwhile", async () => {
@@ -271,7 +283,7 @@ test("conduit backup works beside a running server, and conduit restore makes an
     expect(await backup.stdout.text()).toContain("1 users, 0 articles");
     const restore = run(["restore", file], "original");
     expect(await restore.exited).toBe(1);
-    expect(await restore.stderr.text()).toContain("A server runs on");
+    expect(await restore.stderr.text()).toContain("A server is running on");
   } finally {
     original.process.kill();
     await original.process.exited;
@@ -290,5 +302,5 @@ test("conduit backup works beside a running server, and conduit restore makes an
 
   const missing = run(["backup"], "copy");
   expect(await missing.exited).toBe(1);
-  expect(await missing.stderr.text()).toStartWith("It is: conduit backup FILE.");
+  expect(await missing.stderr.text()).toBe("Usage: conduit backup FILE\n");
 }, 60_000);

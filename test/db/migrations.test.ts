@@ -43,23 +43,6 @@ describe("the migrations of Conduit", () => {
     const rows = await connect(address)`select version, file from schema_migrations order by version`;
     expect([...rows]).toEqual(migrations.map(({ version, file }) => ({ version, file })));
   });
-
-  test("bring comments that are there along", async () => {
-    const address = await unmigrated();
-    await migrate(address, migrations.slice(0, 7), 5_000);
-    const sql = connect(address);
-    await sql`insert into users (username, username_key, email, email_key, password_hash) values ('ann', 'ann', 'a@b.c', 'a@b.c', 'x')`;
-    await sql`insert into articles (author_id, slug, title, description, body) select id, 'one', 'One', 'd', 'b' from users`;
-    await sql`insert into comments (article_id, author_id, body, created_at, updated_at)
-      select id, author_id, 'Before "0008"', '2024-02-29 23:59:59.5Z', '2024-03-01 00:00Z' from articles`;
-    await migrate(address, migrations, 5_000);
-    const [{ json_members }] = await sql`select json_members from comments`;
-    expect(JSON.parse(`{${json_members}}`)).toEqual({
-      id: 1,
-      createdAt: "2024-02-29T23:59:59.500Z",
-      updatedAt: "2024-03-01T00:00:00.000Z",
-    });
-  });
 });
 
 describe("migrating", () => {

@@ -181,7 +181,7 @@ describe("the response check of the test harness", () => {
   });
 
   test("applies to every response that the harness receives", async () => {
-    const db = { ...server.db, row: async <Row>() => ({ version: "1", tags: "[1]" }) as Row };
+    const db = { ...server.db, row: async <Row>() => ({ tags: [1] }) as Row };
     const broken = await testServer({ db });
     await expect(broken.request("GET", "/api/tags")).rejects.toThrow("tags/0 must be string");
     await broken.stop();

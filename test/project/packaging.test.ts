@@ -9,7 +9,11 @@ const text = (path: string): string => readFileSync(join(root, path), "utf8");
 describe("the workflows", () => {
   const workflows = [...new Bun.Glob(".github/workflows/*.yml").scanSync({ cwd: root, dot: true })];
 
-  test.each(workflows)("%s pins each action by its whole hash, and asks for no permission at the top", (path) => {
+  test("install with npm ci, except for the command of the README", () => {
+    for (const path of workflows) expect([path, text(path).match(/npm install/g)]).toEqual([path, null]);
+  });
+
+  test.each(workflows)("%s pins each action by its full hash, and grants no permission at the top level", (path) => {
     const uses = [...text(path).matchAll(/uses: *(.+)/g)].map(([, action]) => action as string);
     expect(uses).not.toBeEmpty();
     for (const action of uses) expect(action).toMatch(/^[\w-]+\/[\w-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+$/);
@@ -23,8 +27,8 @@ describe("compose.yaml", () => {
   };
   const app = compose.services.app;
 
-  test("gives the server settings that it has", () => {
-    // Read by OpenTelemetry itself.
+  test("sets only settings that exist", () => {
+    // OpenTelemetry reads its own.
     const ours = Object.keys(app?.environment ?? {}).filter((name) => !name.startsWith("OTEL_"));
     expect(Object.values(SETTINGS).map(({ name }) => name as string)).toEqual(expect.arrayContaining(ours));
     const env = Object.entries(app?.environment ?? {}).map(([name, value]) => [
@@ -34,14 +38,14 @@ describe("compose.yaml", () => {
     expect(() => loadConfig({ NODE_ENV: "production", ...Object.fromEntries(env) })).not.toThrow();
   });
 
-  test("waits longer for the server's end than the server itself", () => {
+  test("gives the server more time to stop than the server takes", () => {
     const { shutdownDelayMs, shutdownTimeoutMs } = loadConfig({});
     expect(Number.parseInt(app?.stop_grace_period ?? "0", 10) * 1000).toBeGreaterThan(
       shutdownDelayMs + shutdownTimeoutMs,
     );
   });
 
-  test("mounts only what is there", () => {
+  test("mounts only what exists", () => {
     const paths = Object.values(compose.services).flatMap(({ volumes = [] }) =>
       volumes.flatMap((volume) => /^(\.[^:]+):/.exec(volume)?.[1] ?? []),
     );
@@ -51,11 +55,36 @@ describe("compose.yaml", () => {
   });
 });
 
-test("the image is given what the build needs, and nothing more", () => {
-  const allowed = [...text(".dockerignore").matchAll(/^!(.+)$/gm)].map(([, path]) => path as string);
+describe("the image", () => {
   const copied = [...text("Dockerfile").matchAll(/^COPY (?!--from)(.+) \S+$/gm)].flatMap(([, paths]) =>
     (paths ?? "").split(" "),
   );
-  expect(copied.sort()).toEqual(allowed.sort());
-  for (const path of allowed) expect([path, existsSync(join(root, path))]).toEqual([path, true]);
+
+  test("gets what the build copies, and nothing else", () => {
+    const allowed = [...text(".dockerignore").matchAll(/^!(.+)$/gm)].map(([, path]) => path as string);
+    const needed = copied.filter((path) => !copied.some((folder) => path.startsWith(`${folder}/`)));
+    expect(needed.sort()).toEqual(allowed.sort());
+    for (const path of allowed) expect([path, existsSync(join(root, path))]).toEqual([path, true]);
+  });
+
+  test("gets the package.json of every workspace before npm ci", () => {
+    const beforeInstall = text("Dockerfile").split(/^RUN .*npm ci/m)[0] ?? "";
+    for (const path of new Bun.Glob("packages/*/package.json").scanSync(root)) expect(beforeInstall).toContain(path);
+  });
+});
+
+test("the lock file has the packages of every platform, which npm ci needs on another one", () => {
+  const lock = JSON.parse(text("package-lock.json")) as {
+    packages: Record<string, { version?: string; optionalDependencies?: Record<string, string> }>;
+  };
+  for (const [path, { optionalDependencies = {} }] of Object.entries(lock.packages)) {
+    for (const name of Object.keys(optionalDependencies)) {
+      const places = [`${path}/node_modules/${name}`, `node_modules/${name}`];
+      expect([path, name, places.some((place) => lock.packages[place]?.version !== undefined)]).toEqual([
+        path,
+        name,
+        true,
+      ]);
+    }
+  }
 });

@@ -85,7 +85,7 @@ describe("a stop", () => {
   });
 });
 
-// As load balancers do. What a connection risks that is made in the moment of the end: docs/decisions/0013-workers.md.
+// As load balancers do. What a connection risks that is made in the moment of the end: docs/decisions/0010-workers.md.
 test("a restart of one of two servers on one port drops no request of clients that keep their connections", async () => {
   const settings = { REUSE_PORT: "yes", SHUTDOWN_DELAY: "500ms" };
   const first = await serve(address, settings);
@@ -116,7 +116,7 @@ describe("workers", () => {
   });
 
   test("warn once that there is no mail server, in production, and answer 503 to what needs one", async () => {
-    const warnings = served.output().match(/no mail server is set/g);
+    const warnings = served.output().match(/SMTP_URL is not set/g);
     expect(warnings).toHaveLength(1);
     const response = await fetch(`${served.url}/api/auth/forgot-password`, {
       method: "POST",
@@ -139,7 +139,7 @@ describe("workers", () => {
     expect(of("1")).toBeGreaterThan(0);
     expect(series.get(`conduit_workers{worker="supervisor"}`)).toBe(2);
     // What the features keep is there too.
-    for (const name of ["password_hashes_waiting", "password_hashes_in_flight", "mail_outbox_waiting"]) {
+    for (const name of ["password_hashes_waiting", "password_hashes_in_flight", "mail_queue_waiting"]) {
       expect(series.get(`${name}{worker="0"}`)).toBe(0);
     }
   });

@@ -11,7 +11,7 @@ import type { PoolLimits } from "../../src/db/bounded-pool.ts";
 import { migrate } from "../../src/db/migrations.ts";
 import { connectionOptions, type Database, openDatabase } from "../../src/db/pool.ts";
 import { createRevocations } from "../../src/features/identity/sessions/revocations.ts";
-import { createOutbox } from "../../src/mail/outbox.ts";
+import { createLinkTokens } from "../../src/mail/links.ts";
 import { type AppOptions, createApp } from "../../src/server/app.ts";
 import { startEmbedded } from "../../src/server/embedded.ts";
 import { createResponseCheck, type ResponseCheck } from "./document.ts";
@@ -58,7 +58,7 @@ async function startPostgres(): Promise<TestPostgres> {
   return started;
 }
 
-const TEMPLATE = "conduit_test_template";
+const TEMPLATE = `conduit_test_template_${process.pid}`;
 
 function external(url: string): TestPostgres {
   const address = loadConfig({ DATABASE_URL: url }).databaseUrl;
@@ -148,6 +148,7 @@ export type ArticleJson = {
   body: string;
   tagList: string[];
   createdAt: string;
+  publishedAt: string;
   updatedAt: string;
   favorited: boolean;
   favoritesCount: number;
@@ -215,7 +216,7 @@ export function testApp(db: Database, options: Partial<AppOptions> = {}): Return
     revocations: createRevocations(),
     trustedProxies: config.trustedProxies,
     // Written, and sent where a test starts a worker (test/mail.ts).
-    outbox: createOutbox(JWT_SECRET, true),
+    mail: { isEnabled: true, ...createLinkTokens(JWT_SECRET) },
     mailbox: null,
     requireEmailConfirmation: false,
     corsOrigins: config.corsOrigins,

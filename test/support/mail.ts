@@ -1,11 +1,11 @@
 import { type ParsedMail, simpleParser } from "mailparser";
 import { SMTPServer, type SMTPServerOptions } from "smtp-server";
-import { renewLink } from "../../src/features/identity/email-links.ts";
-import { completeReset } from "../../src/features/identity/password-reset/queries.ts";
-import { createOutbox } from "../../src/mail/outbox.ts";
+import { startJobs } from "../../src/jobs/runner.ts";
+import { createLinkTokens } from "../../src/mail/links.ts";
+import { sendMail } from "../../src/mail/send.ts";
 import { smtpTransport, type Transport } from "../../src/mail/transport.ts";
-import { startMailWorker } from "../../src/mail/worker.ts";
 import type { Log } from "../../src/observability/log.ts";
+import { mailUsers } from "../../src/server/jobs.ts";
 import { JWT_SECRET, type TestServer } from "./harness.ts";
 
 /** A mail that arrived, also as it came over the line. */
@@ -33,7 +33,7 @@ export async function testSmtp(options: SMTPServerOptions = {}): Promise<TestSmt
     },
     ...options,
   });
-  // A client that turns away in the middle of a handshake is no failure of the test.
+  // A client that breaks off a handshake does not fail the test.
   server.on("error", () => {});
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   return {
@@ -57,13 +57,13 @@ function addressesOf(mail: ParsedMail): string[] {
   return to.flatMap(({ value }) => value.map(({ address }) => address ?? ""));
 }
 
-/** Sends what the server writes, to this mail server or by this transport. Looks often. */
-export function sendMail(
-  server: TestServer,
+/** Sends the mail in the queue of a server, to this mail server or by this transport. */
+export async function startSending(
+  { address, db, url }: Pick<TestServer, "address" | "db" | "url">,
   to: { port: number } | Transport,
   { log = SILENT, timeoutMs = 1_000, secret = JWT_SECRET }: { log?: Log; timeoutMs?: number; secret?: string } = {},
-): { stop(): Promise<void> } {
-  const outbox = createOutbox(secret, true);
+): Promise<{ stop(): Promise<void> }> {
+  const links = createLinkTokens(secret);
   const transport =
     "port" in to
       ? smtpTransport(
@@ -72,17 +72,30 @@ export function sendMail(
           timeoutMs,
         )
       : to;
-  return startMailWorker({
-    db: server.db,
+  const tasks = [
+    sendMail({
+      log,
+      links,
+      transport,
+      users: mailUsers(links, db),
+      urls: { home: url, verify: `${url}/verify-email`, reset: `${url}/reset-password` },
+      domain: "example.com",
+    }),
+  ];
+  const jobs = await startJobs({
+    address,
+    db,
     log,
-    outbox,
-    transport,
-    urls: { home: server.url, verify: `${server.url}/verify-email`, reset: `${server.url}/reset-password` },
-    domain: "example.com",
-    completeReset: (email) => completeReset(server.db, email, outbox.newLink()),
-    renewLink: (tokenHash) => renewLink(server.db, tokenHash),
-    lookEveryMs: 50,
+    groups: [{ tasks, concurrency: 5, pollIntervalMs: 100 }],
+    connectTimeoutMs: 3_000,
+    statementTimeoutMs: 5_000,
   });
+  return {
+    async stop() {
+      await jobs.stop(2_000);
+      transport.close();
+    },
+  };
 }
 
 /** The path and query of the one link in a mail that has a token, and that token. */

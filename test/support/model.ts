@@ -12,6 +12,7 @@ type Article = {
   body: string;
   tagList: string[];
   createdAt: string;
+  publishedAt: string;
   updatedAt: string;
   author: Person;
   favoritedBy: Set<Person>;
@@ -103,6 +104,7 @@ export class Model {
       tagList: [...new Set(fields.tagList)],
       slug,
       createdAt,
+      publishedAt: createdAt,
       updatedAt: createdAt,
       author,
       favoritedBy: new Set(),

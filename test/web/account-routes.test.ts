@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { type Answer, type TestServer, type TestUser, testServer } from "../support/harness.ts";
-import { linkIn, sendMail, type TestSmtp, testSmtp } from "../support/mail.ts";
+import { linkIn, startSending, type TestSmtp, testSmtp } from "../support/mail.ts";
 import { recordingLog } from "../support/recording.ts";
 
 const BROWSER = { Accept: "text/html,application/xhtml+xml,*/*;q=0.8" };
@@ -14,7 +14,7 @@ let users = 0;
 beforeAll(async () => {
   smtp = await testSmtp();
   server = await testServer({ log });
-  worker = sendMail(server, smtp, { log });
+  worker = await startSending(server, smtp, { log });
 });
 afterAll(async () => {
   await worker.stop();

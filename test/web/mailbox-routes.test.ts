@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { openMailbox } from "../../src/mail/mailbox.ts";
 import { type TestServer, testServer } from "../support/harness.ts";
-import { sendMail } from "../support/mail.ts";
+import { startSending } from "../support/mail.ts";
 
 describe("the development mailbox", () => {
   let folder: string;
@@ -21,7 +21,7 @@ describe("the development mailbox", () => {
 
   test("lists and shows the emails, and their links work", async () => {
     expect((await get("/dev/mail")).text).toContain("No emails yet.");
-    const worker = sendMail(dev, openMailbox(join(folder, "mail")));
+    const worker = await startSending(dev, openMailbox(join(folder, "mail")));
     const user = await dev.register("<i>developer");
     let list = "";
     for (let i = 0; i < 400 && !list.includes("Confirm your email address"); i++) {

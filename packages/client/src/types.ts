@@ -6,6 +6,8 @@ export type Article = {
   description: string;
   tagList: string[];
   createdAt: string;
+  /** When it was first published; lists sort by it */
+  publishedAt: string;
   updatedAt: string;
   /** Whether the current user has favorited the article */
   favorited: boolean;
@@ -21,6 +23,8 @@ export type ArticlePreview = {
   description: string;
   tagList: string[];
   createdAt: string;
+  /** When it was first published; lists sort by it */
+  publishedAt: string;
   updatedAt: string;
   /** Whether the current user has favorited the article */
   favorited: boolean;

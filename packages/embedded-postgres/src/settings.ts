@@ -23,7 +23,7 @@ function defaults(): PostgresSettings {
     synchronous_commit: "on",
     full_page_writes: "on",
     restart_after_crash: "on",
-    max_connections: 100,
+    max_connections: 200,
     shared_buffers: `${Math.round(Math.min(Math.max(memoryMb / 8, 128), 512))}MB`,
     effective_cache_size: `${Math.round(Math.min(Math.max(memoryMb / 2, 256), 4096))}MB`,
     shared_memory_type: process.platform === "win32" ? "windows" : "mmap",

@@ -1,176 +1,163 @@
 import { violatedConstraint } from "../../db/errors.ts";
 import type { Database } from "../../db/pool.ts";
+import type { LeftJoined } from "../../db/rows.ts";
 import { textArray, write } from "../../db/statements.ts";
 import { forbidden, notFound } from "../../http/errors.ts";
 import { userMissing } from "../identity/guards.ts";
-import { authorSeenBy } from "../profiles/queries.ts";
-import { readByViewer, rowSeen, type Seen, viewerGone } from "../profiles/viewer.ts";
+import { readForViewer, rowsForViewer, VIEWER, viewerGone } from "../profiles/viewer.ts";
+import { type ArticleRow, articleColumns, articleOf } from "./rows.ts";
 import { SUFFIX_LENGTH, slugBase, slugWithSuffix } from "./rules.ts";
-import type { ArticleUpdate, NewArticle } from "./schema.ts";
+import type { Article, ArticleUpdate, NewArticle } from "./schema.ts";
 
-/** Whether a viewer (SQL, null for nobody) has favourited the article `a`: one probe of an index, none for nobody. */
-const favoritedBy = (viewer: string): string => `${viewer} is not null and exists (
-    select from favorites where user_id = ${viewer} and article_created_at = a.created_at and article_id = a.id)`;
-
-/** What of an article `a` and its author `u` is not the same for everybody, as SQL. */
-type Sight = { readonly favorited: string; readonly favoritesCount: string; readonly author: string };
-
-const sightOf = (viewer: string): Sight => ({
-  favorited: favoritedBy(viewer),
-  favoritesCount: "a.favorites_count",
-  author: authorSeenBy(viewer),
-});
-
-/** The members of an article's JSON but for its body. */
-function articleMembers({ favorited, favoritesCount, author }: Sight): string {
-  return `a.json_members
-    || case when ${favorited} then ',"favorited":true,"favoritesCount":' else ',"favorited":false,"favoritesCount":' end
-    || ${favoritesCount} || ',"author":' || ${author}`;
+/** One article, as the viewer sees it. Throws 404. */
+export async function findArticle(
+  db: Database,
+  viewerId: string | null,
+  slug: string,
+): Promise<{ article: Article; viewerGone: boolean }> {
+  const [row] = await rowsForViewer(db, ARTICLE_BY_SLUG, viewerId, { slug });
+  if (row === undefined) throw notFound("article");
+  return { article: articleOf(row), viewerGone: row.viewerGone };
 }
 
-/**
- * An article without its body as JSON text, as lists show it to a viewer, an SQL expression. Null where `a` is.
- * @param favorited whether it is one of the viewer's favourites, which a list knows of all its articles at once
- */
-export const articleInList = (viewer: string, favorited: string): string =>
-  `'{' || ${articleMembers({ ...sightOf(viewer), favorited })} || '}'`;
-
-/**
- * What a request for one article is answered with, its body included, as a column. Made here to its last brace: in the
- * application, escaping the body and joining the parts would take a tenth of the request.
- */
-function articleAnswer(sight: Sight): string {
-  return `'{"article":{' || ${articleMembers(sight)} || ',"body":' || to_json(a.body) || '}}' as answer`;
-}
-
-type ArticleAnswer = { answer: string };
-
-/** One article, seen by a viewer. Throws 404. */
-export async function findArticle(db: Database, viewerId: string | null, slug: string): Promise<Seen> {
-  const article = await rowSeen(db, ARTICLE_BY_SLUG, viewerId, [slug]);
-  if (article === undefined) throw notFound("article");
-  return { answer: article.answer, viewerGone: article.viewer_gone };
-}
-
-const ARTICLE_BY_SLUG = readByViewer<ArticleAnswer & { viewer_gone: boolean }>(
+const ARTICLE_BY_SLUG = readForViewer<ArticleRow & { viewerGone: boolean }>(
   "article_by_slug",
-  (viewer) => `select ${articleAnswer(sightOf(viewer))}, ${viewerGone(viewer)}
+  (viewer) => `select ${articleColumns(viewer)}, ${viewerGone(viewer)}
      from articles a join users u on u.id = a.author_id
-    where a.slug = $1`,
+    where a.slug = :slug`,
 );
 
-/** Publishes. Its path is the title's, or that with a suffix where another article has it. Throws 401. */
+/** Publishes an article. Its slug is the title's, with a suffix if another article has that. Throws 401. */
 export async function insertArticle(
   db: Database,
   authorId: string,
   { title, description, body, tagList }: NewArticle,
-): Promise<string> {
-  const base = slugBase(title);
-  const parameters = [authorId, base, slugWithSuffix(base), title, description, body, textArray(tagList)];
+): Promise<Article> {
+  const slug = slugBase(title);
   try {
-    const article = await db.row(INSERT_ARTICLE, parameters);
+    const article = await db.row(INSERT_ARTICLE, {
+      authorId,
+      slug,
+      slugWithSuffix: slugWithSuffix(slug),
+      title,
+      description,
+      body,
+      tagList: textArray(tagList),
+    });
     if (article === undefined) throw userMissing();
-    return article.answer;
+    return articleOf(article);
   } catch (error) {
-    // Deleted between the statement's look and its insert.
+    // The account was deleted after the statement had read it.
     if (violatedConstraint(error) === "articles_author_id_fkey") throw userMissing();
     throw error;
   }
 }
 
-// The second insert only runs where the first ran into another article of the same path, also one that was published
-// in the same moment: the first waits for it.
-const INSERT_ARTICLE = write<ArticleAnswer>(
+// The second insert only runs if the first found the slug taken, also by an article that is published at the same moment:
+// the first insert waits for that one. A new article has no favourites, and nobody follows themselves: no look-ups for the
+// viewer are needed.
+const INSERT_ARTICLE = write<ArticleRow>(
   "article_insert",
-  `with viewer as (select id, json_members from users where id = $1::bigint),
+  `with u as (select * from users where id = :authorId::bigint),
         plain as (
           insert into articles (author_id, slug, title, description, body, tag_list)
-          select id, $2, $4, $5, $6, $7::text[] from viewer where $2 <> 'feed'
+          select id, :slug, :title, :description, :body, :tagList::text[] from u where :slug <> 'feed'
           on conflict (slug) do nothing
           returning *),
         suffixed as (
           insert into articles (author_id, slug, slug_has_suffix, title, description, body, tag_list)
-          select id, $3, true, $4, $5, $6, $7::text[] from viewer where not exists (select from plain)
+          select id, :slugWithSuffix, true, :title, :description, :body, :tagList::text[] from u
+           where not exists (select from plain)
           returning *)
-   select ${articleAnswer(sightOf("$1::bigint"))}
-     from (select * from plain union all select * from suffixed) a cross join viewer u`,
+   select ${articleColumns(null)}
+     from (select * from plain union all select * from suffixed) a cross join u`,
 );
 
-/** Changes what is not undefined. The path follows a changed title. Throws 401, 403, 404. */
+/** Changes what is not undefined. The slug follows a changed title. Throws 401, 403, 404. */
 export async function updateArticle(
   db: Database,
   viewerId: string,
   slug: string,
   { title, description, body, tagList }: ArticleUpdate,
-): Promise<string> {
+): Promise<Article> {
   const base = title === undefined ? null : slugBase(title);
   for (let attempt = 1; ; attempt++) {
-    const suffixed = base === null ? null : slugWithSuffix(base);
+    const slugSuffixed = base === null ? null : slugWithSuffix(base);
     try {
-      const outcome = await db.row(UPDATE_ARTICLE, [
+      const outcome = await db.row(UPDATE_ARTICLE, {
         viewerId,
         slug,
-        title ?? null,
-        description ?? null,
-        body ?? null,
-        tagList === undefined ? null : textArray(tagList),
-        // Lost a race for the plain path: not again.
-        attempt === 1 ? base : suffixed,
-        suffixed,
-        base,
-      ]);
-      requireOwned(outcome, outcome?.answer != null, "article");
-      return (outcome as ArticleAnswer).answer;
+        title: title ?? null,
+        description: description ?? null,
+        body: body ?? null,
+        tagList: tagList === undefined ? null : textArray(tagList),
+        slugBase: base,
+        // An edit that lost a race for the plain slug does not try it again.
+        slugWanted: attempt === 1 ? base : slugSuffixed,
+        slugSuffixed,
+      });
+      requireOwned(outcome);
+      // The article was deleted while the statement waited for it.
+      if (outcome.slug === null) throw notFound("article");
+      return articleOf(outcome);
     } catch (error) {
       if (violatedConstraint(error) !== "articles_slug_key" || attempt === 3) throw error;
     }
   }
 }
 
-/** What a statement on the viewer's own article found: null columns where there was nothing. */
+/** What a statement found that changes something of the viewer's own: null if it is not there. */
 type Ownership = { viewer: string | null; existed: string | null; owned: boolean | null };
 
-// There is no new title, or the old one came to the same path.
-const SAME_PATH = `($3 is null or $3 = a.title
-                     or $9 = case when a.slug_has_suffix then left(a.slug, -${1 + SUFFIX_LENGTH}) else a.slug end)`;
-const IS_TAKEN = "($7 = 'feed' or exists (select from articles other where other.slug = $7 and other.id <> a.id))";
+// There is no new title, or the old one has the same slug.
+const SAME_SLUG = `(:title::text is null or :title = a.title
+                     or :slugBase = case when a.slug_has_suffix then left(a.slug, -${1 + SUFFIX_LENGTH}) else a.slug end)`;
+const IS_TAKEN = `(:slugWanted::text = 'feed'
+                     or exists (select from articles other where other.slug = :slugWanted and other.id <> a.id))`;
 
-// A title, a description, a body or a tag list cannot be null, so null is free to say "as it is".
-const UPDATE_ARTICLE = write<Ownership & { answer: string | null }>(
+// A title, a description, a body and a tag list cannot be null, so null means "leave it as it is".
+const UPDATE_ARTICLE = write<Ownership & LeftJoined<ArticleRow>>(
   "article_update",
-  `with viewer as (select id, json_members from users where id = $1::bigint),
-        target as (select id, author_id from articles where slug = $2),
+  `with viewer as (select * from users where id = ${VIEWER}),
+        target as (select id, author_id from articles where slug = :slug),
         a as (
           update articles a
-             set title       = coalesce($3, a.title),
-                 description = coalesce($4, a.description),
-                 body        = coalesce($5, a.body),
-                 tag_list    = coalesce($6::text[], a.tag_list),
-                 slug        = case when ${SAME_PATH} then a.slug when ${IS_TAKEN} then $8 else $7 end,
-                 slug_has_suffix = case when ${SAME_PATH} then a.slug_has_suffix else $7 <> $9 or ${IS_TAKEN} end,
-                 updated_at  = case
-                   when num_nonnulls($3, $4, $5, $6) = 0 then a.updated_at
-                   -- Moves with every edit, also with two in a millisecond.
+             set title       = coalesce(:title, a.title),
+                 description = coalesce(:description, a.description),
+                 body        = coalesce(:body, a.body),
+                 tag_list    = coalesce(:tagList::text[], a.tag_list),
+                 slug        = case when ${SAME_SLUG} then a.slug when ${IS_TAKEN} then :slugSuffixed else :slugWanted end,
+                 slug_has_suffix = case
+                   when ${SAME_SLUG} then a.slug_has_suffix else :slugWanted <> :slugBase or ${IS_TAKEN} end,
+                 version     = a.version + edit.count,
+                 updated_at  = case edit.count
+                   when 0 then a.updated_at
+                   -- Later than before, also at the second edit in a millisecond.
                    else greatest(now(), a.updated_at + interval '1 millisecond') end
-            from target t, viewer v
+            from target t, viewer v,
+                 -- An empty edit is none.
+                 (select least(1, num_nonnulls(:title::text, :description::text, :body::text, :tagList::text[])) as count) edit
            where a.id = t.id and a.author_id = v.id
           returning a.*)
-   select u.id as viewer, t.id as existed, t.author_id = u.id as owned, ${articleAnswer(sightOf("$1::bigint"))}
+   select u.id as viewer, t.id as existed, t.author_id = u.id as owned, ${articleColumns(VIEWER)}
      from (select) as one left join viewer u on true left join target t on true left join a on true`,
 );
 
-/** Throws 401, 404 or 403, in this order; 404 too where the thing went while we waited for it. */
-export function requireOwned(outcome: Ownership | undefined, done: boolean, resource: string): void {
+/** Throws 401 if the viewer's account is gone, 404 if there is no such thing, 403 if it is somebody else's. */
+export function requireOwned<Outcome extends Ownership>(
+  outcome: Outcome | undefined,
+  resource = "article",
+): asserts outcome is Outcome {
   if (outcome?.viewer == null) throw userMissing();
   if (outcome.existed === null) throw notFound(resource);
   if (!outcome.owned) throw forbidden(resource);
-  if (!done) throw notFound(resource);
 }
 
-/** Deletes, with its comments and favourites. Throws 401, 403, 404. */
+/** Deletes an article with its comments and favourites. Throws 401, 403, 404. */
 export async function deleteArticle(db: Database, viewerId: string, slug: string): Promise<void> {
   const outcome = await db.row(DELETE_ARTICLE, [viewerId, slug]);
-  requireOwned(outcome, outcome?.deleted != null, "article");
+  requireOwned(outcome);
+  if (outcome.deleted === null) throw notFound("article");
 }
 
 const DELETE_ARTICLE = write<Ownership & { deleted: string | null }>(
@@ -183,39 +170,41 @@ const DELETE_ARTICLE = write<Ownership & { deleted: string | null }>(
      from (select) as one left join viewer v on true left join target t on true left join deleted d on true`,
 );
 
-/** Favourites for the viewer. Idempotent. Throws 401, 404. Returns the article as JSON text. */
-export const favorite = (db: Database, viewerId: string, slug: string): Promise<string> =>
+/** Makes an article a favourite of the viewer. Idempotent. Throws 401, 404. */
+export const favorite = (db: Database, viewerId: string, slug: string): Promise<Article> =>
   changeFavorite(db, viewerId, slug, true);
 
-/** Takes it back. Idempotent. Throws 401, 404. Returns the article as JSON text. */
-export const unfavorite = (db: Database, viewerId: string, slug: string): Promise<string> =>
+/** Makes it a favourite no longer. Idempotent. Throws 401, 404. */
+export const unfavorite = (db: Database, viewerId: string, slug: string): Promise<Article> =>
   changeFavorite(db, viewerId, slug, false);
 
-async function changeFavorite(db: Database, viewerId: string, slug: string, favorited: boolean): Promise<string> {
+async function changeFavorite(db: Database, viewerId: string, slug: string, favorited: boolean): Promise<Article> {
   try {
-    const outcome = await db.row(favorited ? FAVORITE : UNFAVORITE, [viewerId, slug]);
+    const outcome = await db.row(favorited ? FAVORITE : UNFAVORITE, { viewerId, slug });
     if (outcome?.viewer == null) throw userMissing();
-    if (outcome.answer === null) throw notFound("article");
-    return outcome.answer;
+    if (outcome.slug === null) throw notFound("article");
+    return articleOf(outcome);
   } catch (error) {
-    // Either was deleted between the statement's look and its insert.
+    // One of the two was deleted after the statement had read it.
     if (violatedConstraint(error) === "favorites_user_id_fkey") throw userMissing();
     if (violatedConstraint(error) === "favorites_article_fkey") throw notFound("article");
     throw error;
   }
 }
 
-type FavoriteOutcome = { viewer: string | null; answer: string | null };
+type FavoriteOutcome = { viewer: string | null } & LeftJoined<ArticleRow>;
 
-// The article is locked and so read as it is now, not as it was when the statement began: of many favourites at once,
-// each answers with the count that it left. The outer select sees it from before the change, so what the statement
-// itself changed is added. The viewer is locked first, as whoever deletes an account locks that before its favourites.
-const VIEWER_AND_ARTICLE = `viewer as (select id from users where id = $1::bigint for key share),
+// The lock on the article makes the statement read its latest version, not the one from when the statement began: with many
+// favourites at once, each response has the count after its own. The outer select sees the article before the change, so
+// the change is added to the count. The viewer is locked first, because the deletion of an account locks the account
+// before its favourites.
+const VIEWER_AND_ARTICLE = `viewer as (select id from users where id = ${VIEWER} for key share),
         a as (
-          select a.* from viewer v cross join articles a where a.slug = $2 for no key update of a)`;
+          select a.* from viewer cross join articles a where a.slug = :slug for no key update of a)`;
 
-const favoriteOutcome = (favorited: string, favoritesCount: string): string =>
-  `select v.id as viewer, ${articleAnswer({ favorited, favoritesCount, author: authorSeenBy("$1::bigint") })}
+const favoriteOutcome = (favorited: string, change: string): string =>
+  `select v.id as viewer,
+          ${articleColumns(VIEWER, { favorited, favoritesCount: `(a.favorites_count ${change})::integer` })}
      from (select) as one left join viewer v on true
      left join a on true left join users u on u.id = a.author_id`;
 
@@ -223,16 +212,16 @@ const FAVORITE = write<FavoriteOutcome>(
   "favorite",
   `with ${VIEWER_AND_ARTICLE},
         added as (
-          insert into favorites (user_id, article_id, article_created_at, author_id)
-          select v.id, a.id, a.created_at, a.author_id from viewer v, a
+          insert into favorites (user_id, article_id, article_published_at, author_id)
+          select v.id, a.id, a.published_at, a.author_id from viewer v, a
           on conflict do nothing
           returning article_id)
-   ${favoriteOutcome("true", "(a.favorites_count + (select count(*) from added))")}`,
+   ${favoriteOutcome("true", "+ (select count(*) from added)")}`,
 );
 
 const UNFAVORITE = write<FavoriteOutcome>(
   "unfavorite",
   `with ${VIEWER_AND_ARTICLE},
-        removed as materialized (select take_favorite(v.id, a.created_at, a.id) as found from viewer v, a)
-   ${favoriteOutcome("false", "(a.favorites_count - (select count(*) from removed where found))")}`,
+        removed as materialized (select remove_favorite(v.id, a.published_at, a.id) as found from viewer v, a)
+   ${favoriteOutcome("false", "- (select count(*) from removed where found)")}`,
 );

@@ -21,9 +21,9 @@ export function articleRoutes(db: Database, { requireUser, optionalUser }: Guard
       optionalUser,
       query(ListQuery),
       async (c) => {
-        const list = await listArticles(db, c.var.viewerId, c.var.query);
-        if (list.viewerGone) markBadToken(c);
-        return json(c, list.answer);
+        const { viewerGone, ...list } = await listArticles(db, c.var.viewerId, c.var.query);
+        if (viewerGone) markBadToken(c);
+        return json(c, list);
       },
       describeRoute({
         operationId: "GetArticles",
@@ -55,7 +55,7 @@ export function articleRoutes(db: Database, { requireUser, optionalUser }: Guard
       requireUser,
       body(NewArticleBody),
       async (c) => {
-        return json(c, await insertArticle(db, c.var.userId, c.var.body.article), 201);
+        return json(c, { article: await insertArticle(db, c.var.userId, c.var.body.article) }, 201);
       },
       describeRoute({
         operationId: "CreateArticle",
@@ -71,9 +71,9 @@ export function articleRoutes(db: Database, { requireUser, optionalUser }: Guard
       "/articles/:slug",
       optionalUser,
       async (c) => {
-        const article = await findArticle(db, c.var.viewerId, c.req.param("slug"));
-        if (article.viewerGone) markBadToken(c);
-        return json(c, article.answer);
+        const { article, viewerGone } = await findArticle(db, c.var.viewerId, c.req.param("slug"));
+        if (viewerGone) markBadToken(c);
+        return json(c, { article });
       },
       describeRoute({
         operationId: "GetArticle",
@@ -91,7 +91,7 @@ export function articleRoutes(db: Database, { requireUser, optionalUser }: Guard
       body(UpdateArticleBody),
       async (c) => {
         const article = await updateArticle(db, c.var.userId, c.req.param("slug"), c.var.body.article);
-        return json(c, article);
+        return json(c, { article });
       },
       describeRoute({
         operationId: "UpdateArticle",
@@ -124,7 +124,7 @@ export function articleRoutes(db: Database, { requireUser, optionalUser }: Guard
       "/articles/:slug/favorite",
       requireUser,
       async (c) => {
-        return json(c, await favorite(db, c.var.userId, c.req.param("slug")));
+        return json(c, { article: await favorite(db, c.var.userId, c.req.param("slug")) });
       },
       describeRoute({
         operationId: "CreateArticleFavorite",
@@ -140,7 +140,7 @@ export function articleRoutes(db: Database, { requireUser, optionalUser }: Guard
       "/articles/:slug/favorite",
       requireUser,
       async (c) => {
-        return json(c, await unfavorite(db, c.var.userId, c.req.param("slug")));
+        return json(c, { article: await unfavorite(db, c.var.userId, c.req.param("slug")) });
       },
       describeRoute({
         operationId: "DeleteArticleFavorite",

@@ -13,7 +13,7 @@ const body = requiredText(Number.POSITIVE_INFINITY).refine(
 
 const tagList = z
   .array(z.custom<string>().meta({ type: "string" }), { error: "must be a list of strings" })
-  // Of all at once: a fault for each of a million that are none would hold everybody up for a second.
+  // All at once: an error for each of a million tags would block other requests for a second.
   .refine((tags) => tags.every((tag) => typeof tag === "string"), { error: "must be a list of strings", abort: true })
   .transform(normaliseTags)
   .refine((tags) => tags.every(isStorable), { error: "contains a character that is not allowed", abort: true })
@@ -46,13 +46,14 @@ export const ListQuery = PageQuery.extend({
   favorited: filter.meta({ description: "Return only articles that the user with this username has favorited" }),
 });
 
-const ArticlePreview = z
+export const ArticlePreview = z
   .object({
     slug: z.string(),
     title: z.string(),
     description: z.string(),
     tagList: z.array(z.string()),
     createdAt: timestamp,
+    publishedAt: timestamp.meta({ description: "When it was first published; lists sort by it" }),
     updatedAt: timestamp,
     favorited: z.boolean().meta({ description: "Whether the current user has favorited the article" }),
     favoritesCount: z.int().nonnegative(),
@@ -60,7 +61,7 @@ const ArticlePreview = z
   })
   .meta({ id: "ArticlePreview", description: "An article without its body, as it appears in lists" });
 
-const Article = ArticlePreview.extend({ body: z.string() }).meta({ id: "Article" });
+export const Article = ArticlePreview.extend({ body: z.string() }).meta({ id: "Article" });
 
 export const ArticleResponse = z.object({ article: Article }).meta({ id: "ArticleResponse" });
 
@@ -73,6 +74,10 @@ export const ArticlesResponse = z
       .meta({ description: "The number of all matching articles, on this page and on others" }),
   })
   .meta({ id: "ArticlesResponse" });
+
+export type ArticlePreview = z.output<typeof ArticlePreview>;
+export type Article = z.output<typeof Article>;
+export type ArticleList = z.output<typeof ArticlesResponse>;
 
 export type NewArticle = z.output<typeof NewArticleBody>["article"];
 export type ArticleUpdate = z.output<typeof UpdateArticleBody>["article"];

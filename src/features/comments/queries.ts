@@ -1,69 +1,92 @@
 import { violatedConstraint } from "../../db/errors.ts";
 import type { Database } from "../../db/pool.ts";
+import { type LeftJoined, type RowOf, rowMapper } from "../../db/rows.ts";
 import { write } from "../../db/statements.ts";
 import { notFound } from "../../http/errors.ts";
 import { requireOwned } from "../articles/queries.ts";
 import { userMissing } from "../identity/guards.ts";
-import { authorSeenBy } from "../profiles/queries.ts";
-import { readByViewer, rowSeen, type Seen, viewerGone } from "../profiles/viewer.ts";
+import { profileColumns, profileOf } from "../profiles/queries.ts";
+import type { Profile } from "../profiles/schema.ts";
+import { readForViewer, rowsForViewer, type Viewer, viewerGone } from "../profiles/viewer.ts";
+import { Comment } from "./schema.ts";
 
-/** A comment as JSON text, an SQL expression: of `comments c` and its author `users u`, seen by a viewer. Null where `c` is. */
-const commentSeenBy = (viewer: string): string =>
-  `'{' || c.json_members || ',"body":' || to_json(c.body) || ',"author":' || ${authorSeenBy(viewer)} || '}'`;
+/** The columns of a comment, of `comments c` and its author `users u`, as a viewer sees them. */
+const commentColumns = (viewer: Viewer): string => `
+    c.id,
+    c.created_at as "createdAt",
+    c.updated_at as "updatedAt",
+    c.body,
+    ${profileColumns(viewer)}`;
 
-/** An article's comments, newest first, seen by a viewer. Throws 404. */
-export async function listComments(db: Database, viewerId: string | null, slug: string): Promise<Seen> {
-  const comments = await rowSeen(db, COMMENTS, viewerId, [slug]);
-  if (comments === undefined) throw notFound("article");
-  return { answer: comments.answer, viewerGone: comments.viewer_gone };
+/** A row with the columns of `commentColumns`. */
+type CommentRow = RowOf<Omit<Comment, "id" | "author"> & Profile> & { id: string };
+
+const commentOf: (row: CommentRow) => Comment = rowMapper(Comment, {
+  // The driver returns a bigint as text.
+  id: (row) => Number(row.id),
+  author: profileOf,
+});
+
+/** An article's comments, newest first, as the viewer sees them. Throws 404. */
+export async function listComments(
+  db: Database,
+  viewerId: string | null,
+  slug: string,
+): Promise<{ comments: Comment[]; viewerGone: boolean }> {
+  const rows = await rowsForViewer(db, COMMENTS, viewerId, { slug });
+  const [first] = rows;
+  if (first === undefined) throw notFound("article");
+  return {
+    comments: rows.flatMap((row) => (row.id === null ? [] : [commentOf(row)])),
+    viewerGone: first.viewerGone,
+  };
 }
 
-// No row: no article.
-const COMMENTS = readByViewer<{ answer: string; viewer_gone: boolean }>(
+// No row if there is no such article; a single row without a comment if it has none.
+const COMMENTS = readForViewer<{ viewerGone: boolean } & LeftJoined<CommentRow>>(
   "comments",
-  (viewer) => `select '{"comments":[' || coalesce((
-       select string_agg(${commentSeenBy(viewer)}, ',' order by c.created_at desc, c.id desc)
-         from comments c join users u on u.id = c.author_id where c.article_id = a.id), '') || ']}' as answer,
-       ${viewerGone(viewer)}
-     from articles a
-    where a.slug = $1`,
+  (viewer) => `select ${commentColumns(viewer)}, ${viewerGone(viewer)}
+     from articles a left join (comments c join users u on u.id = c.author_id) on c.article_id = a.id
+    where a.slug = :slug
+    order by c.created_at desc, c.id desc`,
 );
 
-/** Adds a comment of the viewer. Throws 401, 404. Returns it as JSON text. */
-export async function insertComment(db: Database, viewerId: string, slug: string, body: string): Promise<string> {
+/** Adds a comment of the viewer to an article. Throws 401, 404. */
+export async function insertComment(db: Database, viewerId: string, slug: string, body: string): Promise<Comment> {
   try {
     const outcome = await db.row(INSERT_COMMENT, [viewerId, slug, body]);
     if (outcome?.viewer == null) throw userMissing();
-    if (outcome.answer === null) throw notFound("article");
-    return outcome.answer;
+    if (outcome.id === null) throw notFound("article");
+    return commentOf(outcome);
   } catch (error) {
-    // Either was deleted between the statement's look and its insert.
+    // One of the two was deleted after the statement had read it.
     if (violatedConstraint(error) === "comments_author_id_fkey") throw userMissing();
     if (violatedConstraint(error) === "comments_article_id_fkey") throw notFound("article");
     throw error;
   }
 }
 
-const INSERT_COMMENT = write<{ viewer: string | null; answer: string | null }>(
+const INSERT_COMMENT = write<{ viewer: string | null } & LeftJoined<CommentRow>>(
   "comment_insert",
-  `with viewer as (select * from users where id = $1::bigint),
+  `with u as (select * from users where id = $1::bigint),
         c as (
           insert into comments (article_id, author_id, body)
-          select a.id, v.id, $3 from articles a, viewer v where a.slug = $2
+          select a.id, u.id, $3 from articles a, u where a.slug = $2
           returning *)
-   select u.id as viewer, '{"comment":' || ${commentSeenBy("$1::bigint")} || '}' as answer
-     from (select) as one left join viewer u on true left join c on true`,
+   select u.id as viewer, ${commentColumns(null)}
+     from (select) as one left join u on true left join c on true`,
 );
 
 /**
  * Deletes a comment of the viewer on an article. Throws 401, 403, 404.
- * @param commentId a whole number as text; anything else is no comment's
+ * @param commentId the number of the comment as text; other text is the number of no comment
  */
 export async function deleteComment(db: Database, viewerId: string, slug: string, commentId: string): Promise<void> {
   const id = /^[0-9]{1,18}$/.test(commentId) ? commentId : "0";
   const outcome = await db.row(DELETE_COMMENT, [viewerId, slug, id]);
   if (outcome?.viewer != null && outcome.article === null) throw notFound("article");
-  requireOwned(outcome, outcome?.deleted != null, "comment");
+  requireOwned(outcome, "comment");
+  if (outcome.deleted === null) throw notFound("comment");
 }
 
 const DELETE_COMMENT = write<{

@@ -12,9 +12,9 @@ export function commentRoutes(db: Database, { requireUser, optionalUser }: Guard
       "/articles/:slug/comments",
       optionalUser,
       async (c) => {
-        const comments = await listComments(db, c.var.viewerId, c.req.param("slug"));
-        if (comments.viewerGone) markBadToken(c);
-        return json(c, comments.answer);
+        const { comments, viewerGone } = await listComments(db, c.var.viewerId, c.req.param("slug"));
+        if (viewerGone) markBadToken(c);
+        return json(c, { comments });
       },
       describeRoute({
         operationId: "GetArticleComments",
@@ -32,7 +32,7 @@ export function commentRoutes(db: Database, { requireUser, optionalUser }: Guard
       body(NewCommentBody),
       async (c) => {
         const comment = await insertComment(db, c.var.userId, c.req.param("slug"), c.var.body.comment.body);
-        return json(c, comment, 201);
+        return json(c, { comment }, 201);
       },
       describeRoute({
         operationId: "CreateArticleComment",

@@ -1,7 +1,7 @@
 import type { Database, Queries } from "../../db/pool.ts";
 import { read, write } from "../../db/statements.ts";
 import { ApiError, notFound } from "../../http/errors.ts";
-import { linkHash } from "../../mail/outbox.ts";
+import { linkHash } from "../../mail/links.ts";
 import type { Mail } from "../../mail/queue.ts";
 
 // Links that are sent by email, for verification and for a password reset. Each works once.

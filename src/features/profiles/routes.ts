@@ -12,9 +12,9 @@ export function profileRoutes(db: Database, { requireUser, optionalUser }: Guard
       "/profiles/:username",
       optionalUser,
       async (c) => {
-        const profile = await findProfile(db, c.var.viewerId, c.req.param("username"));
-        if (profile.viewerGone) markBadToken(c);
-        return json(c, profile.answer);
+        const { profile, viewerGone } = await findProfile(db, c.var.viewerId, c.req.param("username"));
+        if (viewerGone) markBadToken(c);
+        return json(c, { profile });
       },
       describeRoute({
         operationId: "GetProfileByUsername",
@@ -30,7 +30,7 @@ export function profileRoutes(db: Database, { requireUser, optionalUser }: Guard
       "/profiles/:username/follow",
       requireUser,
       async (c) => {
-        return json(c, await follow(db, c.var.userId, c.req.param("username")));
+        return json(c, { profile: await follow(db, c.var.userId, c.req.param("username")) });
       },
       describeRoute({
         operationId: "FollowUserByUsername",
@@ -46,7 +46,7 @@ export function profileRoutes(db: Database, { requireUser, optionalUser }: Guard
       "/profiles/:username/follow",
       requireUser,
       async (c) => {
-        return json(c, await unfollow(db, c.var.userId, c.req.param("username")));
+        return json(c, { profile: await unfollow(db, c.var.userId, c.req.param("username")) });
       },
       describeRoute({
         operationId: "UnfollowUserByUsername",

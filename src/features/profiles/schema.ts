@@ -11,3 +11,5 @@ export const Profile = z
   .meta({ id: "Profile" });
 
 export const ProfileResponse = z.object({ profile: Profile }).meta({ id: "ProfileResponse" });
+
+export type Profile = z.output<typeof Profile>;

@@ -2,17 +2,13 @@ import { Hono } from "hono";
 import type { Database } from "../../db/pool.ts";
 import { describeRoute } from "../../http/openapi.ts";
 import { json } from "../../http/validation.ts";
-import { listTags, type TagList } from "./queries.ts";
+import { listTags } from "./queries.ts";
 import { TagsResponse } from "./schema.ts";
 
 export function tagRoutes(db: Database) {
-  let known: TagList | undefined;
   return new Hono().get(
     "/tags",
-    async (c) => {
-      known = await listTags(db, known);
-      return json(c, Buffer.concat([OPEN, known.json, CLOSE]));
-    },
+    async (c) => json(c, { tags: await listTags(db) }),
     describeRoute({
       operationId: "GetTags",
       tag: "Tags",
@@ -22,6 +18,3 @@ export function tagRoutes(db: Database) {
     }),
   );
 }
-
-const OPEN = Buffer.from('{"tags":');
-const CLOSE = Buffer.from("}");

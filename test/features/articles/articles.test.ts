@@ -18,13 +18,15 @@ const post = (article: unknown, token = anna.token) =>
 const put = (slug: string, article: unknown, token = anna.token) =>
   server.request("PUT", `/api/articles/${slug}`, { token, body: { article } });
 const read = (slug: string, token?: string) => server.request("GET", `/api/articles/${slug}`, { token });
+const versionOf = async (slug: string): Promise<number> =>
+  (await server.sql`select version from articles where slug = ${slug}`)[0].version;
 
 describe("POST /api/articles", () => {
-  test("answers 201 with the whole article", async () => {
+  test("responds with 201 and the whole article", async () => {
     const before = Date.now();
     const { status, json } = await post({ ...WHOLE, tagList: ["dragons", "training"] });
     expect(status).toBe(201);
-    const { createdAt, updatedAt, ...rest } = json.article;
+    const { createdAt, publishedAt, updatedAt, ...rest } = json.article;
     expect(rest).toEqual({
       slug: "how-to-train-your-dragon",
       ...WHOLE,
@@ -34,13 +36,13 @@ describe("POST /api/articles", () => {
       author: { username: "anna", bio: null, image: null, following: false },
     });
     expect(createdAt).toMatch(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/);
-    expect(updatedAt).toBe(createdAt);
-    // The same machine's clock, or one near it.
+    expect([publishedAt, updatedAt]).toEqual([createdAt, createdAt]);
+    // The clock of this machine, or of one nearby.
     expect(Math.abs(Date.parse(createdAt) - before)).toBeLessThan(60_000);
     expect((await read(rest.slug)).json.article).toEqual(json.article);
   });
 
-  test("is found in every list of the very next read", async () => {
+  test("publishes an article that the very next read of every list contains", async () => {
     const { json } = await post({ ...WHOLE, tagList: ["very next"] });
     for (const filter of ["", "?tag=very%20next", "?author=anna"]) {
       const list = await server.request("GET", `/api/articles${filter}`);
@@ -49,7 +51,7 @@ describe("POST /api/articles", () => {
     expect((await server.request("GET", "/api/tags")).json.tags).toContain("very next");
   });
 
-  test("names every fault of the body at once", async () => {
+  test("reports all errors of the body together", async () => {
     const { status, json } = await post({
       title: "x".repeat(256),
       description: 5,
@@ -64,7 +66,7 @@ describe("POST /api/articles", () => {
     });
   });
 
-  test("says of each missing, null, empty or blank field that it can't be blank", async () => {
+  test("reports each missing, null, empty or blank field as blank", async () => {
     const blank = ["can't be blank"];
     for (const value of [undefined, null, "", " \n\t\u00a0"]) {
       const { status, json } = await post({ title: value, description: value, body: value });
@@ -73,7 +75,7 @@ describe("POST /api/articles", () => {
     }
   });
 
-  test("takes titles of 255 characters, descriptions of 1,000 and bodies of 1 MiB, and keeps them to the letter", async () => {
+  test("accepts titles of 255 characters, descriptions of 1,000 and bodies of 1 MiB, and stores them unchanged", async () => {
     const whole = { title: "🐉".repeat(255), description: "ü".repeat(1_000), body: "€".repeat(349_525) };
     expect(Buffer.byteLength(whole.body)).toBe(1024 * 1024 - 1);
     const { status, json } = await post({ ...whole, body: `${whole.body}x` });
@@ -94,13 +96,13 @@ describe("POST /api/articles", () => {
     });
   });
 
-  test("takes a body of 1 MiB whose JSON is twice as long", async () => {
+  test("accepts a body of 1 MiB whose JSON is twice as long", async () => {
     const body = '"'.repeat(1024 * 1024 - 100);
     const { status, json } = await post({ ...WHOLE, body });
     expect([status, json.article.body === body]).toEqual([201, true]);
   });
 
-  test("keeps every text to the letter, white space and markup included", async () => {
+  test("stores every text unchanged, white space and markup included", async () => {
     const odd = {
       title: " <b>\"Title\"</b> \\ & 'ever' \u2028 ",
       description: "\tline\r\nline\b\f\u0001 {{}} $1 '; drop table users; --",
@@ -116,14 +118,14 @@ describe("POST /api/articles", () => {
     expect((await server.request("GET", "/api/articles?limit=1")).json.articles[0]).toEqual(inList as ArticleJson);
   });
 
-  test("gives articles of one title different paths", async () => {
+  test("gives articles with the same title different slugs", async () => {
     const slugs = [];
     for (let i = 0; i < 3; i++) slugs.push((await post({ ...WHOLE, title: "The same title" })).json.article.slug);
     expect(new Set(slugs).size).toBe(3);
     for (const slug of slugs) expect(slug).toMatch(/^the-same-title(-[0-9a-z]{8})?$/);
   });
 
-  test("gives none the path of the feed", async () => {
+  test("gives no article the slug of the feed", async () => {
     const { status, json } = await post({ ...WHOLE, title: "Feed" });
     expect(status).toBe(201);
     expect(json.article.slug).toMatch(/^feed-[0-9a-z]{8}$/);
@@ -133,13 +135,44 @@ describe("POST /api/articles", () => {
   });
 });
 
+describe("publishedAt", () => {
+  test("is the time of publication, which lists sort by, and may differ from createdAt", async () => {
+    const own = await testServer();
+    const dora = await own.register("dora");
+    await own.publish(dora, { title: "Created last" });
+    await own.sql`insert into articles (author_id, slug, title, description, body, created_at, published_at)
+      select id, 'published-last', 'Published last', 'd', 'b', '2024-02-29 23:59:59.5Z', now() + interval '1 hour' from users`;
+    const { articles } = (await own.request("GET", "/api/articles?author=dora")).json;
+    expect(articles.map(({ slug }) => slug)).toEqual(["published-last", "created-last"]);
+    const { createdAt, publishedAt } = (await own.request("GET", "/api/articles/published-last")).json.article;
+    expect(createdAt).toBe("2024-02-29T23:59:59.500Z");
+    expect(publishedAt).toBe(articles[0]?.publishedAt as string);
+    expect(publishedAt > new Date().toISOString()).toBe(true);
+    await own.stop();
+  });
+
+  test("can neither be changed nor cleared, and neither can the author", async () => {
+    const { slug } = await server.publish(anna);
+    for (const change of [
+      "published_at = now() + interval '1 hour'",
+      "published_at = null",
+      "author_id = author_id + 1",
+    ]) {
+      const update = server.sql.unsafe(`update articles set ${change} where slug = '${slug}'`);
+      await expect(update.then(() => "changed")).rejects.toThrow(
+        "author_id and published_at of an article do not change",
+      );
+    }
+  });
+});
+
 describe("a tag list", () => {
-  test("keeps the order, trims, and drops what is blank or there already", async () => {
+  test("keeps its order, and is trimmed, without blank and repeated tags", async () => {
     const { json } = await post({ ...WHOLE, tagList: ["b", " a\t", "b ", "", "  ", "A", "a", "c d"] });
     expect(json.article.tagList).toEqual(["b", "a", "A", "c d"]);
   });
 
-  test("has at most 20 tags of at most 50 characters, counted after that", async () => {
+  test("has at most 20 tags of at most 50 characters, counted after trimming", async () => {
     const twenty = Array.from({ length: 20 }, (_, i) => `tag ${i}`);
     expect((await post({ ...WHOLE, tagList: [...twenty, "tag 0 ", ""] })).json.article.tagList).toEqual(twenty);
     const long = "🐉".repeat(50);
@@ -154,7 +187,7 @@ describe("a tag list", () => {
     ]);
   });
 
-  test("is a list of strings, or absent", async () => {
+  test("is a list of strings or absent", async () => {
     for (const tagList of [null, "a", {}, [1], ["a", null], [["a"]]]) {
       const { status, json } = await post({ ...WHOLE, tagList });
       expect([tagList, status, json.errors]).toEqual([tagList, 422, { tagList: ["must be a list of strings"] }]);
@@ -165,23 +198,23 @@ describe("a tag list", () => {
 });
 
 describe("GET /api/articles/:slug", () => {
-  test("answers 404 where there is none", async () => {
+  test("responds with 404 if there is no such article", async () => {
     const { status, json } = await read("no-such-article");
     expect([status, json.errors]).toEqual([404, { article: ["not found"] }]);
   });
 
-  test("knows each viewer's favourite and follow, and nobody's", async () => {
+  test("shows each viewer their own favourite and follow, and anonymous readers none", async () => {
     const { slug } = await server.publish(anna);
     await server.request("POST", `/api/articles/${slug}/favorite`, { token: bert.token });
     await server.request("POST", "/api/profiles/anna/follow", { token: bert.token });
-    const seen = async (token?: string) => {
+    const flags = async (token?: string) => {
       const { favorited, favoritesCount, author } = (await read(slug, token)).json.article;
       return [favorited, favoritesCount, author.following];
     };
-    expect(await seen(bert.token)).toEqual([true, 1, true]);
-    expect(await seen(anna.token)).toEqual([false, 1, false]);
-    expect(await seen()).toEqual([false, 1, false]);
-    // An edit answers with them too.
+    expect(await flags(bert.token)).toEqual([true, 1, true]);
+    expect(await flags(anna.token)).toEqual([false, 1, false]);
+    expect(await flags()).toEqual([false, 1, false]);
+    // So does the response to an edit.
     expect((await put(slug, { body: "b" })).json.article).toMatchObject({ favorited: false, favoritesCount: 1 });
     await server.request("POST", `/api/articles/${slug}/favorite`, { token: anna.token });
     expect((await put(slug, { body: "c" })).json.article).toMatchObject({ favorited: true, favoritesCount: 2 });
@@ -190,7 +223,7 @@ describe("GET /api/articles/:slug", () => {
 });
 
 describe("PUT /api/articles/:slug", () => {
-  test("changes what it names and leaves the rest", async () => {
+  test("changes the given fields and leaves the others", async () => {
     const article = await server.publish(anna, { ...WHOLE, tagList: ["x", "y"] });
     for (const change of [
       { description: "Another" },
@@ -207,25 +240,29 @@ describe("PUT /api/articles/:slug", () => {
     }
   });
 
-  test("moves updatedAt at every edit, also one that changes nothing, and leaves createdAt", async () => {
+  test("raises version and updatedAt with every edit, and leaves createdAt and publishedAt", async () => {
     const article = await server.publish(anna);
+    expect(await versionOf(article.slug)).toBe(1);
     let last = article.updatedAt;
+    let version = 1;
     for (const change of [{ body: "b" }, { body: "b" }, { tagList: [] }, { title: article.title }, { title: "New" }]) {
       const { slug } = (await server.request("GET", "/api/articles?limit=1")).json.articles[0] as ArticleJson;
-      const { updatedAt, createdAt } = (await put(slug, change)).json.article;
+      const { updatedAt, createdAt, publishedAt, slug: slugAfter } = (await put(slug, change)).json.article;
       expect(updatedAt > last).toBe(true);
-      expect(createdAt).toBe(article.createdAt);
+      expect([createdAt, publishedAt]).toEqual([article.createdAt, article.publishedAt]);
+      expect(await versionOf(slugAfter)).toBe(++version);
       last = updatedAt;
     }
   });
 
-  test("that names nothing leaves everything", async () => {
+  test("without a field changes nothing, not even the version", async () => {
     const article = await server.publish(anna);
     const { status, json } = await put(article.slug, { color: "red" });
     expect([status, json.article]).toEqual([200, article]);
+    expect(await versionOf(article.slug)).toBe(1);
   });
 
-  test("gives a changed title a new path, and the old path ends", async () => {
+  test("gives an article with a changed title a new slug, and the old one is 404", async () => {
     const { slug } = await server.publish(anna, { title: "Before the change" });
     const { json } = await put(slug, { title: "After the change" });
     expect(json.article).toMatchObject({ slug: "after-the-change", title: "After the change" });
@@ -233,7 +270,7 @@ describe("PUT /api/articles/:slug", () => {
     expect((await read(slug)).status).toBe(404);
   });
 
-  test("keeps the path where the title stays, or comes to the same path, with a suffix or without", async () => {
+  test("keeps the slug, with or without a suffix, while the title has the same slug", async () => {
     const first = await server.publish(anna, { title: "Same path" });
     const second = await server.publish(anna, { title: "Same path" });
     expect(second.slug).not.toBe(first.slug);
@@ -242,24 +279,24 @@ describe("PUT /api/articles/:slug", () => {
         expect((await put(slug, { title })).json.article).toMatchObject({ slug, title });
       }
     }
-    // Also one that was not made from the title.
+    // Also a slug that was not made from the title.
     await server.sql`update articles set slug = 'chosen-by-hand' where slug = ${first.slug}`;
     const { json } = await put("chosen-by-hand", { title: "SAME PATH", description: "changed" });
     expect(json.article).toMatchObject({ slug: "chosen-by-hand", description: "changed" });
   });
 
-  test("follows a title that loses its last word, also where that looks like a suffix, or is one", async () => {
+  test("changes the slug when the title loses its last word, also one that looks like a suffix or is one", async () => {
     const { slug } = await server.publish(anna, { title: "Learn any database" });
     expect((await put(slug, { title: "Learn any" })).json.article.slug).toBe("learn-any");
     const second = await server.publish(anna, { title: "Learn any" });
-    // The title of the path that the article has, and then without.
+    // First a title that spells out the whole slug, then the same without the suffix.
     const spelt = await put(second.slug, { title: second.slug.replaceAll("-", " ") });
     expect(spelt.json.article.slug).toBe(second.slug);
     await put("learn-any", { title: "Learn many" });
     expect((await put(second.slug, { title: "Learn any" })).json.article.slug).toBe("learn-any");
   });
 
-  test("lets two articles trade their titles, with a path of its own for each all the while", async () => {
+  test("lets two articles swap their titles, each with a slug of its own throughout", async () => {
     const [one, other] = [
       await server.publish(anna, { title: "Traded one" }),
       await server.publish(anna, { title: "Traded other" }),
@@ -267,17 +304,17 @@ describe("PUT /api/articles/:slug", () => {
     const moved = (await put(one.slug, { title: "Traded other" })).json.article.slug;
     expect(moved).toMatch(/^traded-other-[0-9a-z]{8}$/);
     expect((await put(other.slug, { title: "Traded one" })).json.article.slug).toBe("traded-one");
-    // It has a path of this title, though not the plain one, which is free by now.
+    // It keeps its suffix, although the plain slug is free by now.
     expect((await put(moved, { title: "Traded other!" })).json.article.slug).toBe(moved);
   });
 
-  test("gives a path of its own to a title that another article has", async () => {
+  test("adds a suffix to the slug if another article has the title", async () => {
     await server.publish(anna, { title: "Taken path" });
     const { slug } = await server.publish(anna, { title: "Free path" });
     expect((await put(slug, { title: "Taken path" })).json.article.slug).toMatch(/^taken-path-[0-9a-z]{8}$/);
   });
 
-  test("refuses null, blank and wrong values, and changes nothing then", async () => {
+  test("rejects null, blank and invalid values, and then changes nothing", async () => {
     const article = await server.publish(anna, { tagList: ["kept"] });
     const blank = ["can't be blank"];
     for (const value of [null, "", "  "]) {
@@ -299,7 +336,7 @@ describe("PUT /api/articles/:slug", () => {
     expect((await read(article.slug)).json.article).toEqual(article);
   });
 
-  test("is the author's alone: 403 to others, 404 where there is none", async () => {
+  test("responds with 403 to everyone but the author, and with 404 if there is no such article", async () => {
     const article = await server.publish(anna);
     const other = await put(article.slug, { body: "hijacked" }, bert.token);
     expect([other.status, other.json.errors]).toEqual([403, { article: ["forbidden"] }]);
@@ -312,7 +349,7 @@ describe("PUT /api/articles/:slug", () => {
 describe("DELETE /api/articles/:slug", () => {
   const remove = (slug: string, token = anna.token) => server.request("DELETE", `/api/articles/${slug}`, { token });
 
-  test("answers 204 without a body, and takes comments, favourites and tags along", async () => {
+  test("responds with 204 and no body, and deletes comments, favourites and tags with the article", async () => {
     const { slug } = await server.publish(anna, { title: "To be deleted", tagList: ["only here"] });
     await server.request("POST", `/api/articles/${slug}/favorite`, { token: bert.token });
     const comment = { comment: { body: "c" } };
@@ -334,7 +371,7 @@ describe("DELETE /api/articles/:slug", () => {
     expect((await remove(slug)).status).toBe(404);
   });
 
-  test("is the author's alone: 403 to others, 404 where there is none", async () => {
+  test("responds with 403 to everyone but the author, and with 404 if there is no such article", async () => {
     const { slug } = await server.publish(anna);
     const other = await remove(slug, bert.token);
     expect([other.status, other.json.errors]).toEqual([403, { article: ["forbidden"] }]);
@@ -343,14 +380,14 @@ describe("DELETE /api/articles/:slug", () => {
     expect([none.status, none.json.errors]).toEqual([404, { article: ["not found"] }]);
   });
 
-  test("frees the path", async () => {
+  test("makes the slug available again", async () => {
     const { slug } = await server.publish(anna, { title: "Free again" });
     await remove(slug);
     expect((await server.publish(bert, { title: "Free again" })).slug).toBe(slug);
   });
 });
 
-test("an account takes its articles, comments, favourites and counts along", async () => {
+test("deleting an account deletes its articles, comments and favourites, and corrects the counts", async () => {
   const [dora] = (await addUsers(server, anna, ["dora"])) as [TestUser];
   const hers = await server.publish(dora, { tagList: ["doras"] });
   const annas = await server.publish(anna);

@@ -26,7 +26,7 @@ async function conditional(path: string, etag: string) {
   return server.request("GET", path, { token: anna.token, headers: { "If-None-Match": etag } });
 }
 
-test("a read that did not change is 304 without a body, and keeps its ETag", async () => {
+test("an unchanged read is 304 without a body, with the same ETag", async () => {
   for (const path of paths()) {
     const first = await server.request("GET", path, { token: anna.token });
     expect([path, first.status, first.headers.get("cache-control")]).toEqual([path, 200, "no-cache"]);
@@ -42,13 +42,13 @@ test("a read that did not change is 304 without a body, and keeps its ETag", asy
   }
 });
 
-test("what a write changed is in the very next read, whatever the client has", async () => {
+test("the very next read shows what a write changed, whatever the client has cached", async () => {
   const etags = new Map<string, string>();
   const path = `/api/articles/${slug}`;
   const read = async () => {
-    const answer = await conditional(path, etags.get(path) ?? '""');
-    etags.set(path, answer.headers.get("etag") ?? "");
-    return answer;
+    const response = await conditional(path, etags.get(path) ?? '""');
+    etags.set(path, response.headers.get("etag") ?? "");
+    return response;
   };
   await read();
   await server.request("POST", `${path}/favorite`, { token: anna.token });
@@ -58,17 +58,17 @@ test("what a write changed is in the very next read, whatever the client has", a
   expect((await read()).json.article.body).toBe("Another body");
 });
 
-test("what one reader has is not what another is told to keep", async () => {
+test("the ETag of one reader is not valid for another", async () => {
   const path = `/api/articles/${slug}`;
   await server.request("POST", `${path}/favorite`, { token: anna.token });
   const ben = await server.register("ben");
   const etag = (await server.request("GET", path, { token: ben.token })).headers.get("etag") ?? "";
-  const answer = await conditional(path, etag);
-  expect(answer.status).toBe(200);
-  expect(answer.json.article.favorited).toBe(true);
+  const response = await conditional(path, etag);
+  expect(response.status).toBe(200);
+  expect(response.json.article.favorited).toBe(true);
 });
 
-test("an error has no ETag, a write neither", async () => {
+test("errors and writes have no ETag", async () => {
   const missing = await server.request("GET", "/api/articles/none", { headers: { "If-None-Match": "*" } });
   expect([missing.status, missing.headers.get("etag")]).toEqual([404, null]);
   const followed = await server.request("PUT", "/api/user", { token: anna.token, body: { user: { bio: "b" } } });

@@ -22,7 +22,7 @@ const read = async (slug: string, user?: TestUser) =>
   (await server.request("GET", `/api/articles/${slug}`, { token: user?.token })).json.article;
 
 describe("a favourite", () => {
-  test("is answered with the whole article, and counts once however often it is given", async () => {
+  test("is returned with the whole article, and counts once however often it is added", async () => {
     for (let i = 0; i < 2; i++) {
       const { status, json } = await favorite(article.slug, bert);
       expect([status, json.article]).toEqual([200, { ...article, favorited: true, favoritesCount: 1 }]);
@@ -39,7 +39,7 @@ describe("a favourite", () => {
     expect(await read(article.slug, anna)).toEqual(article);
   });
 
-  test("is of one article and one reader: another article and another reader show nothing of it", async () => {
+  test("belongs to one article and one reader: other articles and readers do not show it", async () => {
     const other = await server.publish(bert);
     await favorite(article.slug, bert);
     const flags = async (user: TestUser) => [
@@ -53,7 +53,7 @@ describe("a favourite", () => {
     expect(await flags(bert)).toEqual([false, false, false, false]);
   });
 
-  test("says in its answer whether the reader follows the author", async () => {
+  test("shows in its response whether the reader follows the author", async () => {
     await server.request("POST", "/api/profiles/anna/follow", { token: bert.token });
     expect((await favorite(article.slug, bert)).json.article.author.following).toBe(true);
     expect((await unfavorite(article.slug, bert)).json.article.author.following).toBe(true);
@@ -70,13 +70,15 @@ describe("a favourite", () => {
     expect(await count()).toBe(0);
   });
 
-  test("does not move updatedAt", async () => {
+  test("changes neither updatedAt nor the version", async () => {
     await favorite(article.slug, bert);
     await unfavorite(article.slug, bert);
     expect((await read(article.slug)).updatedAt).toBe(article.updatedAt);
+    const [row] = await server.sql`select version from articles where slug = ${article.slug}`;
+    expect(row.version).toBe(1);
   });
 
-  test("stays with the article when its path changes", async () => {
+  test("stays with the article when its slug changes", async () => {
     const { slug } = await server.publish(anna, { title: "Old path" });
     await favorite(slug, bert);
     await server.request("PUT", `/api/articles/${slug}`, {
@@ -88,16 +90,16 @@ describe("a favourite", () => {
     await unfavorite("new-path", bert);
   });
 
-  test("takes no body, an empty one or {}", async () => {
+  test("accepts no body, an empty body and {}", async () => {
     for (const body of [undefined, "", {}]) {
       expect((await favorite(article.slug, bert, body)).status).toBe(200);
       expect((await unfavorite(article.slug, bert, body)).status).toBe(200);
     }
   });
 
-  test("of an article that is not there is 404", async () => {
-    for (const answer of [await favorite("no-such-article", anna), await unfavorite("no-such-article", anna)]) {
-      expect([answer.status, answer.json.errors]).toEqual([404, { article: ["not found"] }]);
+  test("of an unknown article is 404", async () => {
+    for (const response of [await favorite("no-such-article", anna), await unfavorite("no-such-article", anna)]) {
+      expect([response.status, response.json.errors]).toEqual([404, { article: ["not found"] }]);
     }
   });
 });

@@ -20,8 +20,8 @@ const anyTitle = fc.oneof(
   fc.tuple(fc.string({ unit: "binary", minLength: 1, maxLength: 4 }), fc.nat(255)).map(([s, n]) => s.repeat(n)),
 );
 
-describe(`a path made from a title (TEST_SEED=${SEED})`, () => {
-  test("is a valid path segment of 1 to 100 characters, whatever the title", () => {
+describe(`a slug made from a title (TEST_SEED=${SEED})`, () => {
+  test("is a valid path segment of 1 to 100 characters for every title", () => {
     fc.assert(
       fc.property(anyTitle, (title) => {
         const slug = slugBase(title);
@@ -36,7 +36,7 @@ describe(`a path made from a title (TEST_SEED=${SEED})`, () => {
     );
   });
 
-  test("with a suffix is one too, of at most 120 characters", () => {
+  test("is valid with a suffix too, and has at most 120 characters", () => {
     fc.assert(
       fc.property(anyTitle, (title) => {
         const base = slugBase(title);
@@ -61,10 +61,10 @@ describe(`a path made from a title (TEST_SEED=${SEED})`, () => {
   });
 });
 
-describe("a path is readable", () => {
+describe("a slug is readable", () => {
   const titles: Record<string, [title: string, slug: string]> = {
     English: ["How to train your dragon!", "how-to-train-your-dragon"],
-    "with an apostrophe": ["Don't panic", "dont-panic"],
+    "an apostrophe": ["Don't panic", "dont-panic"],
     German: ["Über große Öfen & süße Äpfel", "uber-grosse-ofen-susse-apfel"],
     French: ["À l'été, cœur brisé", "a-lete-coeur-brise"],
     Polish: ["Zażółć gęślą jaźń", "zazolc-gesla-jazn"],
@@ -72,13 +72,13 @@ describe("a path is readable", () => {
     Turkish: ["İstanbul'da ığdır", "istanbulda-igdir"],
     Russian: ["Привет, мир", "privet-mir"],
     Greek: ["Καλημέρα κόσμε", "kalimera-kosme"],
-    decomposed: ["E\u0301te\u0301", "ete"],
-    "full width": ["Ｈｅｌｌｏ　Ｗｏｒｌｄ", "hello-world"],
+    "decomposed letters": ["E\u0301te\u0301", "ete"],
+    "full-width letters": ["Ｈｅｌｌｏ　Ｗｏｒｌｄ", "hello-world"],
     numbers: ["10 + 2 = 12.0", "10-2-12-0"],
     HTML: ["<script>alert(1)</script>", "script-alert-1-script"],
   };
   for (const [what, [title, slug]] of Object.entries(titles)) {
-    test(`of a title in or of ${what}`, () => expect(slugBase(title)).toBe(slug));
+    test(`for a title in or with ${what}`, () => expect(slugBase(title)).toBe(slug));
   }
 
   for (const title of [
@@ -91,21 +91,21 @@ describe("a path is readable", () => {
     "नमस्ते दुनिया",
     "🎉 🐉",
   ]) {
-    test(`of a title in another script: ${title}`, () => {
+    test(`for a title in another script: ${title}`, () => {
       const slug = slugBase(title);
       expect(slug).toMatch(FORM);
-      // Transliterated, not dropped.
+      // The letters are transliterated, not dropped.
       expect(slug).not.toBe("article");
       expect(slug.length).toBeGreaterThan(3);
     });
   }
 
-  test("of a title without a letter or digit", () => {
+  test("for a title without a letter or digit", () => {
     for (const title of ["!!!", "…", "---", "?/#%", "\u200b", "«»"]) expect(slugBase(title)).toMatch(FORM);
     expect(slugBase("!?")).toBe("article");
   });
 
-  test("and cut at the end of a word", () => {
+  test("and ends at the end of a word", () => {
     const slug = slugBase("many words ".repeat(20));
     expect(slug.length).toBeLessThanOrEqual(100);
     expect(slug).toMatch(/^(many-words-)+many(-words)?$/);
@@ -121,7 +121,7 @@ describe("over HTTP", () => {
     anna = await server.register("anna");
   });
 
-  test(`any title that can be stored leads to an article that is found at its path (TEST_SEED=${SEED})`, async () => {
+  test(`every title that can be stored makes an article that is found at its slug (TEST_SEED=${SEED})`, async () => {
     const paths = new Set<string>();
     await fc.assert(
       fc.asyncProperty(anyTitle, async (title) => {

@@ -23,7 +23,7 @@ const remove = (id: number | string, user = bert, slug = article.slug) =>
   server.request("DELETE", `${path(slug)}/${id}`, { token: user.token });
 
 describe("POST /api/articles/:slug/comments", () => {
-  test("answers 201 with the comment, and the next read has it", async () => {
+  test("responds with 201 and the comment, and the next read contains it", async () => {
     const { status, json } = await add("Thank you so much!");
     expect(status).toBe(201);
     const { id, createdAt, updatedAt, ...rest } = json.comment;
@@ -38,7 +38,7 @@ describe("POST /api/articles/:slug/comments", () => {
     expect((await remove(id)).status).toBe(204);
   });
 
-  test("keeps the text to the letter, up to 65,536 characters", async () => {
+  test("stores the text unchanged, up to 65,536 characters", async () => {
     const { slug } = await server.publish(anna);
     for (const body of [' "<b>\\\r\n\u2028🐉 ', "🐉".repeat(65_536)]) {
       const { status, json } = await add(body, bert, slug);
@@ -49,7 +49,7 @@ describe("POST /api/articles/:slug/comments", () => {
     expect([status, json.errors]).toEqual([422, { body: ["is too long (maximum is 65536 characters)"] }]);
   });
 
-  test("needs a text that is not blank", async () => {
+  test("rejects blank text", async () => {
     for (const body of [undefined, null, "", " \n "]) {
       const { status, json } = await add(body);
       expect([status, json.errors]).toEqual([422, { body: ["can't be blank"] }]);
@@ -57,14 +57,14 @@ describe("POST /api/articles/:slug/comments", () => {
     expect((await add(5)).json.errors).toEqual({ body: ["must be a string"] });
   });
 
-  test("answers 404 where there is no such article", async () => {
+  test("responds with 404 if there is no such article", async () => {
     const { status, json } = await add("c", bert, "no-such-article");
     expect([status, json.errors]).toEqual([404, { article: ["not found"] }]);
   });
 });
 
 describe("GET /api/articles/:slug/comments", () => {
-  test("lists those of this article alone, the newest first", async () => {
+  test("lists the comments of this article only, newest first", async () => {
     const [one, other] = [await server.publish(anna), await server.publish(anna)];
     expect(await list(one.slug)).toEqual([]);
     for (const body of ["1", "2", "3"]) await add(body, bert, one.slug);
@@ -73,7 +73,7 @@ describe("GET /api/articles/:slug/comments", () => {
     expect((await list(other.slug)).map(({ body }) => body)).toEqual(["other"]);
   });
 
-  test("knows whom the viewer follows", async () => {
+  test("shows whom the viewer follows", async () => {
     const { slug } = await server.publish(anna);
     await add("of bert", bert, slug);
     await add("of anna", anna, slug);
@@ -86,14 +86,14 @@ describe("GET /api/articles/:slug/comments", () => {
     expect(await following(anna)).toEqual([false, false]);
   });
 
-  test("answers 404 where there is no such article", async () => {
+  test("responds with 404 if there is no such article", async () => {
     const { status, json } = await server.request("GET", path("no-such-article"));
     expect([status, json.errors]).toEqual([404, { article: ["not found"] }]);
   });
 });
 
 describe("DELETE /api/articles/:slug/comments/:id", () => {
-  test("answers 204 without a body, and the comment is gone", async () => {
+  test("responds with 204 and no body, and the comment is deleted", async () => {
     const { id } = (await add("to be deleted")).json.comment;
     const { status, text } = await remove(id);
     expect([status, text]).toEqual([204, ""]);
@@ -102,14 +102,14 @@ describe("DELETE /api/articles/:slug/comments/:id", () => {
     expect([again.status, again.json.errors]).toEqual([404, { comment: ["not found"] }]);
   });
 
-  test("is its author's alone, not even the article's author's", async () => {
+  test("responds with 403 to everyone but the comment's author, also to the article's author", async () => {
     const { id } = (await add("stays")).json.comment;
     const { status, json } = await remove(id, anna);
     expect([status, json.errors]).toEqual([403, { comment: ["forbidden"] }]);
     expect((await list()).map((comment) => comment.id)).toContain(id);
   });
 
-  test("finds it under its own article alone", async () => {
+  test("finds a comment only under its own article", async () => {
     const other = await server.publish(anna);
     const { id } = (await add("here")).json.comment;
     const elsewhere = await remove(id, bert, other.slug);
@@ -119,7 +119,7 @@ describe("DELETE /api/articles/:slug/comments/:id", () => {
     expect((await list()).map((comment) => comment.id)).toContain(id);
   });
 
-  test("answers 404 to what is no comment's number", async () => {
+  test("responds with 404 to what is not the number of a comment", async () => {
     for (const id of ["0", "-1", "abc", "1.0", "1e3", "999999999999999999", "9223372036854775808", "9".repeat(40)]) {
       const { status, json } = await remove(id);
       expect([id, status, json.errors]).toEqual([id, 404, { comment: ["not found"] }]);

@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { type TestUser, testServer } from "../../support/harness.ts";
 import { identityRequests, linkTo, RESET_SUBJECT, VERIFY_SUBJECT } from "../../support/identity.ts";
-import { sendMail, testSmtp } from "../../support/mail.ts";
+import { startSending, testSmtp } from "../../support/mail.ts";
 import { recordingLog } from "../../support/recording.ts";
 
 test("no password, token or link is in the log or, in plain, in a table", async () => {
@@ -9,7 +9,7 @@ test("no password, token or link is in the log or, in plain, in a table", async 
   const smtp = await testSmtp();
   const server = await testServer({ log });
   const api = identityRequests(server);
-  const worker = sendMail(server, smtp, { log });
+  const worker = await startSending(server, smtp, { log });
   const secrets: string[] = [];
   const secret = (...values: string[]) => void secrets.push(...values);
   const link = async (user: TestUser, subject: string) => {

@@ -28,24 +28,24 @@ const followsOf = async (user: TestUser) =>
   )[0].n;
 
 describe("GET /api/profiles/:username", () => {
-  test("answers with the profile and no more of the account", async () => {
+  test("responds with the profile and nothing else of the account", async () => {
     const { status, json } = await server.request("GET", path(cleo));
     expect(status).toBe(200);
     expect<unknown>(json).toEqual({ profile: { username: "Cléo D.", bio: null, image: null, following: false } });
   });
 
-  test("finds a username whatever its case and Unicode form", async () => {
+  test("finds a username in any case and Unicode form", async () => {
     for (const form of ["CLÉO D.", "cle\u0301o d.", "Ｃléo D."]) expect((await profile(form)).username).toBe("Cléo D.");
   });
 
-  test("answers 404 for a username that nobody has", async () => {
+  test("responds with 404 for an unknown username", async () => {
     const { status, json } = await server.request("GET", path("nobody"));
     expect([status, json.errors]).toEqual([404, { profile: ["not found"] }]);
   });
 });
 
 describe("following", () => {
-  test("shows to the follower alone, everywhere", async () => {
+  test("is visible to the follower only", async () => {
     const { status, json } = await follow(cleo, anna);
     expect(status).toBe(200);
     expect(json.profile).toEqual({ username: "Cléo D.", bio: null, image: null, following: true });
@@ -53,11 +53,11 @@ describe("following", () => {
     expect((await profile(cleo, bert)).following).toBe(false);
     expect((await profile(cleo, cleo)).following).toBe(false);
     expect((await profile(cleo)).following).toBe(false);
-    // Not the other way around.
+    // Following has a direction.
     expect((await profile(anna, cleo)).following).toBe(false);
   });
 
-  test("twice is following once, and so is the end of it", async () => {
+  test("twice is following once, and unfollowing twice is unfollowing once", async () => {
     for (let i = 0; i < 2; i++) {
       const { status, json } = await follow(bert, cleo);
       expect([status, json.profile.following]).toEqual([200, true]);
@@ -71,30 +71,30 @@ describe("following", () => {
     expect((await profile(bert, cleo)).following).toBe(false);
   });
 
-  test("oneself is refused, by whatever spelling", async () => {
+  test("oneself is rejected, in any spelling of the name", async () => {
     for (const name of ["anna", "ANNA"]) {
       const { status, json } = await follow(name, anna);
       expect([status, json.errors]).toEqual([422, { profile: ["can't follow yourself"] }]);
     }
     expect((await profile(anna, anna)).following).toBe(false);
-    // Ending what cannot be is no fault.
+    // Unfollowing oneself changes nothing and is no error.
     expect((await unfollow(anna, anna)).json.profile.following).toBe(false);
   });
 
-  test("nobody's username is 404", async () => {
-    for (const answer of [await follow("nobody", anna), await unfollow("nobody", anna)]) {
-      expect([answer.status, answer.json.errors]).toEqual([404, { profile: ["not found"] }]);
+  test("an unknown username is 404", async () => {
+    for (const response of [await follow("nobody", anna), await unfollow("nobody", anna)]) {
+      expect([response.status, response.json.errors]).toEqual([404, { profile: ["not found"] }]);
     }
   });
 
-  test("takes no body, an empty one or {}", async () => {
+  test("accepts no body, an empty body and {}", async () => {
     for (const body of [undefined, "", {}]) {
       expect((await server.request("POST", `${path(bert)}/follow`, { token: anna.token, body })).status).toBe(200);
       expect((await server.request("DELETE", `${path(bert)}/follow`, { token: anna.token, body })).status).toBe(200);
     }
   });
 
-  test("ends with either account", async () => {
+  test("ends when either account is deleted", async () => {
     const [dora, emil] = (await addUsers(server, anna, ["dora", "emil"])) as [TestUser, TestUser];
     await follow(dora, bert);
     await follow(bert, emil);

@@ -11,14 +11,14 @@ afterAll(() => server.stop());
 
 const tags = async () => (await server.request("GET", "/api/tags")).json.tags;
 
-test("GET /api/tags is an empty list at first", async () => {
+test("GET /api/tags is an empty list without articles", async () => {
   const { status, text } = await server.request("GET", "/api/tags");
   expect([status, text]).toEqual([200, '{"tags":[]}']);
 });
 
-test("tags are listed most used first, then by name, and follow every publication, edit and deletion at once", async () => {
+test("tags are listed most used first, then by name, and change with every publication, edit and deletion at once", async () => {
   const first = await server.publish(anna, { tagList: ["b", "a", "é", "Z", "🐉", "\uffee"] });
-  // By code point.
+  // Names are compared by code point.
   expect(await tags()).toEqual(["Z", "a", "b", "é", "\uffee", "🐉"]);
   const second = await server.publish(anna, { tagList: ["🐉", "b", "c"] });
   expect(await tags()).toEqual(["b", "🐉", "Z", "a", "c", "é", "\uffee"]);
@@ -27,7 +27,7 @@ test("tags are listed most used first, then by name, and follow every publicatio
     server.request("PUT", `/api/articles/${second.slug}`, { token: anna.token, body: { article: { tagList } } });
   await edit(["c", "d"]);
   expect(await tags()).toEqual(["Z", "a", "b", "c", "d", "é", "\uffee", "🐉"]);
-  // A new order alone changes nothing.
+  // A new order of the same tags changes nothing.
   await edit(["d", "c"]);
   expect(await tags()).toEqual(["Z", "a", "b", "c", "d", "é", "\uffee", "🐉"]);
   await edit(["a"]);

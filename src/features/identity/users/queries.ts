@@ -253,3 +253,10 @@ const USER_TAKEN = read<{ username: boolean; email: boolean }>(
   `select exists (select from users where username_key = $1 and id is distinct from $3::bigint) as username,
           exists (select from users where email_key = $2 and id is distinct from $3::bigint) as email`,
 );
+
+/** Whether the user still exists. */
+export async function userExists(db: Queries, userId: string): Promise<boolean> {
+  return (await db.row(USER_EXISTS, [userId])) !== undefined;
+}
+
+const USER_EXISTS = read<{ id: string }>("user_exists", "select id from users where id = $1::bigint");

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { createOutbox } from "../../../../src/mail/outbox.ts";
+import { createLinkTokens } from "../../../../src/mail/links.ts";
 import { JWT_SECRET, type TestServer, type TestUser, testServer } from "../../../support/harness.ts";
 import {
   EMAIL_CHANGED_SUBJECT,
@@ -8,7 +8,7 @@ import {
   RESET_SUBJECT,
   VERIFY_SUBJECT,
 } from "../../../support/identity.ts";
-import { sendMail, type TestSmtp, testSmtp } from "../../../support/mail.ts";
+import { startSending, type TestSmtp, testSmtp } from "../../../support/mail.ts";
 
 let server: TestServer;
 /** The same database, with REQUIRE_EMAIL_CONFIRMATION. */
@@ -22,7 +22,7 @@ beforeAll(async () => {
   server = await testServer();
   strict = await testServer({ address: server.address, requireEmailConfirmation: true });
   api = identityRequests(server);
-  worker = sendMail(server, smtp);
+  worker = await startSending(server, smtp);
 });
 afterAll(async () => {
   await worker.stop();
@@ -106,7 +106,7 @@ describe("POST /api/auth/resend-verification", () => {
   });
 
   test("is 503 without a mail server", async () => {
-    const mute = await testServer({ outbox: createOutbox(JWT_SECRET, false) });
+    const mute = await testServer({ mail: { isEnabled: false, ...createLinkTokens(JWT_SECRET) } });
     const user = await mute.register("mute");
     const answer = await mute.request("POST", "/api/auth/resend-verification", { token: user.token });
     expect([answer.status, answer.json.errors, answer.headers.get("Retry-After")]).toEqual([
@@ -119,14 +119,14 @@ describe("POST /api/auth/resend-verification", () => {
 
 describe("a new email address", () => {
   test("and a new password are possible without a mail server, and leave no link or mail behind", async () => {
-    const mute = await testServer({ outbox: createOutbox(JWT_SECRET, false) });
+    const mute = await testServer({ mail: { isEnabled: false, ...createLinkTokens(JWT_SECRET) } });
     const user = await mute.register("mute");
     const body = { user: { email: "other@example.com", password: "another horse" } };
     expect((await mute.request("PUT", "/api/user", { token: user.token, body })).status).toBe(200);
     const login = { user: { email: "other@example.com", password: "another horse" } };
     expect((await mute.request("POST", "/api/users/login", { body: login })).status).toBe(200);
     const [row] = await mute.sql`
-      select (select count(*) from outbox)::int as mails, (select count(*) from email_links)::int as links`;
+      select (select count(*) from graphile_worker.jobs)::int as mails, (select count(*) from email_links)::int as links`;
     expect(row).toEqual({ mails: 0, links: 0 });
   });
 

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { createOutbox } from "../../../../src/mail/outbox.ts";
+import { createLinkTokens } from "../../../../src/mail/links.ts";
 import { type Answer, JWT_SECRET, type TestServer, testServer } from "../../../support/harness.ts";
 import {
   holdUser,
@@ -8,7 +8,7 @@ import {
   PASSWORD_CHANGED_SUBJECT,
   RESET_SUBJECT,
 } from "../../../support/identity.ts";
-import { sendMail, type TestSmtp, testSmtp } from "../../../support/mail.ts";
+import { startSending, type TestSmtp, testSmtp } from "../../../support/mail.ts";
 
 let server: TestServer;
 let smtp: TestSmtp;
@@ -19,7 +19,7 @@ beforeAll(async () => {
   smtp = await testSmtp();
   server = await testServer();
   api = identityRequests(server);
-  worker = sendMail(server, smtp);
+  worker = await startSending(server, smtp);
 });
 afterAll(async () => {
   await worker.stop();
@@ -200,7 +200,7 @@ describe("POST /api/auth/forgot-password", () => {
   });
 
   test("is 503 without a mail server", async () => {
-    const mute = await testServer({ outbox: createOutbox(JWT_SECRET, false) });
+    const mute = await testServer({ mail: { isEnabled: false, ...createLinkTokens(JWT_SECRET) } });
     const answer = await mute.request("POST", "/api/auth/forgot-password", { body: { email: "a@example.com" } });
     expect([answer.status, answer.json.errors, answer.headers.get("Retry-After")]).toEqual([
       503,

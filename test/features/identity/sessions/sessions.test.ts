@@ -4,7 +4,7 @@ import { deviceLabel } from "../../../../src/features/identity/sessions/rules.ts
 import { expectIndex } from "../../../support/explain.ts";
 import { type TestServer, testServer } from "../../../support/harness.ts";
 import { holdUser, identityRequests, RESET_SUBJECT, SESSION_ENDED_SUBJECT } from "../../../support/identity.ts";
-import { sendMail, testSmtp } from "../../../support/mail.ts";
+import { startSending, testSmtp } from "../../../support/mail.ts";
 
 let server: TestServer;
 let api: ReturnType<typeof identityRequests>;
@@ -120,7 +120,7 @@ describe("POST /api/auth/refresh", () => {
     const problems = answers.map(({ json }) => json.errors.refresh_token?.[0]);
     expect(problems.filter((problem) => problem === "has been used before, so its session was ended")).toHaveLength(1);
     const smtp = await testSmtp();
-    const worker = sendMail(server, smtp);
+    const worker = await startSending(server, smtp);
     // The device of the session is in the mail.
     expect((await smtp.take(user.email, SESSION_ENDED_SUBJECT)).text).toContain("Bun");
     // A mail that is enqueued later is sent later: by then a second one would have arrived.

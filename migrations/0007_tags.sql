@@ -1,0 +1,58 @@
+-- Tags: which articles have one, and how many. Both tables are derived from articles.tag_list.
+
+-- In the order in which the list of a tag shows its articles.
+create table article_tags (
+  tag          text collate "C" not null,
+  published_at timestamptz(3) not null,
+  -- No foreign key: the triggers below remove a row by its whole key, and a foreign key would need a second index.
+  article_id   bigint not null,
+  author_id    bigint not null,
+  constraint article_tags_pkey primary key (tag, published_at, article_id)
+);
+-- For the list by tag and author.
+create index article_tags_author_id_idx on article_tags (author_id, tag, published_at, article_id);
+
+-- The tags in use. A row is removed with its last article.
+create table tags (
+  name           text collate "C" not null constraint tags_pkey primary key,
+  articles_count bigint not null,
+  constraint tags_name_length check (char_length(name) between 1 and 50),
+  constraint tags_articles_count_not_negative check (articles_count >= 0)
+) with (
+  -- Room for the next version of a row (HOT updates).
+  fillfactor = 70
+);
+
+create function article_tags_changed() returns trigger language plpgsql as $$
+declare
+  added   text[] := case when tg_op = 'DELETE' then '{}' else new.tag_list end;
+  removed text[] := case when tg_op = 'INSERT' then '{}' else old.tag_list end;
+begin
+  if removed <> '{}' then
+    delete from article_tags
+     where tag = any (removed) and published_at = old.published_at and article_id = old.id and tag <> all (added);
+  end if;
+  if added <> '{}' then
+    insert into article_tags (tag, published_at, article_id, author_id)
+    select tag, new.published_at, new.id, new.author_id from unnest(added) as tag
+     where tag <> all (removed);
+  end if;
+  -- Added and removed tags in one statement, sorted by name: every writer locks the rows of tags in this order.
+  insert into tags as t (name, articles_count)
+  select tag collate "C", 1 from unnest(added) as tag where tag <> all (removed)
+   union all
+  select tag collate "C", 0 from unnest(removed) as tag where tag <> all (added)
+   order by 1
+  on conflict (name) do update set
+    articles_count = t.articles_count + case excluded.articles_count when 1 then 1 else -1 end;
+  if removed <> '{}' then
+    delete from tags where name = any (removed) and articles_count = 0;
+  end if;
+  return null;
+end $$;
+
+-- Fires after article_counted (0010_article_counts.sql): triggers of one event fire in the order of their names.
+create trigger article_tagged after insert or delete on articles
+  for each row execute function article_tags_changed();
+create trigger article_tags_edited after update of tag_list on articles
+  for each row when (old.tag_list is distinct from new.tag_list) execute function article_tags_changed();

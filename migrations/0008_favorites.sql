@@ -1,0 +1,50 @@
+-- Favourites.
+
+create table favorites (
+  user_id              bigint not null constraint favorites_user_id_fkey references users on delete cascade,
+  article_id           bigint not null,
+  -- Copies of what never changes in the article: a reader's favourites come sorted from one index, and can be filtered by
+  -- author within it.
+  article_published_at timestamptz(3) not null,
+  author_id            bigint not null,
+
+  -- One row per reader and article, as published_at depends on the article. In this order, it answers "the favourites of
+  -- this reader, newest first" and "is this article a favourite of this viewer".
+  constraint favorites_pkey primary key (user_id, article_published_at, article_id) include (author_id),
+  constraint favorites_article_fkey foreign key (article_published_at, article_id)
+    references articles (published_at, id) on delete cascade
+);
+
+-- For the cascade from articles.
+create index favorites_article_id_idx on favorites (article_id);
+
+-- Removes a favourite and returns whether there was one. A function, because it needs a snapshot of its own: the statement
+-- that calls it may have waited for the article's lock, and would not see a favourite that was added meanwhile.
+create function remove_favorite(reader_id bigint, published_at timestamptz, id bigint) returns boolean language plpgsql as $$
+begin
+  delete from favorites f
+   where f.user_id = reader_id and f.article_published_at = published_at and f.article_id = id;
+  return found;
+end $$;
+
+-- Once per statement, not per row: a deleted account may have favourited thousands of articles.
+create function favorites_added() returns trigger language plpgsql as $$
+begin
+  update articles a set favorites_count = a.favorites_count + n.favorites
+    from (select article_id, count(*) as favorites from added group by 1) n
+   where a.id = n.article_id;
+  return null;
+end $$;
+create trigger favorites_added after insert on favorites
+  referencing new table as added for each statement execute function favorites_added();
+
+create function favorites_removed() returns trigger language plpgsql as $$
+begin
+  -- Updates no row where the article itself is being deleted.
+  update articles a set favorites_count = a.favorites_count - n.favorites
+    from (select article_id, count(*) as favorites from removed group by 1) n
+   where a.id = n.article_id;
+  return null;
+end $$;
+create trigger favorites_removed after delete on favorites
+  referencing old table as removed for each statement execute function favorites_removed();

@@ -1,0 +1,72 @@
+-- How many articles there are: by each author, and in all. Both tables are derived from articles.
+
+-- Also the newest article of each author: the feed reads first who of a thousand followed authors published last, and
+-- then only the articles of those. An author without articles has no row.
+create table author_counts (
+  -- No foreign key: the triggers below add and remove the rows.
+  user_id             bigint not null constraint author_counts_pkey primary key,
+  articles_count      bigint not null,
+  newest_published_at timestamptz(3) not null,
+  newest_id           bigint not null,
+  constraint author_counts_positive check (articles_count > 0)
+) with (
+  -- Room for the next version of a row (HOT updates).
+  fillfactor = 70
+);
+
+-- The number of all articles is the sum of 32 rows. Each connection counts in one of them; with a single row, every
+-- publication would wait until the one before it is on disk. A single row may be negative: one connection publishes an
+-- article, and another deletes it.
+create table article_totals (
+  slot           integer not null constraint article_totals_pkey primary key,
+  articles_count bigint not null default 0
+) with (fillfactor = 50);
+insert into article_totals (slot) select generate_series(0, 31);
+
+create function article_counts_changed() returns trigger language plpgsql as $$
+declare
+  newest record;
+begin
+  if tg_op = 'INSERT' then
+    insert into author_counts as c (user_id, articles_count, newest_published_at, newest_id)
+    values (new.author_id, 1, new.published_at, new.id)
+    on conflict (user_id) do update set
+      articles_count = c.articles_count + 1,
+      (newest_published_at, newest_id) = (
+        select published_at, id
+          from (values (c.newest_published_at, c.newest_id), (excluded.newest_published_at, excluded.newest_id))
+            as n (published_at, id)
+         order by published_at desc, id desc limit 1);
+  else
+    -- Locked by a statement of its own: the next statement then sees what the previous holder of the lock published.
+    perform from author_counts where user_id = old.author_id for no key update;
+    select a.published_at, a.id into newest
+      from articles a where a.author_id = old.author_id order by a.published_at desc, a.id desc limit 1;
+    if found then
+      update author_counts c
+         set articles_count = c.articles_count - 1,
+             newest_published_at = newest.published_at,
+             newest_id = newest.id
+       where c.user_id = old.author_id;
+    else
+      delete from author_counts where user_id = old.author_id;
+    end if;
+  end if;
+  update article_totals t
+     set articles_count = t.articles_count + case tg_op when 'INSERT' then 1 else -1 end
+   where t.slot = pg_backend_pid() % 32;
+  return null;
+end $$;
+
+-- Fires before article_tagged (0007_tags.sql): triggers of one event fire in the order of their names.
+create trigger article_counted after insert or delete on articles
+  for each row execute function article_counts_changed();
+
+-- Fires after the cascades of the same deletion, which still count down: their triggers are named "RI_…".
+create function author_counts_removed() returns trigger language plpgsql as $$
+begin
+  delete from author_counts where user_id = old.id;
+  return null;
+end $$;
+create trigger author_counts_removed after delete on users
+  for each row execute function author_counts_removed();

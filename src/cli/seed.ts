@@ -1,0 +1,27 @@
+import { loadSize, seed as seedDatabase } from "../seed/seed.ts";
+import { updateSchema } from "../server/schema.ts";
+import type { Command } from "./command.ts";
+import { openDatabase } from "./database.ts";
+
+export const seed: Command = {
+  name: "seed",
+  summary: "Fill an empty database with demonstration content, also next to a running server",
+  flags: {
+    articles: "create a load-test data set with this many articles (100 to 10000000) instead",
+    users: "with this many users; default: a tenth of the articles",
+  },
+  async run({ config: readConfig, flags }) {
+    const config = readConfig();
+    const size = loadSize(flags);
+    // Seeding may take minutes. Unlike death by signal, an exit stops an embedded PostgreSQL that this command started.
+    for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => process.exit(1));
+    const database = await openDatabase(config);
+    try {
+      await updateSchema(database.address, config, console.log);
+      const login = await seedDatabase(database.address, size, console.log);
+      console.log(`Done. Sign in with email ${login.email} and password ${JSON.stringify(login.password)}.`);
+    } finally {
+      await database.release();
+    }
+  },
+};

@@ -1,0 +1,57 @@
+import type { Log } from "../observability/log.ts";
+import { serverLog, startServer } from "../server/server.ts";
+import { startupLines, startupOutput } from "../server/startup-lines.ts";
+import { startWorkers } from "../server/supervisor.ts";
+import { runWorker, WORKER_VARIABLE } from "../server/worker.ts";
+import type { Command } from "./command.ts";
+
+export const serve: Command = {
+  name: "serve",
+  summary: "Start the server (npm start)",
+  async run({ config: readConfig }) {
+    const config = readConfig();
+    const log = serverLog(config);
+    exitOnUncaughtError(log);
+    const worker = process.env[WORKER_VARIABLE];
+    if (worker !== undefined && process.send !== undefined) return runWorker(config, Number(worker));
+    const say = startupOutput(config);
+    const server = await (config.workers === 1 ? startServer(config, say) : startWorkers(config, say));
+    for (const line of await startupLines(config, server)) say(line);
+    let isStopping = false;
+    const stop = async () => {
+      // A second signal ends the process at once.
+      if (isStopping) process.exit(1);
+      isStopping = true;
+      say("Stopping …");
+      await server.stop();
+      process.exit(0);
+    };
+    process.on("SIGINT", stop);
+    process.on("SIGTERM", stop);
+    if (process.env.npm_lifecycle_event !== undefined) onOrphaned(stop);
+  },
+};
+
+/** Logs an error that nothing caught, and exits: the state that it left behind is unknown. */
+function exitOnUncaughtError(log: Log): void {
+  for (const event of ["uncaughtException", "unhandledRejection"]) {
+    process.on(event, (error: unknown) => {
+      log.error({ err: error }, "uncaught error, exiting");
+      process.exit(1);
+    });
+  }
+}
+
+/**
+ * Calls `stop` when the parent process is gone. On a signal, npm ends the shell that started this process, and the
+ * shell does not pass the signal on.
+ */
+function onOrphaned(stop: () => void): void {
+  const parent = process.ppid;
+  const watch = setInterval(() => {
+    if (process.ppid === parent) return;
+    clearInterval(watch);
+    stop();
+  }, 100);
+  watch.unref();
+}

@@ -1,0 +1,90 @@
+import type { DatabaseAddress } from "../config/database-address.ts";
+import type { Config } from "../config/settings.ts";
+import type { Database } from "../db/pool.ts";
+import { purgeEmailLinks, renewLink } from "../features/identity/email-links.ts";
+import { completeReset } from "../features/identity/password-reset/queries.ts";
+import { purgeRateLimits } from "../features/identity/rate-limits.ts";
+import { purgeSessions } from "../features/identity/sessions/queries.ts";
+import { userExists } from "../features/identity/users/queries.ts";
+import { cleanUp } from "../jobs/clean-up.ts";
+import { purgeDeadJobs } from "../jobs/queue.ts";
+import { startJobs, type TaskGroup } from "../jobs/runner.ts";
+import { linkUrls, type OpenMail } from "../mail/open.ts";
+import type { Mail } from "../mail/queue.ts";
+import { type MailUsers, sendMail } from "../mail/send.ts";
+import type { Log } from "../observability/log.ts";
+
+/** Mails that are sent at a time. */
+const MAILS_MAX = 5;
+
+/** The tasks in the background: what they do is up to the features. Add a task here. */
+export function taskGroups(mail: OpenMail, config: Config, db: Database, log: Log, serverUrl: string): TaskGroup[] {
+  const general: TaskGroup = {
+    tasks: [cleanUp(purges(db), log)],
+    concurrency: 2,
+    // Jobs for a time in the future start within a second of it.
+    pollIntervalMs: 800,
+  };
+  if (mail.transport === null) return [general];
+  const mails: TaskGroup = {
+    tasks: [
+      sendMail({
+        log,
+        links: mail.links,
+        transport: mail.transport,
+        users: mailUsers(mail, db),
+        urls: linkUrls(config, serverUrl),
+        domain: config.smtpFromEmail.replace(/^.*@/, ""),
+      }),
+    ],
+    concurrency: MAILS_MAX,
+    // Only mails that failed wait for a time.
+    pollIntervalMs: 5_000,
+  };
+  return [general, mails];
+}
+
+function purges(db: Database) {
+  return {
+    "dead letters": () => purgeDeadJobs(db),
+    sessions: () => purgeSessions(db),
+    "email links": () => purgeEmailLinks(db),
+    "rate limits": () => purgeRateLimits(db),
+  };
+}
+
+export function mailUsers(mail: Pick<Mail, "newLink">, db: Database): MailUsers {
+  return {
+    exists: (userId) => userExists(db, userId),
+    completeReset: (email) => completeReset(db, email, mail.newLink()),
+    renewLink: (tokenHash) => renewLink(db, tokenHash),
+  };
+}
+
+/**
+ * Starts the background jobs of this server.
+ * @param serverUrl where it listens, for links where `BASE_URL` is not set
+ */
+export async function startBackgroundJobs(
+  mail: OpenMail,
+  config: Config,
+  address: DatabaseAddress,
+  db: Database,
+  log: Log,
+  serverUrl: string,
+): Promise<{ stop(): Promise<void> }> {
+  const jobs = await startJobs({
+    address,
+    db,
+    log,
+    groups: taskGroups(mail, config, db, log, serverUrl),
+    connectTimeoutMs: config.databaseConnectTimeoutMs,
+    statementTimeoutMs: config.databaseStatementTimeoutMs,
+  });
+  return {
+    async stop() {
+      await jobs.stop(config.shutdownTimeoutMs);
+      mail.transport?.close();
+    },
+  };
+}

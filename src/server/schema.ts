@@ -1,0 +1,18 @@
+import { migrations } from "../../migrations/index.ts";
+import type { DatabaseAddress } from "../config/database-address.ts";
+import type { Config } from "../config/settings.ts";
+import { migrate } from "../db/migrations.ts";
+
+/**
+ * Brings the schema of a database up to date. The one place that does: `serve`, `migrate`, `seed` and `restore` call it.
+ * @throws StartupError if the database cannot be reached, is too old, or has a schema that this version does not know
+ */
+export async function updateSchema(
+  address: DatabaseAddress,
+  config: Config,
+  onProgress: (message: string) => void,
+): Promise<void> {
+  for (const file of await migrate(address, migrations, config.databaseConnectTimeoutMs)) {
+    onProgress(`Applied migration ${file}`);
+  }
+}
