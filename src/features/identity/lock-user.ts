@@ -15,8 +15,8 @@ export type LockedUser = {
  * Locks the row of a user until the transaction ends; undefined if there is no such user.
  *
  * Every transaction that changes the sessions, links, password or address of a user begins with this, so that two of them
- * run one after the other and cannot deadlock: the user row first, then sessions, email links, rate limits and mail.
- * Each later statement sees everything that earlier holders of the lock committed.
+ * run one after the other. Each later statement sees everything that earlier holders of the lock committed. They cannot
+ * deadlock with the single statements of this feature, which lock rows of one table only.
  */
 export function lockUser(tx: Queries, userId: string): Promise<LockedUser | undefined> {
   return tx.row(USER_LOCK, [userId]);

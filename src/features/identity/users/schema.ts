@@ -6,15 +6,15 @@ const username = text(Number.POSITIVE_INFINITY)
   .transform((value) => value.trim())
   .refine((value) => value !== "", { error: "can't be blank", abort: true })
   .refine((value) => characters(value) >= 3 && characters(value) <= 50, "must be 3 to 50 characters long")
-  // They would break the paths and headers that a username becomes part of.
+  // These would break the paths and headers that contain a username.
   .refine((value) => !/[\p{Cc}/?#%]/u.test(value), "must not contain control characters or any of / ? # %")
-  // A path segment of dots means another path to every client (RFC 3986, 5.2.4).
-  .refine((value) => !/^\.+$/.test(value), "must not be dots alone")
+  // Clients resolve a path segment of dots to another path (RFC 3986, 5.2.4).
+  .refine((value) => !/^\.+$/.test(value), "must not consist only of dots")
   .meta({ description: "3 to 50 characters, without control characters and without / ? # %" });
 
 /**
- * RFC 5321, 4.1.2, with letters beyond ASCII (RFC 6531, 3.3): words joined by dots, then @ and labels joined by dots. Neither
- * names in quotes nor numbers in brackets.
+ * RFC 5321, 4.1.2, with letters beyond ASCII (RFC 6531, 3.3): words joined by dots, then @ and labels joined by dots. Quoted
+ * names and bracketed numbers are not accepted.
  */
 const ADDRESS =
   /^(?!.*[\p{Cc}\p{Z}])(?=[^@]{1,64}@)[^.@"(),:;<>[\\\]]+(?:\.[^.@"(),:;<>[\\\]]+)*@(?!-)[-0-9A-Za-z\u{80}-\u{10ffff}]+(?<!-)(?:\.(?!-)[-0-9A-Za-z\u{80}-\u{10ffff}]+(?<!-))*$/su;
@@ -24,11 +24,11 @@ const email = text(254)
   .refine((value) => value !== "", { error: "can't be blank", abort: true })
   .refine((value) => ADDRESS.test(value), "is not a valid address");
 
-/** NIST SP 800-63B, 5.1.1.2: length alone, any Unicode, counted in code points. */
+/** NIST SP 800-63B, 5.1.1.2: only the length counts, in code points of any Unicode characters. */
 export const newPassword = text(Number.POSITIVE_INFINITY)
   .refine((value) => value !== "", { error: "can't be blank", abort: true })
   .refine((value) => characters(value) >= 8, "is too short (minimum is 8 characters)")
-  // Hashing takes time in proportion: not for ever.
+  // Hashing takes time in proportion to the length.
   .refine((value) => Buffer.byteLength(value) <= 1024, "is too long (maximum is 1024 bytes)")
   .meta({ format: "password", minLength: 8, maxLength: 1024 });
 
@@ -38,7 +38,7 @@ const image = optionalText(2_048).meta({ description: "The URL of a picture" });
 export const NewUserBody = envelope("user", { username, email, password: newPassword }).meta({ id: "NewUserRequest" });
 
 export const LoginBody = envelope("user", {
-  // As long as an address can be: what is compared is normalised, at a cost (auth/passwords.ts).
+  // The length of the longest address, because normalising takes quadratic time (users/rules.ts).
   email: requiredText(254),
   password: text(Number.POSITIVE_INFINITY).refine((value) => value !== "", "can't be blank"),
 }).meta({ id: "LoginRequest" });
@@ -59,7 +59,7 @@ export const UpdateUserBody = envelope("user", {
 
 export type UserUpdate = z.output<typeof UpdateUserBody>["user"];
 
-/** The own account, as only its user sees it. */
+/** The current user: only users themselves see this. */
 const User = z
   .object({
     email: z.string(),

@@ -123,7 +123,7 @@ describe("a username", () => {
         ["must not contain control characters or any of / ? # %"],
       ]);
     }
-    expect((await update({ username: "..." })).json.errors.username).toEqual(["must not be dots alone"]);
+    expect((await update({ username: "..." })).json.errors.username).toEqual(["must not consist only of dots"]);
   });
 
   const same: [string, string, string][] = [
