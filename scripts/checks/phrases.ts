@@ -36,7 +36,7 @@ export async function checkPhrases(): Promise<string[]> {
     const source = await textOf(file);
     const texts = file.endsWith(".md")
       ? source.split("\n").map((text, i) => ({ text, line: i + 1 }))
-      : publicTexts(source);
+      : publicTexts(source, file.endsWith(".tsx"));
     for (const { text, line } of texts) {
       for (const [phrase, instead] of REJECTED) {
         const found = phrase.exec(text)?.[0];
@@ -51,9 +51,10 @@ export async function checkPhrases(): Promise<string[]> {
  * The string and template literals of a source file, and the text between JSX tags. A scanner instead of a parser: it
  * takes a quote inside a regular expression for a string, which can only lead to a false alarm.
  */
-export function publicTexts(source: string): { text: string; line: number }[] {
-  const token =
-    /\/\*[\s\S]*?\*\/|\/\/[^\n]*|"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'|`(?:[^`\\]|\\[\s\S])*`|>[^<>{}();=]*[a-z][^<>{}();=]*(?=[<{])/g;
+export function publicTexts(source: string, isJsx: boolean): { text: string; line: number }[] {
+  const literal = /\/\*[\s\S]*?\*\/|\/\/[^\n]*|"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'|`(?:[^`\\]|\\[\s\S])*`/;
+  const jsxText = /(?<!=)>[^<>{}();=`"]*[a-z][^<>{}();=`"]*(?=[<{])/;
+  const token = new RegExp(isJsx ? `${literal.source}|${jsxText.source}` : literal.source, "g");
   const texts: { text: string; line: number }[] = [];
   let line = 1;
   let at = 0;

@@ -10,7 +10,7 @@ const nobody = "one" + 'two';
 const message = \`three \${nobody}\`;
 const page = <p class="four">five</p>;
 `;
-  expect(publicTexts(source).map(({ text, line }) => `${line} ${text}`)).toEqual([
+  expect(publicTexts(source, true).map(({ text, line }) => `${line} ${text}`)).toEqual([
     '5 one"',
     "5 two'",
     "6 three \u0024{nobody}`",
