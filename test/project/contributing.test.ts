@@ -44,7 +44,11 @@ test("the walkthroughs in CONTRIBUTING.md apply to the project, compile, and pas
     [process.execPath, "test", "--timeout=60000", ...tests.map((path) => `./${path}`)],
   ];
   // The PostgreSQL of this run serves the inner one too.
-  const env = { ...process.env, TEST_DATABASE_URL: databaseUrl((await testPostgres()).admin) };
+  const env = {
+    ...process.env,
+    TEST_POSTGRES: undefined,
+    TEST_DATABASE_URL: databaseUrl((await testPostgres()).admin),
+  };
   const results = commands.map(async (command) => {
     const child = Bun.spawn(command, { cwd: copy, env, stdout: "pipe", stderr: "pipe" });
     const [out, err] = await Promise.all([child.stdout.text(), child.stderr.text()]);
