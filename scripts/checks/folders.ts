@@ -43,6 +43,12 @@ export async function checkDirections(): Promise<string[]> {
       }
     }
   }
+  for (const file of filesOf("packages/*/src/**/*.{ts,tsx}")) {
+    for (const path of await importsOf(file)) {
+      const ownFolder = file.split("/").slice(0, 2).join("/");
+      if (!path.startsWith(`${ownFolder}/`)) problems.push(`${file} imports ${path}: a package may import only itself`);
+    }
+  }
   return problems;
 }
 
@@ -52,10 +58,12 @@ function folderOf(file: string): string | undefined {
 
 /** The files that a file imports, types included, as paths from the root. */
 async function importsOf(file: string): Promise<string[]> {
-  const text = await textOf(file);
-  return [...text.matchAll(/(?:from|import\()\s*"(\.[^"]+)"/g)].map(([, path]) =>
-    normalize(join(dirname(file), path ?? "")),
-  );
+  return relativeImports(await textOf(file)).map((path) => normalize(join(dirname(file), path)));
+}
+
+/** The relative paths that a source text imports or exports from, in every form that has a literal path. */
+export function relativeImports(text: string): string[] {
+  return [...text.matchAll(/(?:\bfrom|\bimport\(?)\s*"(\.[^"]+)"/g)].map(([, path]) => path ?? "");
 }
 
 /** Files that import each other, types included: one line per cycle. */

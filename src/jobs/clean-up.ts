@@ -1,13 +1,11 @@
 import { z } from "zod";
+import { PURGE_BATCH } from "../db/purge.ts";
 import type { Log } from "../observability/log.ts";
 import type { JobType } from "./queue.ts";
 import { type Task, task } from "./task.ts";
 
 /** Deletes rows that have expired, at most `PURGE_BATCH` a call. Returns how many. */
 export type Purge = () => Promise<number>;
-
-/** Rows that one statement deletes: few enough for any statement timeout. */
-export const PURGE_BATCH = 10_000;
 
 // What one run leaves is for the next.
 const CLEAN_UP_JOB = {

@@ -1,6 +1,7 @@
 import type { z } from "zod";
 import { JOB_SCHEMA } from "../db/job-schema.ts";
 import type { Database, Queries } from "../db/pool.ts";
+import { PURGE_BATCH } from "../db/purge.ts";
 import { read, textArray, write } from "../db/statements.ts";
 
 // Everything that this program asks of graphile-worker's tables. Its version is pinned, as some of them are private.
@@ -106,7 +107,7 @@ const JOBS_PURGE = write(
   `delete from ${JOB_SCHEMA}._private_jobs
     where id in (select id from ${JOB_SCHEMA}._private_jobs
                   where locked_at is null and attempts >= max_attempts and run_at < now() - interval '30 days'
-                  limit 10000)
+                  limit ${PURGE_BATCH})
    returning id`,
 );
 

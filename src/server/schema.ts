@@ -4,7 +4,7 @@ import type { Config } from "../config/settings.ts";
 import { migrate } from "../db/migrations.ts";
 
 /**
- * Brings the schema of a database up to date. The one place that does: `serve`, `migrate`, `seed` and `restore` call it.
+ * Brings the schema of a database and of its job queue up to date, for `serve`, `migrate`, `seed` and `restore`.
  * @throws StartupError if the database cannot be reached, is too old, or has a schema that this version does not know
  */
 export async function updateSchema(

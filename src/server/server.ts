@@ -129,7 +129,8 @@ export async function startServer(
 export async function requireFreePort({ host, port, reusePort }: Config): Promise<void> {
   if (port === 0 || reusePort) return;
   try {
-    await Bun.serve({ hostname: host, port, fetch: () => new Response() }).stop(true);
+    // A plain listener: an HTTP server could respond to a health check before there is anything to check.
+    Bun.listen({ hostname: host, port, socket: { data() {} } }).stop(true);
   } catch (error) {
     throw listenError(error, host, port);
   }

@@ -1,5 +1,6 @@
 import { expect, test } from "bun:test";
-import { cleanUp, PURGE_BATCH } from "../../src/jobs/clean-up.ts";
+import { PURGE_BATCH } from "../../src/db/purge.ts";
+import { cleanUp } from "../../src/jobs/clean-up.ts";
 import { recordingLog } from "../support/recording.ts";
 
 const job = (signal = new AbortController().signal) => ({ id: "1", attempt: 1, createdAt: new Date(), signal });

@@ -269,12 +269,12 @@ describe("when the database", () => {
 
   test("goes away and returns, jobs run again", async () => {
     const done: number[] = [];
-    const { proxy } = await behindProxy([task(WORK, async ({ n }) => void done.push(n))]);
+    const { proxy, lines } = await behindProxy([task(WORK, async ({ n }) => void done.push(n))]);
     await addJob(db, WORK, { n: 1 });
     await whenJobs(sql, "work", isEmpty);
     proxy.refuse();
     await addJob(db, WORK, { n: 2 });
-    await Bun.sleep(300);
+    while (!JSON.stringify(lines).includes("a connection of the job queue closed")) await Bun.sleep(10);
     expect(done).toEqual([1]);
     proxy.restore();
     await whenJobs(sql, "work", isEmpty);
@@ -288,7 +288,10 @@ describe("when the database", () => {
     await whenJobs(sql, "work", isEmpty);
     proxy.hang();
     await addJob(db, WORK, { n: 2 });
-    await Bun.sleep(300);
+    // It asked for jobs, and gets no response.
+    await proxy.whenSwallowed();
+    expect((await jobsOf(sql, "work")).map(({ payload }) => payload.n)).toEqual([2]);
+    expect(done).toEqual([1]);
     proxy.restore();
     await whenJobs(sql, "work", isEmpty);
     expect(done).toEqual([1, 2]);

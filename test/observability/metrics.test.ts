@@ -95,7 +95,6 @@ describe("metrics", () => {
   test("show the process, the build, the tables and what was added", async () => {
     // Brings PostgreSQL's estimate up to date.
     await server.sql`analyze article_totals`;
-    await Bun.sleep(50);
     const fresh = createMetrics("1.2.3");
     watchDatabase(fresh, server.db);
     expect((await series(fresh)).get(`conduit_rows{table="article_totals"}`)).toBe(32);

@@ -97,7 +97,7 @@ test("a restart of one of two servers on one port drops no request of clients th
   const third = await serve(address, { ...settings, PORT: port });
   second.kill("SIGTERM");
   expect(await second.exited).toBe(0);
-  await Bun.sleep(200);
+  while (!third.output().includes('"http.route":"/api/articles"')) await Bun.sleep(20);
   const { sent, failed } = await load.stop();
   if (process.env.SHOW)
     console.log(`one of two restarted, then the other: ${sent} requests sent, ${failed.length} failed`);
@@ -183,7 +183,8 @@ describe("workers", () => {
         fetch(`${served.url}/api/articles?tag=${i}`, { headers: { "X-Request-Id": `${i}-${"x".repeat(100)}` } }),
       ),
     );
-    await Bun.sleep(300);
+    // The log is written a tenth of a second later at the latest.
+    while ((served.output().match(/-x{100}"/g) ?? []).length < 300) await Bun.sleep(20);
     const lines = served
       .output()
       .split("\n")

@@ -13,6 +13,8 @@ export type Proxy = {
   cut(): void;
   /** Takes connections and bytes, and passes nothing on: neither an answer nor a fault reaches anybody. */
   hang(): void;
+  /** Resolves when something has been sent into the hanging network. */
+  whenSwallowed(): Promise<void>;
   /** Passes everything on again. What hung stays hung, as after a network that forgot its connections. */
   restore(): void;
   stop(): void;
@@ -21,10 +23,12 @@ export type Proxy = {
 export function startProxy(target: DatabaseAddress): Proxy {
   const sockets = new Set<Socket<Peer>>();
   let hangs = false;
+  let swallowed = Promise.withResolvers<void>();
   let listener: TCPSocketListener<Peer> | undefined;
 
   const handlers: Bun.SocketHandler<Peer> = {
     data(socket, bytes) {
+      if (hangs) swallowed.resolve();
       if (hangs || !sockets.has(socket)) return;
       send(socket.data.other, socket.data, bytes);
     },
@@ -76,8 +80,10 @@ export function startProxy(target: DatabaseAddress): Proxy {
       cut();
     },
     hang() {
+      swallowed = Promise.withResolvers();
       hangs = true;
     },
+    whenSwallowed: () => swallowed.promise,
     restore() {
       // Forgotten, but not closed: the other side is never told.
       if (hangs) sockets.clear();

@@ -1,4 +1,5 @@
 import type { Database, Queries } from "../../db/pool.ts";
+import { PURGE_BATCH } from "../../db/purge.ts";
 import { read, write } from "../../db/statements.ts";
 import { ApiError, notFound } from "../../http/errors.ts";
 import { linkHash } from "../../mail/links.ts";
@@ -142,7 +143,7 @@ const LINKS_PURGE = write<{ purged: number }>(
   `with purged as (
      delete from email_links where id in (
        select id from email_links where expires_at < now() - interval '30 days'
-        order by expires_at limit 10000 for update skip locked)
+        order by expires_at limit ${PURGE_BATCH} for update skip locked)
      returning id)
    select count(*)::integer as purged from purged`,
 );

@@ -2,6 +2,7 @@ import { createHash } from "node:crypto";
 import { isIPv6 } from "node:net";
 import type { Context, MiddlewareHandler } from "hono";
 import type { Database, Queries } from "../../db/pool.ts";
+import { PURGE_BATCH } from "../../db/purge.ts";
 import { textArray, write } from "../../db/statements.ts";
 import type { ClientAddress } from "../../http/client-address.ts";
 import { ApiError } from "../../http/errors.ts";
@@ -187,7 +188,7 @@ const LIMITS_PURGE = write<{ purged: number }>(
   `with purged as (
      delete from rate_limits where key in (
        select key from rate_limits where ends_at < now()
-        order by ends_at limit 10000 for update skip locked)
+        order by ends_at limit ${PURGE_BATCH} for update skip locked)
      returning key)
    select count(*)::integer as purged from purged`,
 );

@@ -1,4 +1,5 @@
 import type { Database, Queries } from "../../../db/pool.ts";
+import { PURGE_BATCH } from "../../../db/purge.ts";
 import { read, write } from "../../../db/statements.ts";
 import { ApiError, notFound } from "../../../http/errors.ts";
 import { enqueueMail } from "../../../mail/queue.ts";
@@ -284,7 +285,7 @@ const SESSIONS_PURGE = write<{ purged: number }>(
      delete from sessions where id in (
        select id from sessions
         where least(expires_at, revoked_at) < now() and access_expires_at < now() - interval '1 hour'
-        order by least(expires_at, revoked_at) limit 10000 for update skip locked)
+        order by least(expires_at, revoked_at) limit ${PURGE_BATCH} for update skip locked)
      returning id)
    select count(*)::integer as purged from purged`,
 );
