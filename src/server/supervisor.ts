@@ -154,6 +154,8 @@ function keepWorker(number: number, start: Omit<Extract<ToWorker, { type: "start
     child.send({ type: "start", ...start, port } satisfies ToWorker);
   }
   spawn();
+  // First, so that it has ended before PostgreSQL stops. After `stop` there is none.
+  process.prependListener("exit", () => child.kill("SIGKILL"));
 
   return {
     started: started.promise,
