@@ -1,4 +1,4 @@
-import { rmSync } from "node:fs";
+import { readFileSync, rmSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -80,7 +80,11 @@ async function embedded(): Promise<TestPostgres> {
   const server: EmbeddedPostgres = await startEmbedded(dataDir, () => {});
   return {
     address: server.address,
-    admin: { ...server.address, username: "postgres" },
+    admin: {
+      ...server.address,
+      username: "postgres",
+      password: readFileSync(join(dataDir, "postgres/postgres.password"), "utf8").trim(),
+    },
     async stop() {
       await server.stop();
       await rm(dataDir, { recursive: true, force: true });
