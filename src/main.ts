@@ -1,7 +1,9 @@
 #!/usr/bin/env bun
 import { runCommandLine } from "./cli/command-line.ts";
 import { StartupError } from "./config/startup-error.ts";
+import { exitOnSignals } from "./server/signals.ts";
 
+exitOnSignals();
 try {
   await runCommandLine(process.argv.slice(2));
 } catch (error) {

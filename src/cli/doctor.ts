@@ -125,7 +125,7 @@ async function checkMail(config: Config): Promise<string> {
   if (server === null) {
     return config.production
       ? "SMTP_URL is not set: no mail is sent"
-      : "SMTP_URL is not set: mail goes to the development mailbox, /dev/mail";
+      : "SMTP_URL is not set: mail goes to the development mailbox";
   }
   const address = `${server.host}:${server.port}`;
   try {

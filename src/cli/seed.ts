@@ -13,8 +13,6 @@ export const seed: Command = {
   async run({ config: readConfig, flags }) {
     const config = readConfig();
     const size = loadSize(flags);
-    // Seeding may take minutes. Unlike death by signal, an exit stops an embedded PostgreSQL that this command started.
-    for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => process.exit(1));
     const database = await openDatabase(config);
     try {
       await updateSchema(database.address, config, console.log);

@@ -1,5 +1,6 @@
 import type { Log } from "../observability/log.ts";
 import { serverLog, startServer } from "../server/server.ts";
+import { stopOnSignals } from "../server/signals.ts";
 import { startupLines, startupOutput } from "../server/startup-lines.ts";
 import { startWorkers } from "../server/supervisor.ts";
 import { runWorker, WORKER_VARIABLE } from "../server/worker.ts";
@@ -16,19 +17,11 @@ export const serve: Command = {
     if (worker !== undefined && process.send !== undefined) return runWorker(config, Number(worker));
     const say = startupOutput(config);
     const server = await (config.workers === 1 ? startServer(config, say) : startWorkers(config, say));
-    for (const line of await startupLines(config, server)) say(line);
-    let isStopping = false;
-    const stop = async () => {
-      // A second signal ends the process at once.
-      if (isStopping) process.exit(1);
-      isStopping = true;
+    stopOnSignals(async () => {
       say("Stopping …");
       await server.stop();
-      process.exit(0);
-    };
-    process.on("SIGINT", stop);
-    process.on("SIGTERM", stop);
-    if (process.env.npm_lifecycle_event !== undefined) onOrphaned(stop);
+    });
+    for (const line of await startupLines(config, server)) say(line);
   },
 };
 
@@ -40,18 +33,4 @@ function exitOnUncaughtError(log: Log): void {
       process.exit(1);
     });
   }
-}
-
-/**
- * Calls `stop` when the parent process is gone. On a signal, npm ends the shell that started this process, and the
- * shell does not pass the signal on.
- */
-function onOrphaned(stop: () => void): void {
-  const parent = process.ppid;
-  const watch = setInterval(() => {
-    if (process.ppid === parent) return;
-    clearInterval(watch);
-    stop();
-  }, 100);
-  watch.unref();
 }

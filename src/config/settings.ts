@@ -307,8 +307,8 @@ export const SETTINGS = {
   nodeEnv: setting({
     name: "NODE_ENV",
     fallback: "development",
-    what: "`production` turns off what is meant for development, and requires what a deployment needs.",
-    parse: nonEmpty,
+    what: "`development`, `production` or `test`. `production` turns off what is meant for development, and requires what a deployment needs.",
+    parse: oneOf("development", "production", "test"),
   }),
 } as const;
 

@@ -1,5 +1,13 @@
-import { mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { createHmac } from "node:crypto";
+import { readdir, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
+import {
+  asStartupError,
+  createPrivateFolder,
+  readPrivateFile,
+  requirePrivateIfThere,
+  writePrivateFile,
+} from "../config/private-files.ts";
 import type { Message, Transport } from "./transport.ts";
 
 /** A message as it lies in the mailbox, with the time of its arrival. */
@@ -18,8 +26,21 @@ const KEPT_MAX = 200;
 
 const NAME = /^[0-9]{13}-[0-9a-f-]{36}$/;
 
-/** @param folder made when the first message comes; readable by its owner alone, as messages hold links */
+/**
+ * The key in the link to the mailbox. It follows from the secret that signs tokens, so that all workers accept it, and the
+ * link still works after a restart.
+ */
+export function mailboxKey(secret: string): string {
+  return createHmac("sha256", secret).update("development mailbox").digest("base64url");
+}
+
+/**
+ * @param folder made when the first message comes; readable by its owner alone, as messages hold links
+ * @throws StartupError if it is a link, or others can access it
+ */
 export function openMailbox(folder: string): Mailbox {
+  asStartupError(() => requirePrivateIfThere(folder, "folder"));
+
   async function names(): Promise<string[]> {
     try {
       const files = await readdir(folder);
@@ -36,22 +57,18 @@ export function openMailbox(folder: string): Mailbox {
 
   async function read(name: string): Promise<KeptMessage | undefined> {
     if (!NAME.test(name)) return undefined;
-    try {
-      return JSON.parse(await readFile(join(folder, `${name}.json`), "utf8"));
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
-      throw error;
-    }
+    const text = readPrivateFile(join(folder, `${name}.json`));
+    return text === undefined ? undefined : JSON.parse(text);
   }
 
   return {
     async send(message) {
-      await mkdir(folder, { recursive: true, mode: 0o700 });
+      createPrivateFolder(folder);
       const kept: KeptMessage = { ...message, arrivedAt: new Date().toISOString() };
       const name = `${Date.now()}-${crypto.randomUUID()}`;
       // Whole or not at all: given its name when it is written.
       const draft = join(folder, `${name}.draft`);
-      await writeFile(draft, JSON.stringify(kept, null, 2), { mode: 0o600 });
+      writePrivateFile(draft, JSON.stringify(kept, null, 2));
       await rename(draft, join(folder, `${name}.json`));
       for (const old of (await names()).slice(KEPT_MAX)) await rm(join(folder, `${old}.json`), { force: true });
     },

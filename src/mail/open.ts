@@ -22,12 +22,15 @@ const SMTP_TIMEOUT_MS = 15_000;
 /** Mail goes out by SMTP, into the development mailbox, or not at all. Connects to nothing yet. */
 export function openMail(config: Config, secret: string): OpenMail {
   const server = smtpServer(config);
-  const mailbox = server === null && !config.production ? openMailbox(join(config.dataDir, "mail")) : null;
+  const mailbox = hasMailbox(config) ? openMailbox(join(config.dataDir, "mail")) : null;
   const sender = { address: config.smtpFromEmail, name: config.smtpFromName };
   const transport = server === null ? mailbox : smtpTransport(server, sender, SMTP_TIMEOUT_MS);
   const links = createLinkTokens(secret);
   return { isEnabled: transport !== null, newLink: links.newLink, links, mailbox, transport };
 }
+
+/** Whether mail stays in the development mailbox. */
+export const hasMailbox = (config: Config): boolean => !config.production && smtpServer(config) === null;
 
 /** Warns if no mail will be sent. Called once, however many processes there are. */
 export function warnWithoutMail(config: Config, log: Log): void {

@@ -23,7 +23,7 @@ import { answerHeaders } from "../http/headers.ts";
 import type { Route } from "../http/openapi.ts";
 import { observeRequests, type RequestVariables, routeOf } from "../http/request-log.ts";
 import { storablePath } from "../http/validation.ts";
-import type { Mailbox } from "../mail/mailbox.ts";
+import { type Mailbox, mailboxKey } from "../mail/mailbox.ts";
 import type { Mail } from "../mail/queue.ts";
 import type { Log } from "../observability/log.ts";
 import type { RequestObserver, RequestTracer } from "../observability/observers.ts";
@@ -91,7 +91,7 @@ export function createApp(options: AppOptions) {
     .route("/api", commentRoutes(db, guards))
     .route("/api", tagRoutes(db));
 
-  if (options.mailbox !== null) app.route("/", mailboxRoutes(options.mailbox, clientAddress([])));
+  if (options.mailbox !== null) app.route("/", mailboxRoutes(options.mailbox, mailboxKey(jwtSecret)));
 
   const methodsOf = methodsByPath(app.routes);
   app.notFound(async (c) => {

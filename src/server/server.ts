@@ -8,7 +8,8 @@ import type { PoolLimits } from "../db/bounded-pool.ts";
 import { watchDatabase } from "../db/metrics.ts";
 import { openDatabase } from "../db/pool.ts";
 import { createRevocations, followRevocations } from "../features/identity/sessions/revocations.ts";
-import { openMail, warnWithoutMail } from "../mail/open.ts";
+import { mailboxKey } from "../mail/mailbox.ts";
+import { hasMailbox, openMail, warnWithoutMail } from "../mail/open.ts";
 import { createLog, type Log } from "../observability/log.ts";
 import type { Metrics } from "../observability/metrics.ts";
 import { serveMetrics } from "../observability/metrics-server.ts";
@@ -24,6 +25,8 @@ export type RunningServer = {
   readonly url: string;
   /** Where the metrics are; undefined if there are none. */
   readonly metricsUrl: string | undefined;
+  /** The path of the development mailbox, with the key that opens it; undefined if there is none. */
+  readonly mailboxPath: string | undefined;
   readonly database: DatabaseAddress;
   /**
    * Is not ready any more from here on, goes on for `SHUTDOWN_DELAY`, stops listening, lets requests under way finish
@@ -108,6 +111,7 @@ export async function startServer(
     return {
       url: http.url.origin,
       metricsUrl: metricsServer?.url.origin,
+      mailboxPath: mailboxPath(config, secret),
       database: address,
       stop() {
         stopped ??= stop();
@@ -195,6 +199,10 @@ export function poolLimits(config: Config): PoolLimits {
     queueTimeoutMs: config.databaseQueueTimeoutMs,
     statementTimeoutMs: config.databaseStatementTimeoutMs,
   };
+}
+
+export function mailboxPath(config: Config, secret: string): string | undefined {
+  return hasMailbox(config) ? `/dev/mail?key=${mailboxKey(secret)}` : undefined;
 }
 
 export function jwtSecret(config: Config, onProgress: (message: string) => void): string {

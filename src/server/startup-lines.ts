@@ -3,7 +3,6 @@ import type { DatabaseAddress } from "../config/database-address.ts";
 import type { Config } from "../config/settings.ts";
 import { connectionOptions } from "../db/pool.ts";
 import { read } from "../db/statements.ts";
-import { smtpServer } from "../mail/open.ts";
 import { createLog } from "../observability/log.ts";
 import { emailOf } from "../seed/demonstration.ts";
 import { DEMO_USERNAME } from "../seed/people.ts";
@@ -26,12 +25,11 @@ export function startupOutput(config: Config): (message: string) => void {
 /** The addresses of a server, to click on. The last one says that it is running. */
 export async function startupLines(config: Config, server: RunningServer): Promise<string[]> {
   const url = clickable(server.url);
-  const hasMailbox = !config.production && smtpServer(config) === null;
   // No password goes into a log, not even a public one.
   const isForPeople = logFormat(config) === "pretty" && !config.production;
   return [
     `API reference: ${url}/docs`,
-    ...(hasMailbox ? [`Development mailbox: ${url}/dev/mail`] : []),
+    ...(server.mailboxPath === undefined ? [] : [`Development mailbox: ${url}${server.mailboxPath}`]),
     ...(server.metricsUrl === undefined ? [] : [`Metrics are on ${clickable(server.metricsUrl)}/metrics`]),
     ...(isForPeople && (await hasDemoLogin(server.database))
       ? [`Demo login: ${DEMO_EMAIL}, password ${JSON.stringify(SEED_PASSWORD)}`]

@@ -5,7 +5,15 @@ import { warnWithoutMail } from "../mail/open.ts";
 import type { Log } from "../observability/log.ts";
 import type { MetricsSnapshot } from "../observability/metrics.ts";
 import { serveMetrics } from "../observability/metrics-server.ts";
-import { closeAll, jwtSecret, prepareDatabase, type RunningServer, requireFreePort, serverLog } from "./server.ts";
+import {
+  closeAll,
+  jwtSecret,
+  mailboxPath,
+  prepareDatabase,
+  type RunningServer,
+  requireFreePort,
+  serverLog,
+} from "./server.ts";
 import { openMetrics } from "./telemetry.ts";
 import { type FromWorker, type ToWorker, WORKER_VARIABLE } from "./worker.ts";
 
@@ -79,6 +87,7 @@ export async function startWorkers(config: Config, onProgress: (message: string)
     return {
       url,
       metricsUrl: metricsServer?.url.origin,
+      mailboxPath: mailboxPath(config, shared.jwtSecret),
       database: shared.database,
       stop() {
         stopped ??= closeAll(closers);
@@ -154,6 +163,8 @@ function keepWorker(number: number, start: Omit<Extract<ToWorker, { type: "start
     child.send({ type: "start", ...start, port } satisfies ToWorker);
   }
   spawn();
+  // First, so that it has ended before PostgreSQL stops. After `stop` there is none.
+  process.prependListener("exit", () => child.kill("SIGKILL"));
 
   return {
     started: started.promise,

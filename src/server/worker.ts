@@ -3,6 +3,7 @@ import type { Config } from "../config/settings.ts";
 import { StartupError } from "../config/startup-error.ts";
 import type { MetricsSnapshot } from "../observability/metrics.ts";
 import { serverLog, startServer } from "./server.ts";
+import { leaveSignalsToSupervisor, stopOnSignals } from "./signals.ts";
 import { openMetrics } from "./telemetry.ts";
 
 /** Set in the environment of a worker to its number. Secrets come through the channel. */
@@ -24,29 +25,33 @@ export type FromWorker =
  * private channel. It stops on SIGTERM, and when its supervisor is gone.
  */
 export async function runWorker(config: Config, number: number): Promise<void> {
-  const log = serverLog(config, { worker: number });
-  const metrics = await openMetrics(config, { worker: String(number) });
-  const say = (message: FromWorker) => process.send?.(message);
-
+  leaveSignalsToSupervisor();
+  // Before anything that waits: a message that arrives without a listener is lost.
   const start = Promise.withResolvers<Extract<ToWorker, { type: "start" }>>();
+  const metrics = start.promise.then(() => openMetrics(config, { worker: String(number) }));
+  const say = (message: FromWorker) => process.send?.(message);
   process.on("message", async (message: ToWorker) => {
     if (message.type === "start") return start.resolve(message);
-    if (metrics === undefined) return;
-    say({ type: "metrics", question: message.question, snapshot: await metrics.snapshot() });
+    const snapshot = await (await metrics)?.snapshot();
+    if (snapshot !== undefined) say({ type: "metrics", question: message.question, snapshot });
   });
-  // Ctrl-C reaches every process of a terminal, but the supervisor decides when to stop.
-  process.on("SIGINT", () => {});
-  process.on("disconnect", () => process.kill(process.pid, "SIGTERM"));
-  process.once("SIGTERM", () => process.exit(0));
+  const stopWithSupervisor = () => process.kill(process.pid, "SIGTERM");
+  process.on("disconnect", stopWithSupervisor);
+  // It may be gone already.
+  if (!process.connected) stopWithSupervisor();
+  const log = serverLog(config, { worker: number });
 
   const { database, jwtSecret, port, poolMax } = await start.promise;
   try {
-    const server = await startServer(config, () => {}, { database, jwtSecret, port, poolMax, log, metrics });
-    process.removeAllListeners("SIGTERM");
-    process.once("SIGTERM", async () => {
-      await server.stop();
-      process.exit(0);
+    const server = await startServer(config, () => {}, {
+      database,
+      jwtSecret,
+      port,
+      poolMax,
+      log,
+      metrics: await metrics,
     });
+    stopOnSignals(server.stop);
     say({ type: "started", url: server.url });
   } catch (error) {
     if (!(error instanceof StartupError)) throw error;

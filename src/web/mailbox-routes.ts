@@ -1,29 +1,52 @@
+import { createHash, timingSafeEqual } from "node:crypto";
 import { type Context, Hono, type MiddlewareHandler } from "hono";
-import type { ClientAddress } from "../http/client-address.ts";
+import { getCookie, setCookie } from "hono/cookie";
 import { PRIVATE_HEADERS } from "../http/headers.ts";
 import type { Mailbox } from "../mail/mailbox.ts";
 import { respondWithPage } from "./page.ts";
 import { messagePage } from "./pages/account.tsx";
 import { mailboxPage, mailPage } from "./pages/mailbox.tsx";
 
-/**
- * The development mailbox: `/dev/mail`. Emails contain links that reset passwords, so it responds only to the user of
- * this machine, even if a server without NODE_ENV=production is reachable from a network. It is no part of the API and
- * not in the OpenAPI document.
- * @param addressOf the client's address, without trusting any proxy
- */
-export function mailboxRoutes(mailbox: Mailbox, addressOf: ClientAddress) {
-  return new Hono()
-    .get("/dev/mail", localOnly(addressOf), async (c) => respondWithPage(c, mailboxPage(await mailbox.list())))
+const COOKIE = "conduit_mailbox";
 
-    .get("/dev/mail/:name", localOnly(addressOf), async (c) => {
+/**
+ * The development mailbox: `/dev/mail`. Emails contain links that reset passwords, so it responds only to browsers that
+ * have opened the link with the key, which the server prints at startup, and kept it in a cookie. The address of the client
+ * proves nothing: behind a proxy on the same machine, every client has the address of this machine. It is no part of the
+ * API and not in the OpenAPI document.
+ */
+export function mailboxRoutes(mailbox: Mailbox, key: string) {
+  const isKey = (text: string | undefined): boolean => text !== undefined && timingSafeEqual(sha256(text), sha256(key));
+
+  const requireKey: MiddlewareHandler = async (c, next) => {
+    if (isKey(getCookie(c, COOKIE))) return next();
+    const page = messagePage(
+      "The mailbox needs its key",
+      "Open the link that the server prints at startup, after “Development mailbox”. It ends in ?key= and a key.",
+    );
+    return respondWithPage(c, page, { status: 403 });
+  };
+
+  return new Hono()
+    .get("/dev/mail", async (c, next) => {
+      if (!isKey(c.req.query("key"))) return next();
+      // Not sent with requests of other sites, except when a person follows a link. A new address without the key keeps it
+      // out of the history.
+      setCookie(c, COOKIE, key, { httpOnly: true, sameSite: "Lax", path: "/dev/mail" });
+      for (const [name, value] of Object.entries(PRIVATE_HEADERS)) c.header(name, value);
+      return c.redirect("/dev/mail", 303);
+    })
+
+    .get("/dev/mail", requireKey, async (c) => respondWithPage(c, mailboxPage(await mailbox.list())))
+
+    .get("/dev/mail/:name", requireKey, async (c) => {
       const name = c.req.param("name");
       const message = await mailbox.read(name);
       if (message === undefined) return noSuchEmail(c);
       return respondWithPage(c, mailPage(name, message), { policy: { "frame-src": "'self'" } });
     })
 
-    .get("/dev/mail/:name/html", localOnly(addressOf), async (c) => {
+    .get("/dev/mail/:name/html", requireKey, async (c) => {
       const message = await mailbox.read(c.req.param("name"));
       if (message === undefined) return noSuchEmail(c);
       // Its links open in a new tab, as in a mail program.
@@ -42,27 +65,4 @@ function noSuchEmail(c: Context): Response {
   return respondWithPage(c, page, { status: 404 });
 }
 
-function localOnly(addressOf: ClientAddress): MiddlewareHandler {
-  return async (c, next) => {
-    if (isLocal(c, addressOf)) return next();
-    const page = messagePage(
-      "The mailbox is not available here",
-      "It contains links that reset passwords. Open it on the machine that runs the server, at http://localhost.",
-    );
-    return respondWithPage(c, page, { status: 403 });
-  };
-}
-
-/**
- * Whether the request comes from this machine, and under a local host name, as any domain can be made to resolve to this
- * machine. Rejects pages of other origins in this user's browser: `CORS_ORIGINS` may allow them to read the response.
- */
-function isLocal(c: Context, addressOf: ClientAddress): boolean {
-  const isForwarded = ["Forwarded", "X-Forwarded-For", "X-Real-IP", "Via"].some(
-    (name) => c.req.header(name) !== undefined,
-  );
-  const [host, origin] = [c.req.header("Host") ?? "", c.req.header("Origin")];
-  if (origin !== undefined && origin !== `http://${host}`) return false;
-  const isLoopback = /^(127\.[0-9.]+|::1)$/.test(addressOf(c) ?? "");
-  return isLoopback && !isForwarded && /^(localhost|127\.0\.0\.1|\[::1\])(:[0-9]+)?$/.test(host);
-}
+const sha256 = (text: string): Buffer => createHash("sha256").update(text).digest();

@@ -80,8 +80,10 @@ describe("a stop", () => {
     const served = await serve(address, { SHUTDOWN_DELAY: "10m" });
     served.kill("SIGTERM");
     await untilStopping(served);
-    served.kill("SIGTERM");
-    expect(await served.exited).toBe(1);
+    // Two signals within a quarter of a second count as one.
+    const repeat = setInterval(() => served.kill("SIGTERM"), 100);
+    expect(await served.exited).toBe(128 + 15);
+    clearInterval(repeat);
   });
 });
 

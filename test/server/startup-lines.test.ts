@@ -21,7 +21,7 @@ test("startup prints the addresses of the API reference, the development mailbox
   const { lines } = await printed(await testDatabase(), { LOG_FORMAT: "pretty" });
   expect(lines).toEqual([
     "API reference: URL/docs",
-    "Development mailbox: URL/dev/mail",
+    expect.stringMatching(/^Development mailbox: URL\/dev\/mail\?key=[\w-]{20,}$/),
     "Metrics are on METRICS",
     "Server is running on URL",
     "Stopping …",

@@ -70,13 +70,16 @@ async function embedded(): Promise<Omit<StartedPostgres, "template">> {
   });
   return {
     address: server.address,
-    admin: { ...server.address, username: "postgres" },
+    admin: { ...server.address, username: "postgres", password: await superuserPassword(dataDir) },
     async stop() {
       await server.stop();
       await rm(dataDir, { recursive: true, force: true });
     },
   };
 }
+
+const superuserPassword = async (dataDir: string): Promise<string> =>
+  (await Bun.file(join(dataDir, "postgres/postgres.password")).text()).trim();
 
 async function dropDatabases(admin: DatabaseAddress, prefix: string): Promise<void> {
   const sql = new SQL(connectionOptions(admin, 1, {}));

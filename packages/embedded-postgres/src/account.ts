@@ -26,6 +26,12 @@ export function accountForServer(
   const currentUid = process.getuid?.();
   if (currentUid === undefined) return undefined;
   const cluster = lstatSync(clusterPath, { throwIfNoEntry: false });
+  if (cluster?.isSymbolicLink()) {
+    throw new EmbeddedPostgresError(
+      "folder-unusable",
+      `${clusterPath} is a symbolic link. Use the folder above the one that it leads to as data folder.`,
+    );
+  }
   if (currentUid !== 0) {
     if (cluster === undefined || cluster.uid === currentUid) return undefined;
     throw new EmbeddedPostgresError(

@@ -13,13 +13,13 @@ import {
   readFileSync,
   renameSync,
   rmSync,
-  writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
 import { type Account, accountForInitdb, chownTree } from "./account.ts";
 import type { Binaries } from "./binaries.ts";
 import { diskFullError, EmbeddedPostgresError, folderError, systemCode } from "./errors.ts";
 import type { DataFolder } from "./folder.ts";
+import { readPrivateFile, writePrivateFile } from "./private-files.ts";
 import {
   clusterMark,
   explainingLine,
@@ -30,7 +30,10 @@ import {
 } from "./process.ts";
 
 const unfinishedPrefix = "postgres.new-";
-const passwordFile = "postgres.password";
+/** Of the superuser, `postgres`. Read only to create the application's role. */
+const superuserPasswordFile = "postgres.password";
+/** Of the application's role, which is not a superuser. */
+const applicationPasswordFile = "application.password";
 const initdbTimeoutMs = 120_000;
 
 /** The folder of the cluster: everything that `initdb` creates, and the password. */
@@ -107,16 +110,16 @@ export async function createCluster(folder: DataFolder, binaries: Binaries, acco
   try {
     unfinished = mkdtempSync(join(folder.path, unfinishedPrefix));
     const cluster = join(unfinished, "cluster");
-    const password = join(unfinished, passwordFile);
+    const password = join(unfinished, superuserPasswordFile);
     mkdirSync(cluster, { mode: 0o700 });
-    writeFileSync(password, `${randomBytes(32).toString("hex")}\n`, { mode: 0o600, flush: true });
+    writePrivateFile(password, newPassword());
     const initAccount = account && accountForInitdb(account);
     if (initAccount)
       for (const path of [unfinished, cluster, password]) lchownSync(path, initAccount.uid, initAccount.gid);
     await runInitdb(binaries, cluster, folder, initAccount);
     if (account && account.uid !== initAccount?.uid) chownTree(cluster, account);
     if (account) lchownSync(password, folder.owner.uid, folder.owner.gid);
-    renameSync(password, join(cluster, passwordFile));
+    renameSync(password, join(cluster, superuserPasswordFile));
     flushFolder(cluster);
     // Windows does not rename over an empty folder.
     rmSync(clusterPathIn(folder), { recursive: true, force: true });
@@ -158,7 +161,7 @@ function spawnInitdb(binaries: Binaries, cluster: string, account?: Account) {
     // With this link, another user can name the folder even if only root can enter the folders above it.
     `--pgdata=${account ? "/proc/self/cwd" : cluster}`,
     "--username=postgres",
-    `--pwfile=${join("..", passwordFile)}`,
+    `--pwfile=${join("..", superuserPasswordFile)}`,
     "--auth=scram-sha-256",
     "--encoding=UTF8",
     // The sort order of the built-in provider never changes. That of the C library changes with its version, which breaks
@@ -198,21 +201,52 @@ export function adoptCluster(folder: DataFolder, account: Account | undefined): 
   const cluster = clusterPathIn(folder);
   if (account === undefined || lstatSync(cluster).uid !== 0) return;
   chownTree(cluster, account);
-  lchownSync(join(cluster, passwordFile), folder.owner.uid, folder.owner.gid);
+  lchownSync(join(cluster, superuserPasswordFile), folder.owner.uid, folder.owner.gid);
   chmodSync(cluster, 0o700);
 }
 
-/** @throws EmbeddedPostgresError if the password file is missing or not readable. */
-export function readPassword(folder: DataFolder): string {
-  const path = join(clusterPathIn(folder), passwordFile);
+/**
+ * The password of the application's role. Creates the file if it is missing; the role gets that password when its login
+ * fails.
+ * @throws EmbeddedPostgresError if the file is not readable, or not private.
+ */
+export function applicationPassword(folder: DataFolder): string {
+  const path = join(clusterPathIn(folder), applicationPasswordFile);
+  const existing = readPassword(path, folder);
+  if (existing !== undefined) return existing;
   try {
-    return readFileSync(path, "utf8").trim();
+    writePrivateFile(path, newPassword());
   } catch (error) {
-    throw new EmbeddedPostgresError(
-      "not-started",
-      `The database password in ${path} cannot be read (${systemCode(error)}). Restore the file from a backup of the data folder, ` +
-        "or start the application as the user who created it.",
-      { cause: error },
-    );
+    throw folderError(error, folder.name);
+  }
+  return existingPassword(path, folder);
+}
+
+/** The same of a running server, which has created the file. Changes nothing. */
+export function existingApplicationPassword(folder: DataFolder): string {
+  return existingPassword(join(clusterPathIn(folder), applicationPasswordFile), folder);
+}
+
+/** @throws EmbeddedPostgresError if the file is missing, not readable, or not private. */
+export function superuserPassword(folder: DataFolder): string {
+  return existingPassword(join(clusterPathIn(folder), superuserPasswordFile), folder);
+}
+
+const newPassword = (): string => `${randomBytes(32).toString("hex")}\n`;
+
+function existingPassword(path: string, folder: DataFolder): string {
+  const password = readPassword(path, folder);
+  if (password !== undefined) return password;
+  throw new EmbeddedPostgresError(
+    "not-started",
+    `The database password in ${path} cannot be read (ENOENT). Restore the file from a backup of the data folder.`,
+  );
+}
+
+function readPassword(path: string, folder: DataFolder): string | undefined {
+  try {
+    return readPrivateFile(path)?.trim();
+  } catch (error) {
+    throw folderError(error, folder.name);
   }
 }

@@ -6,16 +6,16 @@ const connectTimeoutS = 10;
 /**
  * Logs in as the application. Creates its role, which is not a superuser, and its database if they are missing: at the
  * first start, and if that was interrupted.
+ * @param superuserPassword called only if the application cannot log in
  * @throws EmbeddedPostgresError if neither the application nor the superuser can log in.
  */
-export async function ensureDatabase(address: PostgresAddress): Promise<void> {
+export async function ensureDatabase(address: PostgresAddress, superuserPassword: () => string): Promise<void> {
   try {
     await withConnection(address, (sql) => sql`select 1`);
   } catch {
+    const superuser = { username: "postgres", password: superuserPassword(), database: "postgres" };
     try {
-      await withConnection({ ...address, username: "postgres", database: "postgres" }, (sql) =>
-        createDatabase(sql, address),
-      );
+      await withConnection({ ...address, ...superuser }, (sql) => createDatabase(sql, address));
     } catch (error) {
       throw new EmbeddedPostgresError(
         "not-started",
@@ -40,8 +40,8 @@ async function withConnection(address: PostgresAddress, use: (sql: Bun.SQL) => P
 /** These statements take no parameters. */
 async function createDatabase(sql: Bun.SQL, { username, password, database }: PostgresAddress): Promise<void> {
   const [role] = await sql`select 1 from pg_roles where rolname = ${username}`;
-  // The password consists of hexadecimal digits.
-  await sql.unsafe(`${role ? "alter" : "create"} role ${quoted(username)} login password '${password}'`);
+  const literal = `'${password.replaceAll("'", "''")}'`;
+  await sql.unsafe(`${role ? "alter" : "create"} role ${quoted(username)} login password ${literal}`);
   const [existing] = await sql`select 1 from pg_database where datname = ${database}`;
   if (!existing) await sql.unsafe(`create database ${quoted(database)} owner ${quoted(username)}`);
 }

@@ -1,3 +1,5 @@
+import { UnsafePathError } from "./private-files.ts";
+
 /** What kind of problem stopped PostgreSQL from starting. The README explains each one. */
 export type EmbeddedPostgresErrorCode =
   | "not-installed"
@@ -24,6 +26,7 @@ export class EmbeddedPostgresError extends Error {
  * @returns the error itself if it is not about the folder
  */
 export function folderError(error: unknown, folderName: string): unknown {
+  if (error instanceof UnsafePathError) return new EmbeddedPostgresError("folder-unusable", error.message);
   switch (systemCode(error)) {
     case "EROFS":
       return new EmbeddedPostgresError(

@@ -1,21 +1,9 @@
 import { Database } from "bun:sqlite";
-import {
-  accessSync,
-  closeSync,
-  constants,
-  fchownSync,
-  lchownSync,
-  mkdirSync,
-  openSync,
-  readFileSync,
-  realpathSync,
-  rmSync,
-  statSync,
-  writeFileSync,
-} from "node:fs";
+import { accessSync, closeSync, constants, mkdirSync, realpathSync, rmSync, statSync } from "node:fs";
 import { join, resolve } from "node:path";
 import type { Account } from "./account.ts";
 import { diskFullError, EmbeddedPostgresError, folderError, messageOf, systemCode } from "./errors.ts";
+import { createPrivateFile, readPrivateFile, requirePrivateIfThere, writePrivateFile } from "./private-files.ts";
 
 /** An existing, writable data folder. */
 export type DataFolder = {
@@ -36,7 +24,14 @@ export function openDataFolder(name: string): DataFolder {
     mkdirSync(resolve(name), { recursive: true, mode: 0o700 });
     const path = realpathSync(resolve(name));
     accessSync(path, constants.R_OK | constants.W_OK | constants.X_OK);
-    const { uid, gid } = statSync(path);
+    const { uid, gid, mode } = statSync(path);
+    // With the sticky bit, as on a new tmpfs, others cannot replace our files, and theirs are refused one by one.
+    if (process.platform !== "win32" && (mode & 0o1002) === 0o002) {
+      throw new EmbeddedPostgresError(
+        "folder-unusable",
+        `Any user can write to the data folder ${name}. Check that its content is yours, then run: chmod o-w ${name}`,
+      );
+    }
     return { name, path, owner: { uid, gid } };
   } catch (error) {
     const translated = folderError(error, name);
@@ -63,7 +58,8 @@ export async function lockDataFolder(folder: DataFolder): Promise<{ release(): v
   const lockPath = join(folder.path, "postgres.lock");
   const holderPath = join(folder.path, "postgres.lock.pid");
   try {
-    createLockFile(lockPath, folder.owner);
+    createLockFile(lockPath);
+    for (const path of [lockPath, `${lockPath}-journal`]) requirePrivateIfThere(path, "file");
   } catch (error) {
     throw folderError(error, folder.name);
   }
@@ -85,8 +81,7 @@ export async function lockDataFolder(folder: DataFolder): Promise<{ release(): v
   try {
     // Only for the message above. The lock decides.
     rmSync(holderPath, { force: true });
-    writeFileSync(holderPath, `${process.pid}\n`, { mode: 0o600, flag: "wx" });
-    if (process.getuid?.() === 0) lchownSync(holderPath, folder.owner.uid, folder.owner.gid);
+    writePrivateFile(holderPath, `${process.pid}\n`);
   } catch (error) {
     held.close();
     throw folderError(error, folder.name);
@@ -104,11 +99,9 @@ export async function lockDataFolder(folder: DataFolder): Promise<{ release(): v
  * Opens the file only if it does not exist yet: closing a file drops every `fcntl` lock that this process holds on it,
  * including the lock of an earlier call in this process.
  */
-function createLockFile(path: string, owner: Account): void {
+function createLockFile(path: string): void {
   try {
-    const file = openSync(path, "wx", 0o600);
-    if (process.getuid?.() === 0) fchownSync(file, owner.uid, owner.gid);
-    closeSync(file);
+    closeSync(createPrivateFile(path));
   } catch (error) {
     if (systemCode(error) !== "EEXIST") throw error;
   }
@@ -137,7 +130,7 @@ function tryLock(path: string, folderName: string): Database | undefined {
 
 function readHolder(path: string): string {
   try {
-    return readFileSync(path, "utf8").trim();
+    return readPrivateFile(path)?.trim() ?? "";
   } catch {
     return "";
   }

@@ -4,11 +4,13 @@ import { canUseUnixSocket, type PostgresAddress, socketAddress, tcpAddress } fro
 import { findBinaries } from "./binaries.ts";
 import {
   adoptCluster,
+  applicationPassword,
   clusterPathIn,
   createCluster,
+  existingApplicationPassword,
   hasCluster,
-  readPassword,
   removeUnfinishedClusters,
+  superuserPassword,
 } from "./cluster.ts";
 import { ensureDatabase } from "./database.ts";
 import { lockDataFolder, openDataFolder } from "./folder.ts";
@@ -84,14 +86,14 @@ export async function startEmbeddedPostgres(options: EmbeddedPostgresOptions): P
       onProgress(`Creating the database in ${folder.name} …`);
       await createCluster(folder, binaries, account);
     }
-    const login = loginOf(options, readPassword(folder));
+    const login = loginOf(options, applicationPassword(folder));
     const overTcp = options.overTcp ?? !canUseUnixSocket(clusterPath);
     const address = overTcp ? tcpAddress(login) : socketAddress(clusterPath, login);
     const plan = { binaries, folder, clusterPath, address, settings: options.settings ?? {}, account };
     onProgress(`Starting PostgreSQL ${binaries.version} …`);
     const server = await startServer(plan, onProgress);
     try {
-      await ensureDatabase(address);
+      await ensureDatabase(address, () => superuserPassword(folder));
     } catch (error) {
       await server.stop();
       throw error;
@@ -121,7 +123,7 @@ export function addressOfRunning(options: DatabaseOptions): PostgresAddress | un
   const clusterPath = clusterPathIn(folder);
   const postmaster = readPostmasterFile(clusterPath);
   if (!postmaster?.isReady || !processesOf(clusterPath).includes(postmaster.pid)) return undefined;
-  return socketAddress(clusterPath, loginOf(options, readPassword(folder)));
+  return socketAddress(clusterPath, loginOf(options, existingApplicationPassword(folder)));
 }
 
 function loginOf({ username = defaultName, database = defaultName }: DatabaseOptions, password: string) {

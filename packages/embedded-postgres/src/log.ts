@@ -12,6 +12,7 @@ import {
 import { join } from "node:path";
 import { EmbeddedPostgresError, folderError, systemCode } from "./errors.ts";
 import type { DataFolder } from "./folder.ts";
+import { requireOwn } from "./private-files.ts";
 
 const maxBytes = 10 * 1024 * 1024;
 
@@ -41,8 +42,15 @@ export function openLog(folder: DataFolder): number {
   const path = logPathIn(folder);
   try {
     const log = openSync(path, O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW, 0o600);
-    if (process.getuid?.() === 0 && fstatSync(log).nlink === 1) fchownSync(log, folder.owner.uid, folder.owner.gid);
-    return log;
+    try {
+      const stat = fstatSync(log);
+      requireOwn(path, stat);
+      if (process.getuid?.() === 0 && stat.nlink === 1) fchownSync(log, folder.owner.uid, folder.owner.gid);
+      return log;
+    } catch (error) {
+      closeSync(log);
+      throw error;
+    }
   } catch (error) {
     if (systemCode(error) === "ELOOP") {
       throw new EmbeddedPostgresError("folder-unusable", `${path} must be a file, not a link. Remove it.`);

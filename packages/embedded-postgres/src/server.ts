@@ -115,7 +115,7 @@ function spawnServer(plan: ServerPlan): Server {
   }
   // PostgreSQL alone must not keep this process alive.
   child.unref();
-  const stopAtExit = (): void => signalIfAlive(child.pid, "SIGINT");
+  const stopAtExit = (): void => stopSynchronously(child.pid, plan.clusterPath);
   process.on("exit", stopAtExit);
   const ended = child.exited.then((code) => {
     process.off("exit", stopAtExit);
@@ -203,6 +203,25 @@ async function stopProcess(pid: number, isRunning: () => boolean): Promise<void>
     if (!isRunning()) return;
     signalIfAlive(pid, signal);
     await until(() => !isRunning(), timeoutMs);
+  }
+}
+
+/**
+ * Stops the server in a handler of `exit`, where nothing asynchronous runs. An application that exits has no more time than
+ * a supervisor gives it, hence the short timeouts.
+ */
+function stopSynchronously(pid: number, clusterPath: string): void {
+  for (const [signal, timeoutMs] of [
+    ["SIGINT", 4_000],
+    ["SIGQUIT", 1_000],
+    ["SIGKILL", 0],
+  ] as const) {
+    signalIfAlive(pid, signal);
+    const deadline = performance.now() + timeoutMs;
+    while (performance.now() < deadline) {
+      Bun.sleepSync(10);
+      if (processesOf(clusterPath).length === 0) return;
+    }
   }
 }
 

@@ -1,5 +1,14 @@
 import { describe, expect, test } from "bun:test";
-import { chmodSync, readdirSync, readFileSync, statSync, symlinkSync } from "node:fs";
+import {
+  chmodSync,
+  chownSync,
+  existsSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { dirname, join } from "node:path";
 import {
   cleanUp,
@@ -17,6 +26,7 @@ import {
   start,
   startApp,
   startError,
+  superuserOf,
   testAsNobody,
   testAsRoot,
   until,
@@ -25,10 +35,15 @@ import {
 setUpTests();
 
 describe("other users of the machine", () => {
-  test("cannot log in without the password, to any database and as any role", async () => {
-    const { address } = await start(folderWithDatabase());
+  test("cannot log in without the password, to any database and as any role; that of the application is not the superuser's", async () => {
+    const folder = folderWithDatabase();
+    const { address } = await start(folder);
+    const superuser = connect(address, superuserOf(folder));
+    expect([...(await superuser`select rolsuper from pg_roles where rolname = current_user`)]).toEqual([
+      { rolsuper: true },
+    ]);
     for (const username of ["app", "postgres"]) {
-      for (const password of ["", "wrong"]) {
+      for (const password of ["", "wrong", ...(username === "postgres" ? [address.password] : [])]) {
         const error = await errorOf(connect(address, { username, password, database: "postgres" })`select 1`);
         expect(error.message).toContain("password");
       }
@@ -46,6 +61,7 @@ describe("other users of the machine", () => {
     expect(mode("postgres")).toBe(0o700);
     expect(mode("postgres/.s.PGSQL.5432")).toBe(0o700);
     expect(mode("postgres/postgres.password")).toBe(0o600);
+    expect(mode("postgres/application.password")).toBe(0o600);
     expect(mode("postgres.log")).toBe(0o600);
     expect(statSync(join(folder, "postgres/postgres.password")).uid).toBe(process.getuid?.() ?? -1);
   });
@@ -145,6 +161,49 @@ describe("root", () => {
     const before = readFileSync("/etc/passwd", "utf8");
     expect(await startError(folder, "folder-unusable")).toContain("postgres.log must be a file");
     expect(readFileSync("/etc/passwd", "utf8")).toBe(before);
+  });
+
+  testAsRoot("refuses a log, a lock and a password of a third user", async () => {
+    for (const name of ["postgres.log", "postgres.lock", "postgres/application.password"]) {
+      const folder = folderWithDatabase();
+      const { uid } = statSync(join(folder, "postgres"));
+      expect(uid).not.toBe(nobody.uid);
+      writeFileSync(join(folder, name), "planted", { mode: 0o600 });
+      chownSync(join(folder, name), nobody.uid, nobody.gid);
+      expect(await startError(folder, "folder-unusable")).toContain(`${name} belongs to another user (number 65534`);
+    }
+  });
+});
+
+describe("a data folder in which another user could have planted something", () => {
+  test("is refused if any user can write to it", async () => {
+    const folder = newFolder();
+    chmodSync(folder, 0o757);
+    expect(await startError(folder, "folder-unusable")).toContain(`run: chmod o-w ${folder}`);
+    expect(readdirSync(folder)).toEqual([]);
+  });
+
+  test.each(["postgres.lock", "postgres.lock-journal"])(
+    "is refused if %s is a link, which is not followed",
+    async (name) => {
+      const folder = newFolder();
+      const target = join(newFolder(), "target");
+      symlinkSync(target, join(folder, name));
+      expect(await startError(folder, "folder-unusable")).toContain(`${name} is a symbolic link`);
+      expect(existsSync(target)).toBe(false);
+    },
+  );
+
+  test("is refused if the cluster is a link", async () => {
+    const folder = newFolder();
+    symlinkSync(join(folderWithDatabase(), "postgres"), join(folder, "postgres"));
+    expect(await startError(folder, "folder-unusable")).toContain("postgres is a symbolic link");
+  });
+
+  test("is refused if other users can read the password", async () => {
+    const folder = folderWithDatabase();
+    chmodSync(join(folder, "postgres/application.password"), 0o640);
+    expect(await startError(folder, "folder-unusable")).toContain("Other users can access");
   });
 });
 

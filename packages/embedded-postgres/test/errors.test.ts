@@ -102,15 +102,27 @@ test("PostgreSQL cannot start: the message has its reason and the path of its lo
   expect(message).toContain(join(folder, "postgres.log"));
 });
 
-test("the password file is missing", async () => {
+test("a missing or wrong password of the application is replaced", async () => {
   const folder = folderWithDatabase();
-  unlinkSync(join(folder, "postgres", "postgres.password"));
+  const file = join(folder, "postgres", "application.password");
+  unlinkSync(file);
+  await (await start(folder)).stop();
+  writeFileSync(file, "it's wrong\n");
+  const { sql, address } = await start(folder);
+  expect(address.password).toBe("it's wrong");
+  expect([...(await sql`select 1 as one`)]).toEqual([{ one: 1 }]);
+});
+
+test("both password files are missing", async () => {
+  const folder = folderWithDatabase();
+  for (const name of ["application", "postgres"]) unlinkSync(join(folder, "postgres", `${name}.password`));
   expect(await startError(folder, "not-started")).toContain("postgres.password cannot be read (ENOENT)");
 });
 
-test("the password file has another password", async () => {
+test("both password files have another password", async () => {
   const folder = folderWithDatabase();
-  writeFileSync(join(folder, "postgres", "postgres.password"), "wrong\n");
+  for (const name of ["application", "postgres"])
+    writeFileSync(join(folder, "postgres", `${name}.password`), "wrong\n");
   expect(await startError(folder, "not-started")).toContain("PostgreSQL runs but refuses the login");
 });
 

@@ -16,6 +16,7 @@ import {
   start,
   startApp,
   startError,
+  superuserOf,
   until,
 } from "./support.ts";
 
@@ -74,7 +75,7 @@ describe("a start", () => {
   test("creates the role and the database if an earlier start was interrupted before that", async () => {
     const folder = folderWithDatabase();
     const first = await start(folder);
-    const superuser = connect(first.address, { username: "postgres", database: "postgres" });
+    const superuser = connect(first.address, superuserOf(folder));
     await first.sql.close();
     await superuser.unsafe("drop database app");
     await superuser.unsafe("drop role app");

@@ -112,6 +112,12 @@ export function connect(address: PostgresAddress, changes: Partial<PostgresAddre
   return sql;
 }
 
+/** The login of the superuser. */
+export function superuserOf(folder: string) {
+  const password = readFileSync(join(folder, "postgres/postgres.password"), "utf8").trim();
+  return { username: "postgres", database: "postgres", password };
+}
+
 export type Line = {
   started?: PostgresAddress;
   progress?: string;
