@@ -350,7 +350,7 @@ describe("the statement of a list", () => {
     for (const viewer of [null, "1"]) {
       for (const set of SETS) {
         const filters: Filters = Object.fromEntries(set.map((filter) => [filter, "anna"]));
-        await listArticles(db, viewer, { limit: 1, offset: 0, ...filters });
+        await listArticles(db, viewer, { limit: 1, offset: 0, cursor: undefined, ...filters });
       }
     }
     const names = [
