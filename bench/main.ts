@@ -15,6 +15,7 @@ import { compare } from "./compare.ts";
 import { type Dataset, openDataset } from "./dataset.ts";
 import { ENDPOINTS, type Endpoint } from "./endpoints.ts";
 import { explain, explainedTable } from "./explain.ts";
+import { isolation } from "./isolation.ts";
 import { chooseLoadGenerator, type LoadGenerator } from "./load.ts";
 import {
   type App,
@@ -33,10 +34,13 @@ import { createStatementFinder, type StatementFinder, wireForm } from "./stateme
 const USAGE = `Usage: npm run bench -- [flags]
        npm run bench -- explain [--articles=…] [--only=…]
        npm run bench -- compare before.json after.json
+       npm run bench -- isolation [--articles=…] [--rounds=…] [--seconds=…]
        npm run bench -- peer [--articles=…] [--rounds=…] [--seconds=…] [--only=…] [--keep]
 
 peer loads this server and bench/peer (axum and sqlx on plain tables) in turns, and prints the ratio of each kind of request.
 It needs cargo, wrk and psql.
+
+isolation prints the times of GET /api/articles alone, and beside ten clients that send the slowest requests there are.
 
 explain prints how PostgreSQL runs the statement of each endpoint, and writes the whole plans to bench/.data/plans-ARTICLES.txt.
 
@@ -82,6 +86,8 @@ if (values.help) {
   console.log(compare(await Bun.file(before).json(), await Bun.file(after).json()));
 } else if (positionals[0] === "explain" && positionals.length === 1) {
   await explainAll();
+} else if (positionals[0] === "isolation" && positionals.length === 1) {
+  console.log(await isolation(Number(values.articles), Number(values.rounds ?? 3), Number(values.seconds ?? 4)));
 } else if (positionals[0] === "peer" && positionals.length === 1) {
   const peer = Bun.spawn(["bash", join(import.meta.dir, "peer/side-by-side.sh"), ...process.argv.slice(3)], {
     stdio: ["inherit", "inherit", "inherit"],
@@ -130,7 +136,7 @@ async function bench(): Promise<void> {
     const dataset = await openDataset(articles, say);
     closers.push(dataset.stop);
     // The readers stay signed in for the whole run.
-    const settings = { DATABASE_URL: urlOf(dataset.address), JWT_SECRET, ACCESS_TOKEN_TTL: "12h" };
+    const settings = { DATABASE_URL: urlOf(dataset.address), JWT_SECRET, ACCESS_TOKEN_TTL: "12h", RATE_LIMITS: "off" };
     const app = await startApp({ ...settings, METRICS_PORT: "0" });
     closers.push(app.stop);
     const silentApp = await startApp({ ...settings, LOG_LEVEL: "silent" });

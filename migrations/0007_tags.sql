@@ -16,12 +16,17 @@ create index article_tags_author_id_idx on article_tags (author_id, tag, publish
 create table tags (
   name           text collate "C" not null constraint tags_pkey primary key,
   articles_count bigint not null,
+  -- When an article got it last.
+  last_used_at   timestamptz not null default now(),
   constraint tags_name_length check (char_length(name) between 1 and 50),
   constraint tags_articles_count_not_negative check (articles_count >= 0)
 ) with (
-  -- Room for the next version of a row (HOT updates).
+  -- Room for the next version of a row on its page.
   fillfactor = 70
 );
+-- For GET /api/tags: the most used, and the most recently used. They hold all columns that it reads.
+create index tags_articles_count_idx on tags (articles_count desc, name);
+create index tags_last_used_at_idx on tags (last_used_at desc, name) include (articles_count);
 
 create function article_tags_changed() returns trigger language plpgsql as $$
 declare
@@ -44,7 +49,8 @@ begin
   select tag collate "C", 0 from unnest(removed) as tag where tag <> all (added)
    order by 1
   on conflict (name) do update set
-    articles_count = t.articles_count + case excluded.articles_count when 1 then 1 else -1 end;
+    articles_count = t.articles_count + case excluded.articles_count when 1 then 1 else -1 end,
+    last_used_at = case excluded.articles_count when 1 then greatest(t.last_used_at, now()) else t.last_used_at end;
   if removed <> '{}' then
     delete from tags where name = any (removed) and articles_count = 0;
   end if;

@@ -7,7 +7,7 @@ create table comments (
   body       text not null,
   created_at timestamptz(3) not null default now(),
   updated_at timestamptz(3) not null default now(),
-  constraint comments_body_length check (char_length(body) between 1 and 65536)
+  constraint comments_body_length check (char_length(body) between 1 and 10000)
 );
 -- For the comments of an article, newest first, and the cascade from articles.
 create index comments_article_id_idx on comments (article_id, created_at, id);

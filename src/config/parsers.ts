@@ -59,6 +59,16 @@ export function duration(minMs: number, maxMs: number) {
   };
 }
 
+/** A number in a time, such as 100/10m: at most `max`, in 1 s to 30 days. */
+export function rate(max: number) {
+  return (text: string): { readonly max: number; readonly windowS: number } => {
+    const [amount = "", time = "", ...rest] = text.split("/");
+    if (rest.length > 0 || time === "")
+      throw new Error(`must be a number and a time, such as 100/10m, not ${JSON.stringify(text)}`);
+    return { max: wholeNumber(1, max)(amount.trim()), windowS: Math.ceil(duration(1_000, 30 * DAY_MS)(time) / 1000) };
+  };
+}
+
 export function oneOf<const Choice extends string>(...choices: Choice[]) {
   return (text: string): Choice => {
     const choice = choices.find((candidate) => candidate === text);

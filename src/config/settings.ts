@@ -9,6 +9,7 @@ import {
   nonEmpty,
   oneOf,
   origins,
+  rate,
   Secret,
   smtpUrl,
   webAddress,
@@ -27,6 +28,9 @@ type Setting<Value> = {
   /** Throws an `Error` whose message completes a sentence that begins with the name. */
   readonly parse: (text: string) => Value;
 };
+
+/** The table of counts has integers. */
+const RATE_MAX = 1_000_000_000;
 
 const setting = <Value>(options: Setting<Value> & { fallback: string }) => options;
 const optional = <Value>(options: Setting<Value>) => options;
@@ -63,7 +67,7 @@ export const SETTINGS = {
     name: "DATABASE_POOL_MAX",
     flag: "database-pool-max",
     fallback: "8",
-    what: "Maximum number of connections for writes. Reads get a quarter as many in addition, at least two. Each process uses six more: two for rare statements, one for notifications, three for background jobs.",
+    what: "Maximum number of connections for writes. Reads get a quarter as many in addition, at least two. Each process uses six more: two for slow reads, one for notifications, three for background jobs.",
     parse: wholeNumber(1, 1_000),
   }),
   databaseConnectTimeoutMs: setting({
@@ -127,8 +131,50 @@ export const SETTINGS = {
     name: "RATE_LIMITS",
     flag: "rate-limits",
     fallback: "on",
-    what: "`off` disables the limits on sign-ins, registrations and other attempts. For load tests only.",
+    what: "`off` disables the limits on sign-ins, registrations, writes and other attempts. For load tests only.",
     parse: (text) => oneOf("on", "off")(text) === "on",
+  }),
+  rateLimitArticles: setting({
+    name: "RATE_LIMIT_ARTICLES",
+    flag: "rate-limit-articles",
+    fallback: "120/10m",
+    what: "Articles that an account may create or change, in a time.",
+    parse: rate(RATE_MAX),
+  }),
+  rateLimitArticleBytes: setting({
+    name: "RATE_LIMIT_ARTICLE_BYTES",
+    flag: "rate-limit-article-bytes",
+    fallback: "50000000/1d",
+    what: "Bytes of their bodies together.",
+    parse: rate(RATE_MAX),
+  }),
+  rateLimitComments: setting({
+    name: "RATE_LIMIT_COMMENTS",
+    flag: "rate-limit-comments",
+    fallback: "300/10m",
+    what: "Comments that an account may write.",
+    parse: rate(RATE_MAX),
+  }),
+  rateLimitFollows: setting({
+    name: "RATE_LIMIT_FOLLOWS",
+    flag: "rate-limit-follows",
+    fallback: "300/10m",
+    what: "How often an account may follow or unfollow.",
+    parse: rate(RATE_MAX),
+  }),
+  rateLimitFavorites: setting({
+    name: "RATE_LIMIT_FAVORITES",
+    flag: "rate-limit-favorites",
+    fallback: "600/10m",
+    what: "How often an account may favorite or unfavorite.",
+    parse: rate(RATE_MAX),
+  }),
+  rateLimitNetworkFactor: setting({
+    name: "RATE_LIMIT_NETWORK_FACTOR",
+    flag: "rate-limit-network-factor",
+    fallback: "20",
+    what: "How many times as much as one account all accounts at one address may write, and in one IPv6 /64.",
+    parse: wholeNumber(1, 1_000),
   }),
   baseUrl: optional({
     name: "BASE_URL",

@@ -6,8 +6,8 @@ import { type BoundedPool, createBoundedPool, type PoolLimits, type PoolState } 
 import { isConnectionLost, isRolledBack, isUnavailable } from "./errors.ts";
 import { type Parameters, positional, read, type Statement } from "./statements.ts";
 
-/** `custom` is for reads that are planned for their values. */
-export type PoolName = "read" | "write" | "custom";
+/** `slow` is for reads that may take long. */
+export type PoolName = "read" | "write" | "slow";
 
 /** What runs statements: the database, or one transaction on it. */
 export type Queries = {
@@ -64,15 +64,16 @@ export function connectionOptions(
 /** How long a transaction may stay idle between two statements before the server ends its connection. */
 const IDLE_IN_TRANSACTION_TIMEOUT_MS = 10_000;
 
-/** Connections for statements that are planned for their values. They are opened at first use. */
-const CUSTOM_PLAN_CONNECTIONS = 2;
+/** Connections for slow reads, opened at first use. As few as can be: each of them may keep a core busy. */
+const SLOW_CONNECTIONS = 2;
 
 /**
  * Pools of connections with bounds on every wait.
  *
  * Reads and writes have connections of their own. Reads are pipelined: many travel on one connection, which doubles the
  * throughput of small ones (docs/performance.md). Writes are not: one may wait for a row lock of another transaction, and
- * would delay what comes behind it on the same connection.
+ * would delay what comes behind it on the same connection. For the same reason, reads that may take long have connections of
+ * their own. They wait for each other there, and for nobody else. They are planned for their values at each call.
  */
 export function openDatabase(address: DatabaseAddress, limits: PoolLimits, observer?: StatementObserver): Database {
   const open = (name: PoolName, connections: number, depth: number, planCacheMode: string): BoundedPool =>
@@ -99,10 +100,10 @@ export function openDatabase(address: DatabaseAddress, limits: PoolLimits, obser
     // Most statements have one good plan, whatever their values: they are planned once a connection.
     read: open("read", readMax, 64, "force_generic_plan"),
     write: open("write", limits.poolMax, 1, "force_generic_plan"),
-    custom: open("custom", CUSTOM_PLAN_CONNECTIONS, 1, "force_custom_plan"),
+    slow: open("slow", SLOW_CONNECTIONS, 1, "force_custom_plan"),
   };
 
-  const poolOf = ({ kind, plan }: Statement<unknown>) => (plan === "custom" ? pools.custom : pools[kind]);
+  const poolOf = ({ kind, speed }: Statement<unknown>) => (speed === "slow" ? pools.slow : pools[kind]);
 
   async function observed<Row>(statement: Statement<Row>, run: () => Promise<unknown[]>): Promise<Row[]> {
     const started = performance.now();
@@ -142,7 +143,7 @@ export function openDatabase(address: DatabaseAddress, limits: PoolLimits, obser
     row: async (statement, parameters) => (await rows(statement, parameters))[0],
     transaction,
     ping: async () => void (await rows(PING, [])),
-    state: () => ({ read: pools.read.state(), write: pools.write.state(), custom: pools.custom.state() }),
+    state: () => ({ read: pools.read.state(), write: pools.write.state(), slow: pools.slow.state() }),
     close: async (timeoutMs) => void (await Promise.all(all.map((pool) => pool.close(timeoutMs)))),
   };
 }

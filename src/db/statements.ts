@@ -4,8 +4,8 @@ export type Parameter = string | number | boolean | null;
 /** Parameters by position (`$1`), or by name (`:userId`), as the statement is written. */
 export type Parameters = readonly Parameter[] | Readonly<Record<string, Parameter>>;
 
-/** How PostgreSQL plans a statement: once a connection, or for the values of each call. */
-export type Plan = "generic" | "custom";
+/** Where a read runs: with many others on one connection, or apart from them because it may take long. */
+export type Speed = "fast" | "slow";
 
 /** One SQL statement with the shape of its rows. Made once, at import, so that `npm run check` can prepare it. */
 export type Statement<Row> = {
@@ -14,7 +14,7 @@ export type Statement<Row> = {
   /** With positional parameters, whatever it was written with. */
   readonly text: string;
   readonly kind: "read" | "write";
-  readonly plan: Plan;
+  readonly speed: Speed;
   /** The names of the parameters in the order of their positions; undefined where it was written with positions. */
   readonly parameterNames: readonly string[] | undefined;
   /** Never set: carries the type of a row. */
@@ -27,18 +27,21 @@ export const statements = new Map<string, Statement<unknown>>();
 /**
  * A statement that changes nothing.
  * @param text with parameters as `$1`, or as `:name` where there are more than three (`npm run check` enforces it)
- * @param plan "custom" where the best plan depends on the values, such as a search
+ * @param speed "slow" where it may take more than a few milliseconds, or its best plan depends on the values, such as a search
  */
-export const read = <Row>(name: string, text: string, plan: Plan = "generic"): Statement<Row> =>
-  register(name, text, "read", plan);
+export const read = <Row>(name: string, text: string, speed: Speed = "fast"): Statement<Row> =>
+  register(name, text, "read", speed);
+
+/** The same read, for values with which it may take more than a few milliseconds or return more than 64 KiB. */
+export const slow = <Row>(statement: Statement<Row>): Statement<Row> => ({ ...statement, speed: "slow" });
 
 /** A statement that changes something. It is a transaction of its own, unless it runs in one. */
-export const write = <Row>(name: string, text: string): Statement<Row> => register(name, text, "write", "generic");
+export const write = <Row>(name: string, text: string): Statement<Row> => register(name, text, "write", "fast");
 
-function register<Row>(name: string, written: string, kind: "read" | "write", plan: Plan): Statement<Row> {
+function register<Row>(name: string, written: string, kind: "read" | "write", speed: Speed): Statement<Row> {
   if (statements.has(name)) throw new Error(`two statements are named ${name}`);
   const { text, names } = withPositions(written);
-  const statement: Statement<Row> = { name, text, kind, plan, parameterNames: names };
+  const statement: Statement<Row> = { name, text, kind, speed, parameterNames: names };
   statements.set(name, statement);
   return statement;
 }

@@ -2,7 +2,7 @@ import type { MiddlewareHandler } from "hono";
 import { cors } from "hono/cors";
 
 /** What a page of another origin may read of an answer, besides the few headers that it always may. */
-const EXPOSED = ["ETag", "RateLimit", "RateLimit-Policy", "Retry-After", "WWW-Authenticate", "X-Request-Id"];
+const EXPOSED = ["ETag", "Link", "RateLimit", "RateLimit-Policy", "Retry-After", "WWW-Authenticate", "X-Request-Id"];
 
 /**
  * The headers of every answer, errors included: who may read it across origins, and that no browser takes it for

@@ -302,7 +302,8 @@ const ARTICLE_TAGS = write(
 const COUNTS = [
   write(
     "seed_tags",
-    `insert into tags (name, articles_count) select tag, count(*) from article_tags group by tag order by tag`,
+    `insert into tags (name, articles_count, last_used_at)
+     select tag, count(*), max(published_at) from article_tags group by tag order by tag`,
   ),
   write(
     "seed_author_counts",

@@ -15,6 +15,7 @@ import type { Revocations } from "../features/identity/sessions/revocations.ts";
 import { sessionRoutes } from "../features/identity/sessions/routes.ts";
 import { createTokens } from "../features/identity/tokens.ts";
 import { userRoutes } from "../features/identity/users/routes.ts";
+import { createWriteLimits, type WriteRates } from "../features/identity/write-limits.ts";
 import { profileRoutes } from "../features/profiles/routes.ts";
 import { tagRoutes } from "../features/tags/routes.ts";
 import { clientAddress } from "../http/client-address.ts";
@@ -45,6 +46,8 @@ export type AppOptions = {
   requireEmailConfirmation: boolean;
   /** Other than the usual ones; null for none. */
   rateLimits?: Parameters<typeof createRateLimits>[2];
+  /** How much an account and a network may write; null, the default, for no limits. */
+  writeRates?: WriteRates | null;
   corsOrigins: "*" | string[];
   /** Whether the server has been told to stop, and finishes what it has. */
   isDraining?: () => boolean;
@@ -59,6 +62,7 @@ export function createApp(options: AppOptions) {
   const tokens = createTokens(jwtSecret, sessionLimits.accessTokenTtlS);
   const guards = createGuards(tokens, revocations.has);
   const addressOf = clientAddress(options.trustedProxies);
+  const writeLimits = createWriteLimits(db, addressOf, options.writeRates ?? null);
   const identity: IdentityContext = {
     tokens,
     revocations,
@@ -86,9 +90,9 @@ export function createApp(options: AppOptions) {
     .route("/api", emailVerificationRoutes(db, identity, guards))
     .route("/api", passwordResetRoutes(db, identity))
     .route("/api", sessionRoutes(db, identity, guards))
-    .route("/api", profileRoutes(db, guards))
-    .route("/api", articleRoutes(db, guards))
-    .route("/api", commentRoutes(db, guards))
+    .route("/api", profileRoutes(db, guards, writeLimits))
+    .route("/api", articleRoutes(db, guards, writeLimits))
+    .route("/api", commentRoutes(db, guards, writeLimits))
     .route("/api", tagRoutes(db));
 
   if (options.mailbox !== null) app.route("/", mailboxRoutes(options.mailbox, mailboxKey(jwtSecret)));

@@ -8,6 +8,7 @@ import type { PoolLimits } from "../db/bounded-pool.ts";
 import { watchDatabase } from "../db/metrics.ts";
 import { openDatabase } from "../db/pool.ts";
 import { createRevocations, followRevocations } from "../features/identity/sessions/revocations.ts";
+import type { WriteRates } from "../features/identity/write-limits.ts";
 import { mailboxKey } from "../mail/mailbox.ts";
 import { hasMailbox, openMail, warnWithoutMail } from "../mail/open.ts";
 import { createLog, type Log } from "../observability/log.ts";
@@ -89,7 +90,7 @@ export async function startServer(
       mail,
       mailbox: mail.mailbox,
       requireEmailConfirmation: config.requireEmailConfirmation,
-      ...(config.rateLimits ? {} : { rateLimits: null }),
+      ...(config.rateLimits ? { writeRates: writeRates(config) } : { rateLimits: null }),
       corsOrigins: config.corsOrigins,
       isDraining: () => isDraining,
       observer: metrics,
@@ -205,6 +206,15 @@ export function mailboxPath(config: Config, secret: string): string | undefined 
   return hasMailbox(config) ? `/dev/mail?key=${mailboxKey(secret)}` : undefined;
 }
 
+export const writeRates = (config: Config): WriteRates => ({
+  articles: config.rateLimitArticles,
+  "article-bytes": config.rateLimitArticleBytes,
+  comments: config.rateLimitComments,
+  follows: config.rateLimitFollows,
+  favorites: config.rateLimitFavorites,
+  networkFactor: config.rateLimitNetworkFactor,
+});
+
 export function jwtSecret(config: Config, onProgress: (message: string) => void): string {
   if (config.jwtSecret !== undefined) return config.jwtSecret.reveal();
   if (config.databaseUrl === undefined) return secretFromFile(join(config.dataDir, "jwt-secret"));
@@ -226,7 +236,7 @@ function listen(
       fetch,
       // Bun counts from a request's head to its last byte, and from an answer to the next request.
       idleTimeout: Math.ceil(config.requestTimeoutMs / 1000),
-      // A body is counted by the guard that reads it (platform/http.ts), which can answer in the API's error format.
+      // A body is counted by the guard that reads it (src/http/validation.ts), which can answer in the API's error format.
       maxRequestBodySize: 64 * 1024 * 1024,
     });
   } catch (error) {

@@ -38,8 +38,8 @@ export function accountPageRoutes(db: Database, { revocations, limits }: Identit
         "/verify-email",
         (c) =>
           withErrorPage(c, async () => {
-            const token = tokenOf(await readForm(c.req.raw));
             await limits.count(c, "verify");
+            const token = tokenOf(await readForm(c.req.raw));
             await verifyEmail(db, token);
             return respondWithPage(c, messagePage("Email address confirmed", "Thank you. You can close this page."));
           }),
@@ -76,6 +76,7 @@ export function accountPageRoutes(db: Database, { revocations, limits }: Identit
         "/reset-password",
         (c) =>
           withErrorPage(c, async () => {
+            await limits.count(c, "reset");
             const form = await readForm(c.req.raw);
             const token = tokenOf(form);
             const checked = ResetBody.safeParse(form);
@@ -83,7 +84,6 @@ export function accountPageRoutes(db: Database, { revocations, limits }: Identit
               const problem = checked.error.issues[0]?.message ?? "is missing";
               return respondWithPage(c, resetPasswordPage(token, problem), { status: 422 });
             }
-            await limits.count(c, "reset");
             revocations.add(await resetByLink(db, token, checked.data.new_password));
             return respondWithPage(
               c,

@@ -175,6 +175,12 @@ async function compareAll(server: TestServer, tokens: string[], model: Model): P
     const { status, json } = await server.request("GET", path, { token: tokens[viewer] });
     expect({ path, viewer, status, json }).toEqual({ path, viewer, status: 200, json: expected as typeof json });
   };
+  const expectList = async (path: string, viewer: number, expected: { hasNextPage: boolean }) => {
+    const { status, json } = await server.request("GET", path, { token: tokens[viewer] });
+    const { nextCursor, ...list } = json;
+    const compared = { ...list, hasNextPage: nextCursor !== null } as unknown;
+    expect({ path, viewer, status, json: compared }).toEqual({ path, viewer, status: 200, json: expected });
+  };
   // The last one is not a person, so anonymous.
   const viewers = [0, 1, 2, 3];
 
@@ -183,12 +189,12 @@ async function compareAll(server: TestServer, tokens: string[], model: Model): P
     // Each list for one viewer, and the list without filters for all.
     const isPlain = Object.keys(filters).length === 0;
     for (const viewer of isPlain ? viewers : [i++ % viewers.length]) {
-      reads.push(expectJson(`/api/articles${queryOf(filters)}`, viewer, model.list(filters, model.people[viewer])));
+      reads.push(expectList(`/api/articles${queryOf(filters)}`, viewer, model.list(filters, model.people[viewer])));
     }
   }
   for (const [viewer, person] of model.people.entries()) {
     for (const page of [{}, { limit: 1 }, { limit: 2, offset: 1 }, { offset: 1000 }]) {
-      reads.push(expectJson(`/api/articles/feed${queryOf(page)}`, viewer, model.feed(page, person)));
+      reads.push(expectList(`/api/articles/feed${queryOf(page)}`, viewer, model.feed(page, person)));
     }
   }
   for (const viewer of viewers) {
@@ -200,7 +206,9 @@ async function compareAll(server: TestServer, tokens: string[], model: Model): P
     for (const article of model.articles) {
       const path = `/api/articles/${article.slug}`;
       reads.push(expectJson(path, viewer, { article: model.articleJson(article, person) }));
-      reads.push(expectJson(`${path}/comments`, viewer, { comments: model.commentsJson(article, person) }));
+      reads.push(
+        expectJson(`${path}/comments`, viewer, { comments: model.commentsJson(article, person), nextCursor: null }),
+      );
     }
   }
   reads.push(expectJson("/api/tags", 0, { tags: model.tags() }));

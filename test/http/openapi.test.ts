@@ -88,7 +88,7 @@ describe("GET /openapi.json", () => {
     const list = document.paths["/api/articles"]?.get?.parameters as JsonObject[];
     expect(list.find(({ name }) => name === "limit")?.schema).toEqual({ type: "integer", minimum: 1, default: 20 });
     expect(resolved({ $ref: "#/components/schemas/NewCommentRequest" })).toMatchObject({
-      properties: { comment: { properties: { body: { type: "string", minLength: 1, maxLength: 65_536 } } } },
+      properties: { comment: { properties: { body: { type: "string", minLength: 1, maxLength: 10_000 } } } },
     });
   });
 });
@@ -104,7 +104,6 @@ describe("the document contains what the RealWorld contract requires", () => {
     "POST /articles": [409],
     // These requests have no parameters and no body to validate.
     "GET /user": [422],
-    "GET /tags": [422],
   };
   for (const [operation, facts] of Object.entries<Facts>(realworld.operations)) {
     const [method = "", path = ""] = operation.split(" ");

@@ -1,6 +1,11 @@
-import { beforeAll, describe, expect, test } from "bun:test";
+import { beforeAll, describe, expect, spyOn, test } from "bun:test";
 import { connect as connectTcp } from "node:net";
-import { type ArticleJson, type TestServer, type TestUser, testServer } from "../support/harness.ts";
+import { ARTICLE_REQUEST_SIZE_MAX } from "../../src/features/articles/schema.ts";
+import { COMMENT_REQUEST_SIZE_MAX } from "../../src/features/comments/schema.ts";
+import { RATE_LIMITS } from "../../src/features/identity/rate-limits.ts";
+import { servedRoutes } from "../../src/http/openapi.ts";
+import { REQUEST_SIZE_MAX } from "../../src/http/validation.ts";
+import { type ArticleJson, type TestServer, type TestUser, testApp, testServer } from "../support/harness.ts";
 
 let server: TestServer;
 let anna: TestUser;
@@ -65,21 +70,83 @@ function raw(text: string): Promise<string> {
 }
 
 describe("a body", () => {
-  const tooLarge = { body: ["is too large (maximum is 2097152 bytes)"] };
+  const tooLarge = (sizeMax: number) => ({ body: [`is too large (maximum is ${sizeMax} bytes)`] });
 
-  test("of 2 MiB is taken, one byte more is 413, with a length or chunked without one", async () => {
-    expect((await send(bodyOf(2 * MIB))).status).toBe(201);
-    expect(await send(bodyOf(2 * MIB + 1))).toEqual({ status: 413, errors: tooLarge });
-    expect((await send(chunked(bodyOf(2 * MIB)))).status).toBe(201);
-    expect(await send(chunked(bodyOf(2 * MIB + 1)))).toEqual({ status: 413, errors: tooLarge });
+  test("of an article may have 3 MiB and 64 KiB, one byte more is 413, with a length or chunked without one", async () => {
+    const errors = tooLarge(ARTICLE_REQUEST_SIZE_MAX);
+    expect(ARTICLE_REQUEST_SIZE_MAX).toBe(3 * MIB + 64 * 1024);
+    expect((await send(bodyOf(ARTICLE_REQUEST_SIZE_MAX))).status).toBe(201);
+    expect(await send(bodyOf(ARTICLE_REQUEST_SIZE_MAX + 1))).toEqual({ status: 413, errors });
+    expect((await send(chunked(bodyOf(ARTICLE_REQUEST_SIZE_MAX)))).status).toBe(201);
+    expect(await send(chunked(bodyOf(ARTICLE_REQUEST_SIZE_MAX + 1)))).toEqual({ status: 413, errors });
+  });
+
+  test("of an article has room for 1 MiB of text in which the client escapes every letter", async () => {
+    // What Python's json.dumps makes of Cyrillic.
+    const escaped = "\\u0436".repeat(MIB / 2);
+    const text = `{"article":{"title":"t","description":"d","body":"${escaped}"}}`;
+    expect((await send(text)).status).toBe(201);
+  });
+
+  test("of any other route may have 16 KiB, and a comment's 128 KiB; a larger one is 413 before it is parsed", async () => {
+    const routes: [string, string, number][] = [];
+    for (const route of servedRoutes(testApp(server.db).routes)) {
+      const [method = "", path = ""] = route.split(" ");
+      if (!["POST", "PUT"].includes(method)) continue;
+      const concrete = path.replace(":slug", article.slug).replace(":username", "anna");
+      const sizeMax = /articles(\/:slug)?$/.test(path)
+        ? ARTICLE_REQUEST_SIZE_MAX
+        : path.endsWith("/comments")
+          ? COMMENT_REQUEST_SIZE_MAX
+          : REQUEST_SIZE_MAX;
+      routes.push([method, concrete, sizeMax]);
+    }
+    const small = routes.filter(([, , sizeMax]) => sizeMax === REQUEST_SIZE_MAX);
+    const reading: string[] = [];
+    for (const [method, path, sizeMax] of routes) {
+      // No JSON: whoever parses it responds with 400.
+      const broken = (size: number) => server.request(method, path, { token: anna.token, body: "{".repeat(size) });
+      const fits = await broken(sizeMax);
+      // Following and favouriting read no body, and pages read forms.
+      if (fits.status !== 400) continue;
+      reading.push(path);
+      const large = await broken(sizeMax + 1);
+      expect([path, large.status, large.json.errors]).toEqual([path, 413, tooLarge(sizeMax)]);
+    }
+    expect(reading.length).toBeGreaterThanOrEqual(10);
+    expect(small.length).toBeGreaterThan(6);
+  });
+
+  test("of 150,000 keys is refused by a login without being parsed, and is not even read above the address limit", async () => {
+    const keys = JSON.stringify(Object.fromEntries(Array.from({ length: 150_000 }, (_, i) => [`k${i}`, i])));
+    const parse = spyOn(JSON, "parse");
+    const login = (on: TestServer) =>
+      fetch(`${on.url}/api/users/login`, {
+        method: "POST",
+        headers: { "Content-Type": "application/json" },
+        body: chunked(keys),
+      });
+    const one = { address: { max: 1, windowS: 60, from: "first" } } as const;
+    const strict = await testServer({ rateLimits: { ...RATE_LIMITS, login: one } });
+    const statuses = [(await login(server)).status, (await login(strict)).status, (await login(strict)).status];
+    expect(parse).not.toHaveBeenCalled();
+    parse.mockRestore();
+    expect(statuses).toEqual([413, 413, 429]);
+  });
+
+  test("is not read where the token is missing or bad", async () => {
+    for (const headers of [{}, { Authorization: "Token bad" }]) {
+      const answer = await fetch(`${server.url}/api/articles`, { method: "POST", headers, body: "{" });
+      expect(answer.status).toBe(401);
+    }
   });
 
   test("of a length that is too much is refused before it is sent", async () => {
     const answer = await raw(
-      `POST /api/users HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: ${3 * MIB}\r\n\r\n{`,
+      `POST /api/users HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: ${17 * 1024}\r\n\r\n{`,
     );
     expect(answer).toStartWith("HTTP/1.1 413 ");
-    expect(answer).toEndWith(JSON.stringify({ errors: tooLarge }));
+    expect(answer).toEndWith(JSON.stringify({ errors: tooLarge(REQUEST_SIZE_MAX) }));
   });
 
   test("that is no JSON is 400", async () => {
@@ -487,8 +554,9 @@ test("a request runs one statement, or one transaction if it is a rare write", a
   for (const [method, path, body] of requests) {
     names.splice(0);
     const { status } = await counting.request(method, path, { token: anna.token, body });
-    // Rate limits count the attempt first. A login checks the password between finding the user and opening the session.
-    const expected = { "/api/users": 2, "/api/users/login": 3, "/api/auth/refresh": 2 }[path] ?? 1;
+    // Rate limits count the attempt first: a login for the address, and for the user when the body is read. It checks the
+    // password between finding the user and opening the session.
+    const expected = { "/api/users": 2, "/api/users/login": 4, "/api/auth/refresh": 2 }[path] ?? 1;
     expect([path, status < 300, names.length]).toEqual([path, true, expected]);
     if (names.includes("transaction")) inTransactions.push(`${method} ${path}`);
   }

@@ -91,9 +91,11 @@ describe("an operation", () => {
   });
 
   test("can be aborted before and during the request", async () => {
-    expect(await thrownBy(anonymous.getTags({ signal: AbortSignal.abort() }))).toMatchObject({ name: "AbortError" });
+    expect(await thrownBy(anonymous.getTags({}, { signal: AbortSignal.abort() }))).toMatchObject({
+      name: "AbortError",
+    });
     const controller = new AbortController();
-    const tags = thrownBy(anonymous.getTags({ signal: controller.signal }));
+    const tags = thrownBy(anonymous.getTags({}, { signal: controller.signal }));
     controller.abort();
     expect(await tags).toMatchObject({ name: "AbortError" });
   });

@@ -85,7 +85,7 @@ export class Model {
       const { body: _, ...inList } = this.articleJson(article, viewer);
       return inList;
     });
-    return { articles, articlesCount: all.length };
+    return { articles, articlesCount: all.length, hasNextPage: all.length > offset + limit };
   }
 
   tags(): string[] {

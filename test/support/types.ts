@@ -77,6 +77,7 @@ export type AnyBody = {
   comment: CommentJson;
   comments: CommentJson[];
   tags: string[];
+  nextCursor: string | null;
   errors: Record<string, string[]>;
   status: string;
   message: string;

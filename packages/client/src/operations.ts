@@ -162,13 +162,15 @@ export function operationsOf(call: Call) {
       options?: CallOptions,
     ): Promise<ProfileResponse> => call("DELETE", "/api/profiles/{username}/follow", args, options),
 
-    /** List articles. The newest articles first. Filters can be combined. */
+    /** List articles. The newest articles first. Filters can be combined. `nextCursor` leads to the next page, however deep, at the same cost. */
     getArticles: (
       args?: {
         /** The number of articles to return. Values above 100 count as 100. */
         limit?: number | undefined;
-        /** The number of articles to skip */
+        /** The number of articles to skip, after the cursor if there is one */
         offset?: number | undefined;
+        /** Where the page begins: the `nextCursor` of the page before, with the same filters */
+        cursor?: string | undefined;
         /** Return only articles with this tag */
         tag?: string | undefined;
         /** Return only articles by the user with this username */
@@ -187,13 +189,15 @@ export function operationsOf(call: Call) {
       options?: CallOptions,
     ): Promise<ArticleResponse> => call("POST", "/api/articles", args, options),
 
-    /** List your feed. Articles by the authors you follow, the newest first. */
+    /** List your feed. Articles by the authors you follow, the newest first. `nextCursor` leads to the next page. */
     getArticlesFeed: (
       args?: {
         /** The number of articles to return. Values above 100 count as 100. */
         limit?: number | undefined;
-        /** The number of articles to skip */
+        /** The number of articles to skip, after the cursor if there is one */
         offset?: number | undefined;
+        /** Where the page begins: the `nextCursor` of the page before, with the same filters */
+        cursor?: string | undefined;
       },
       options?: CallOptions,
     ): Promise<ArticlesResponse> => call("GET", "/api/articles/feed", args, options),
@@ -239,10 +243,14 @@ export function operationsOf(call: Call) {
       options?: CallOptions,
     ): Promise<ArticleResponse> => call("DELETE", "/api/articles/{slug}/favorite", args, options),
 
-    /** List the comments on an article. All comments, the newest first. */
+    /** List the comments on an article. The newest comments first, at most 100 per page, and at most 1 MiB of text. `nextCursor` leads to the next page. */
     getArticleComments: (
       args: {
         slug: string;
+        /** The number of comments to return. Values above 100 count as 100. */
+        limit?: number | undefined;
+        /** Where the page begins: the `nextCursor` of the page before, with the same filters */
+        cursor?: string | undefined;
       },
       options?: CallOptions,
     ): Promise<CommentsResponse> => call("GET", "/api/articles/{slug}/comments", args, options),
@@ -256,7 +264,7 @@ export function operationsOf(call: Call) {
       options?: CallOptions,
     ): Promise<CommentResponse> => call("POST", "/api/articles/{slug}/comments", args, options),
 
-    /** Delete a comment. Only the author of a comment can delete it. */
+    /** Delete a comment. The author of a comment can delete it, and so can the author of the article. */
     deleteArticleComment: (
       args: {
         slug: string;
@@ -265,7 +273,15 @@ export function operationsOf(call: Call) {
       options?: CallOptions,
     ): Promise<void> => call("DELETE", "/api/articles/{slug}/comments/{id}", args, options),
 
-    /** List tags. The tags that articles use, the most used first. */
-    getTags: (options?: CallOptions): Promise<TagsResponse> => call("GET", "/api/tags", {}, options),
+    /** List tags. The tags that articles use, the most used first. Without `q`, these are at most the 900 most used and the 100 most recently used. */
+    getTags: (
+      args?: {
+        /** Return only tags that begin with this, written as it is */
+        q?: string | undefined;
+        /** The number of tags to return. Values above 1,000 count as 1,000. */
+        limit?: number | undefined;
+      },
+      options?: CallOptions,
+    ): Promise<TagsResponse> => call("GET", "/api/tags", args, options),
   };
 }

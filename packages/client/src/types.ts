@@ -40,6 +40,8 @@ export type ArticlesResponse = {
   articles: ArticlePreview[];
   /** The number of all matching articles, on this page and on others */
   articlesCount: number;
+  /** The `cursor` of the next page, which `Link: …; rel="next"` leads to. Null on the last page. */
+  nextCursor: string | null;
 };
 
 export type Comment = {
@@ -56,6 +58,8 @@ export type CommentResponse = {
 
 export type CommentsResponse = {
   comments: Comment[];
+  /** The `cursor` of the next page, which `Link: …; rel="next"` leads to. Null on the last page. */
+  nextCursor: string | null;
 };
 
 export type ErrorResponse = {

@@ -1,42 +1,77 @@
 import type { Database } from "../../db/pool.ts";
 import type { LeftJoined } from "../../db/rows.ts";
-import { read } from "../../db/statements.ts";
+import { read, slow } from "../../db/statements.ts";
+import { pageOf } from "../../http/cursor.ts";
 import { userMissing } from "../identity/guards.ts";
 import { sameKey } from "../identity/users/rules.ts";
-import { readForViewer, rowsForViewer, VIEWER, type Viewer, type ViewerRead, viewerGone } from "../profiles/viewer.ts";
+import {
+  readForViewer,
+  rowsForViewer,
+  slowForViewer,
+  VIEWER,
+  type Viewer,
+  type ViewerRead,
+  viewerGone,
+} from "../profiles/viewer.ts";
 import { articlesByKeys, type PreviewRow, previewOf } from "./rows.ts";
-import type { ArticleList, ListFilters, Page } from "./schema.ts";
+import { ArticleCursor, type ArticleList, type ListFilters, type Page } from "./schema.ts";
+
+/** Skipping so many rows may take more than a few milliseconds. */
+const FAST_OFFSET_MAX = 1_000;
+/** The feed reads as many articles of as many authors. */
+const FAST_FEED_OFFSET_MAX = 100;
 
 /** Articles by tag, author and the user who favourited them, newest first, with the number of all matches. */
 export async function listArticles(
   db: Database,
   viewerId: string | null,
-  { limit, offset, tag, author, favorited }: ListFilters,
+  { limit, offset, cursor, tag, author, favorited }: ListFilters,
 ): Promise<ArticleList & { viewerGone: boolean }> {
   const values = {
     ...(tag === undefined ? {} : { tag }),
     ...(author === undefined ? {} : { author: sameKey(author) }),
     ...(favorited === undefined ? {} : { favorited: sameKey(favorited) }),
   };
-  const statement = listBy(FILTERS.filter((filter) => filter in values));
-  return listOf(await rowsForViewer(db, statement, viewerId, { limit, offset, ...values }));
+  const list = listBy(FILTERS.filter((filter) => filter in values));
+  // A person's favourites with a tag are looked up one by one to count them.
+  const isSlow = offset > FAST_OFFSET_MAX || (tag !== undefined && favorited !== undefined);
+  const statement = isSlow ? slowForViewer(list) : list;
+  return listOf(await rowsForViewer(db, statement, viewerId, { limit, offset, ...after(cursor), ...values }), limit);
 }
 
 /** Articles by authors whom the viewer follows, newest first, with the number of all. Throws 401. */
-export async function listFeed(db: Database, viewerId: string, { limit, offset }: Page): Promise<ArticleList> {
-  const { viewerGone, ...list } = listOf(await db.rows(FEED, { limit, offset, viewerId }));
+export async function listFeed(db: Database, viewerId: string, { limit, offset, cursor }: Page): Promise<ArticleList> {
+  const list = cursor === undefined ? FEED : FEED_AFTER;
+  const statement = offset > FAST_FEED_OFFSET_MAX ? slow(list) : list;
+  const values = { limit, offset, viewerId, ...(cursor === undefined ? {} : after(cursor)) };
+  const { viewerGone, ...page } = listOf(await db.rows(statement, values), limit);
   if (viewerGone) throw userMissing();
-  return list;
+  return page;
 }
 
-/** One row per article; a single row without an article if the page is empty. */
-type ListRow = { articlesCount: number; viewerGone: boolean } & LeftJoined<PreviewRow>;
+/** The parameters of a position, by default before the first article. */
+const after = (cursor: Page["cursor"]) => ({
+  afterTime: cursor?.publishedAt ?? "infinity",
+  afterId: cursor?.id ?? "0",
+});
 
-function listOf(rows: ListRow[]): ArticleList & { viewerGone: boolean } {
+/** SQL for whether a row comes after the position. */
+const isAfter = (publishedAt: string, id: string): string =>
+  `(${publishedAt}, ${id}) < (:afterTime::timestamptz, :afterId::bigint)`;
+
+/** One row per article, and one more than the page has; a single row without an article if the page is empty. */
+type ListRow = { articlesCount: number; viewerGone: boolean } & LeftJoined<PreviewRow & { id: string }>;
+
+function listOf(rows: ListRow[], limit: number): ArticleList & { viewerGone: boolean } {
   const [first] = rows;
   if (first === undefined) throw new Error("a list returned no row");
+  const found = rows.flatMap((row) => (row.slug === null ? [] : [row]));
+  const { page, nextCursor } = pageOf(found, limit, (last) =>
+    ArticleCursor.after({ id: last.id, publishedAt: previewOf(last).publishedAt }),
+  );
   return {
-    articles: rows.flatMap((row) => (row.slug === null ? [] : [previewOf(row)])),
+    articles: page.map(previewOf),
+    nextCursor,
     articlesCount: first.articlesCount,
     viewerGone: first.viewerGone,
   };
@@ -44,7 +79,8 @@ function listOf(rows: ListRow[]): ArticleList & { viewerGone: boolean } {
 
 /**
  * The statement of a list: first the keys of the page, from an index that has them sorted, then the articles of these keys
- * alone. Its parameters are `:limit`, `:offset`, and those of the parts.
+ * alone, and one more, which shows whether there is another page. Its parameters are `:limit`, `:offset`, and those of the
+ * parts.
  * @param parts.count SQL for the number of all matches; null is 0
  * @param parts.keys a query for the keys (published_at, id) of all matches
  * @param parts.followed a common table expression for both
@@ -56,9 +92,9 @@ function listText(viewer: Viewer, { count, keys, followed }: { count: string; ke
        ${keys}
         order by published_at desc, id desc
         -- A page past the end is empty: the count says so, without a walk to the end.
-        limit case when :offset::bigint < (select count from matches) then :limit::bigint else 0 end
+        limit case when :offset::bigint < (select count from matches) then :limit::bigint + 1 else 0 end
        offset :offset::bigint)
-   select matches.count as "articlesCount", ${viewerGone(viewer)}, article.*
+   select matches.count as "articlesCount", ${viewerGone(viewer)}, page.id, article.*
      from matches left join (${articlesByKeys(viewer, "page")}) on true
     order by page.published_at desc, page.id desc`;
 }
@@ -113,7 +149,8 @@ function listBy(filters: readonly Filter[]): ViewerRead<ListRow> {
     list = readForViewer(key === "" ? "articles_all" : `articles_by_${key}`, (viewer) =>
       listText(viewer, {
         count: MAINTAINED_COUNTS[key] ?? `select count(*) ${matches}`,
-        keys: `select s.${source.publishedAt} as published_at, s.${source.id} as id ${matches}`,
+        keys: `select s.${source.publishedAt} as published_at, s.${source.id} as id ${matches}
+          and ${isAfter(`s.${source.publishedAt}`, `s.${source.id}`)}`,
       }),
     );
     lists.set(key, list);
@@ -126,23 +163,45 @@ for (let set = 0; set < 2 ** FILTERS.length; set++) listBy(FILTERS.filter((_, i)
 
 // The newest articles of the feed can only be by the authors who published last: as many authors as the page goes deep. So
 // the cost grows with the number of authors followed and the depth of the page, but not with the number of articles.
-const FEED = read<ListRow>(
+const FEED = feed(
   "articles_feed",
-  listText(VIEWER, {
-    followed: `
-      select user_id, articles_count, newest_published_at, newest_id from author_counts
-       -- As an array, not a join: one scan of the index takes half of what a look-up for each author takes.
-       where user_id = any (array(select followee_id from follows where follower_id = ${VIEWER}))`,
-    count: "select sum(articles_count) from followed",
-    keys: `
-      select newest.published_at, newest.id
-        from (select user_id from followed
-               order by newest_published_at desc, newest_id desc
-               limit :limit::bigint + :offset::bigint) author
-             cross join lateral (
-               select published_at, id from articles
-                where author_id = author.user_id
-                order by published_at desc, id desc
-                limit :limit::bigint + :offset::bigint) newest`,
-  }),
+  "select user_id, newest_published_at as published_at, newest_id as id from followed",
 );
+
+// The same after a position, where each author's newest article is looked up.
+const FEED_AFTER = feed(
+  "articles_feed_after",
+  `select user_id, newest.published_at, newest.id
+     from followed cross join lateral (
+            select published_at, id from articles
+             where author_id = user_id and ${isAfter("published_at", "id")}
+             order by published_at desc, id desc limit 1) newest`,
+  `and ${isAfter("published_at", "id")}`,
+);
+
+/**
+ * @param newest a query for the newest article (user_id, published_at, id) of each author in `followed`
+ * @param restriction SQL that restricts articles
+ */
+function feed(name: string, newest: string, restriction = "") {
+  return read<ListRow>(
+    name,
+    listText(VIEWER, {
+      followed: `
+        select user_id, articles_count, newest_published_at, newest_id from author_counts
+         -- As an array, not a join: one scan of the index takes half of what a look-up for each author takes.
+         where user_id = any (array(select followee_id from follows where follower_id = ${VIEWER}))`,
+      count: "select sum(articles_count) from followed",
+      keys: `
+        select article.published_at, article.id
+          from (select user_id from (${newest}) newest
+                 order by published_at desc, id desc
+                 limit :limit::bigint + :offset::bigint + 1) author
+               cross join lateral (
+                 select published_at, id from articles
+                  where author_id = author.user_id ${restriction}
+                  order by published_at desc, id desc
+                  limit :limit::bigint + :offset::bigint + 1) article`,
+    }),
+  );
+}

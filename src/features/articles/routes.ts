@@ -1,11 +1,14 @@
-import { Hono } from "hono";
+import { type Context, Hono } from "hono";
 import type { Database } from "../../db/pool.ts";
+import { linkNextPage } from "../../http/cursor.ts";
 import { describeRoute } from "../../http/openapi.ts";
 import { body, json, query } from "../../http/validation.ts";
 import { type Guards, markBadToken } from "../identity/guards.ts";
+import type { WriteLimits } from "../identity/write-limits.ts";
 import { listArticles, listFeed } from "./lists.ts";
 import { deleteArticle, favorite, findArticle, insertArticle, unfavorite, updateArticle } from "./queries.ts";
 import {
+  ARTICLE_REQUEST_SIZE_MAX,
   ArticleResponse,
   ArticlesResponse,
   ListQuery,
@@ -14,7 +17,7 @@ import {
   UpdateArticleBody,
 } from "./schema.ts";
 
-export function articleRoutes(db: Database, { requireUser, optionalUser }: Guards) {
+export function articleRoutes(db: Database, { requireUser, optionalUser }: Guards, { limit }: WriteLimits) {
   return new Hono()
     .get(
       "/articles",
@@ -23,13 +26,15 @@ export function articleRoutes(db: Database, { requireUser, optionalUser }: Guard
       async (c) => {
         const { viewerGone, ...list } = await listArticles(db, c.var.viewerId, c.var.query);
         if (viewerGone) markBadToken(c);
+        linkNextPage(c, list.nextCursor);
         return json(c, list);
       },
       describeRoute({
         operationId: "GetArticles",
         tag: "Articles",
         summary: "List articles",
-        description: "The newest articles first. Filters can be combined.",
+        description:
+          "The newest articles first. Filters can be combined. `nextCursor` leads to the next page, however deep, at the same cost.",
         responses: { 200: ArticlesResponse, 304: null },
       }),
     )
@@ -39,13 +44,15 @@ export function articleRoutes(db: Database, { requireUser, optionalUser }: Guard
       requireUser,
       query(PageQuery),
       async (c) => {
-        return json(c, await listFeed(db, c.var.userId, c.var.query));
+        const list = await listFeed(db, c.var.userId, c.var.query);
+        linkNextPage(c, list.nextCursor);
+        return json(c, list);
       },
       describeRoute({
         operationId: "GetArticlesFeed",
         tag: "Articles",
         summary: "List your feed",
-        description: "Articles by the authors you follow, the newest first.",
+        description: "Articles by the authors you follow, the newest first. `nextCursor` leads to the next page.",
         responses: { 200: ArticlesResponse, 304: null },
       }),
     )
@@ -53,7 +60,9 @@ export function articleRoutes(db: Database, { requireUser, optionalUser }: Guard
     .post(
       "/articles",
       requireUser,
-      body(NewArticleBody),
+      limit("articles"),
+      body(NewArticleBody, ARTICLE_REQUEST_SIZE_MAX),
+      limit("article-bytes", bytesOf),
       async (c) => {
         return json(c, { article: await insertArticle(db, c.var.userId, c.var.body.article) }, 201);
       },
@@ -88,7 +97,9 @@ export function articleRoutes(db: Database, { requireUser, optionalUser }: Guard
     .put(
       "/articles/:slug",
       requireUser,
-      body(UpdateArticleBody),
+      limit("articles"),
+      body(UpdateArticleBody, ARTICLE_REQUEST_SIZE_MAX),
+      limit("article-bytes", bytesOf),
       async (c) => {
         const article = await updateArticle(db, c.var.userId, c.req.param("slug"), c.var.body.article);
         return json(c, { article });
@@ -123,6 +134,7 @@ export function articleRoutes(db: Database, { requireUser, optionalUser }: Guard
     .post(
       "/articles/:slug/favorite",
       requireUser,
+      limit("favorites"),
       async (c) => {
         return json(c, { article: await favorite(db, c.var.userId, c.req.param("slug")) });
       },
@@ -139,6 +151,7 @@ export function articleRoutes(db: Database, { requireUser, optionalUser }: Guard
     .delete(
       "/articles/:slug/favorite",
       requireUser,
+      limit("favorites"),
       async (c) => {
         return json(c, { article: await unfavorite(db, c.var.userId, c.req.param("slug")) });
       },
@@ -152,3 +165,7 @@ export function articleRoutes(db: Database, { requireUser, optionalUser }: Guard
       }),
     );
 }
+
+/** The size of an article's new body, in bytes. */
+const bytesOf = (c: Context<{ Variables: { body: { article: { body?: string | undefined } } } }>): number =>
+  Buffer.byteLength(c.var.body.article.body ?? "");

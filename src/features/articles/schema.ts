@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { cursorOf, nextCursor, position } from "../../http/cursor.ts";
 import { characters, envelope, filter, isStorable, requiredText, timestamp, wholeNumber } from "../../http/fields.ts";
 import { Profile } from "../profiles/schema.ts";
 import { normaliseTags } from "./rules.ts";
@@ -25,6 +26,12 @@ export const NewArticleBody = envelope("article", { title, description, body, ta
   id: "NewArticleRequest",
 });
 
+/**
+ * In bytes. A body of 1 MiB fits also where the client escapes every letter beyond ASCII (`\u00e9`), which triples it; the
+ * rest is for the other fields.
+ */
+export const ARTICLE_REQUEST_SIZE_MAX = 3 * 1024 * 1024 + 64 * 1024;
+
 /** Absent stays as it is; nothing of an article can be null. */
 export const UpdateArticleBody = envelope("article", {
   title: title.optional(),
@@ -33,11 +40,17 @@ export const UpdateArticleBody = envelope("article", {
   tagList: tagList.optional(),
 }).meta({ id: "UpdateArticleRequest", description: "Absent fields keep their value." });
 
+/** Lists of articles with any filters sort by the same columns, so they share their cursors. */
+export const ArticleCursor = cursorOf("articles", { publishedAt: position.time, id: position.id });
+
 export const PageQuery = z.object({
   limit: wholeNumber(1, 100, 20).meta({
     description: "The number of articles to return. Values above 100 count as 100.",
   }),
-  offset: wholeNumber(0, Number.MAX_SAFE_INTEGER, 0).meta({ description: "The number of articles to skip" }),
+  offset: wholeNumber(0, Number.MAX_SAFE_INTEGER, 0).meta({
+    description: "The number of articles to skip, after the cursor if there is one",
+  }),
+  cursor: ArticleCursor.parameter,
 });
 
 export const ListQuery = PageQuery.extend({
@@ -72,6 +85,7 @@ export const ArticlesResponse = z
       .int()
       .nonnegative()
       .meta({ description: "The number of all matching articles, on this page and on others" }),
+    nextCursor,
   })
   .meta({ id: "ArticlesResponse" });
 

@@ -7,8 +7,15 @@ import { requireOwned } from "../articles/queries.ts";
 import { userMissing } from "../identity/guards.ts";
 import { profileColumns, profileOf } from "../profiles/queries.ts";
 import type { Profile } from "../profiles/schema.ts";
-import { readForViewer, rowsForViewer, type Viewer, viewerGone } from "../profiles/viewer.ts";
-import { Comment } from "./schema.ts";
+import {
+  readForViewer,
+  rowsForViewer,
+  slowForViewer,
+  type Viewer,
+  type ViewerRead,
+  viewerGone,
+} from "../profiles/viewer.ts";
+import { Comment, CommentCursor, type CommentList, type CommentsPage } from "./schema.ts";
 
 /** The columns of a comment, of `comments c` and its author `users u`, as a viewer sees them. */
 const commentColumns = (viewer: Viewer): string => `
@@ -27,29 +34,66 @@ const commentOf: (row: CommentRow) => Comment = rowMapper(Comment, {
   author: profileOf,
 });
 
-/** An article's comments, newest first, as the viewer sees them. Throws 404. */
+/** A page of comments ends at `limit`, or where the bodies have this many bytes. The first is returned whatever its size. */
+const PAGE_BYTES_MAX = 1024 * 1024;
+/** What the connection that other reads share may carry at a time. */
+const FAST_PAGE_BYTES_MAX = 64 * 1024;
+
+/** An article's comments after a position, newest first, as the viewer sees them. Throws 404. */
 export async function listComments(
   db: Database,
   viewerId: string | null,
   slug: string,
-): Promise<{ comments: Comment[]; viewerGone: boolean }> {
-  const rows = await rowsForViewer(db, COMMENTS, viewerId, { slug });
-  const [first] = rows;
-  if (first === undefined) throw notFound("article");
+  { limit, cursor }: CommentsPage,
+): Promise<CommentList & { viewerGone: boolean }> {
+  const values = { slug, limit, afterTime: cursor?.createdAt ?? "infinity", afterId: cursor?.id ?? "0" };
+  const pageWithin = async (read: ViewerRead<CommentsRow>, bytesMax: number) => {
+    const rows = await rowsForViewer(db, read, viewerId, { ...values, bytesMax });
+    const [first] = rows;
+    if (first === undefined) throw notFound("article");
+    const comments = rows.flatMap((row) => (row.id === null ? [] : [row]));
+    return { first, comments };
+  };
+  let { first, comments } = await pageWithin(COMMENTS, FAST_PAGE_BYTES_MAX);
+  // Most pages are small. The size of one is only known when it is read.
+  if (first.isCut) ({ first, comments } = await pageWithin(LARGE_COMMENTS, PAGE_BYTES_MAX));
+  const page = comments.map(commentOf);
+  const last = page.at(-1);
   return {
-    comments: rows.flatMap((row) => (row.id === null ? [] : [commentOf(row)])),
+    comments: page,
+    nextCursor: first.hasMore && last !== undefined ? CommentCursor.after({ ...last, id: String(last.id) }) : null,
     viewerGone: first.viewerGone,
   };
 }
 
-// No row if there is no such article; a single row without a comment if it has none.
-const COMMENTS = readForViewer<{ viewerGone: boolean } & LeftJoined<CommentRow>>(
+// No row if there is no such article; a single row without a comment if the page is empty.
+const COMMENTS = readForViewer<CommentsRow>(
   "comments",
-  (viewer) => `select ${commentColumns(viewer)}, ${viewerGone(viewer)}
-     from articles a left join (comments c join users u on u.id = c.author_id) on c.article_id = a.id
-    where a.slug = :slug
+  (viewer) => `with article as materialized (select id from articles where slug = :slug),
+     -- One more than a page has.
+     newest as materialized (
+       select c.*, row_number() over so_far as place, sum(octet_length(c.body)) over so_far as bytes
+         from (select * from comments
+                where article_id = (select id from article)
+                  and (created_at, id) < (:afterTime::timestamptz, :afterId::bigint)
+                order by created_at desc, id desc
+                limit :limit::bigint + 1) c
+       window so_far as (order by c.created_at desc, c.id desc)),
+     page as materialized (
+       select * from newest where place <= :limit::bigint and (place = 1 or bytes <= :bytesMax::bigint))
+   select ${commentColumns(viewer)}, ${viewerGone(viewer)},
+          (select count(*) from newest) > (select count(*) from page) as "hasMore",
+          exists (select from newest
+                   where place between 2 and :limit::bigint and bytes > :bytesMax::bigint) as "isCut"
+     from article left join (
+            -- The limit makes the planner, which does not know how short a page is, use the index.
+            page c cross join lateral (select * from users where id = c.author_id limit 1) u) on true
     order by c.created_at desc, c.id desc`,
 );
+
+type CommentsRow = { viewerGone: boolean; hasMore: boolean; isCut: boolean } & LeftJoined<CommentRow>;
+
+const LARGE_COMMENTS = slowForViewer(COMMENTS);
 
 /** Adds a comment of the viewer to an article. Throws 401, 404. */
 export async function insertComment(db: Database, viewerId: string, slug: string, body: string): Promise<Comment> {
@@ -78,7 +122,7 @@ const INSERT_COMMENT = write<{ viewer: string | null } & LeftJoined<CommentRow>>
 );
 
 /**
- * Deletes a comment of the viewer on an article. Throws 401, 403, 404.
+ * Deletes a comment that the viewer wrote, or that is on an article of the viewer. Throws 401, 403, 404.
  * @param commentId the number of the comment as text; other text is the number of no comment
  */
 export async function deleteComment(db: Database, viewerId: string, slug: string, commentId: string): Promise<void> {
@@ -98,12 +142,13 @@ const DELETE_COMMENT = write<{
 }>(
   "comment_delete",
   `with viewer as (select id from users where id = $1::bigint),
-        article as (select id from articles where slug = $2),
+        article as (select id, author_id from articles where slug = $2),
         target as (
-          select c.id, c.author_id from comments c, article a where c.id = $3::bigint and c.article_id = a.id),
+          select c.id, v.id in (c.author_id, a.author_id) as owned
+            from viewer v, comments c, article a where c.id = $3::bigint and c.article_id = a.id),
         deleted as (
-          delete from comments c using target t, viewer v where c.id = t.id and c.author_id = v.id returning c.id)
-   select v.id as viewer, a.id as article, t.id as existed, t.author_id = v.id as owned, d.id as deleted
+          delete from comments c using target t where c.id = t.id and t.owned returning c.id)
+   select v.id as viewer, a.id as article, t.id as existed, t.owned, d.id as deleted
      from (select) as one left join viewer v on true left join article a on true
      left join target t on true left join deleted d on true`,
 );

@@ -1,26 +1,38 @@
 import { Hono } from "hono";
 import type { Database } from "../../db/pool.ts";
+import { linkNextPage } from "../../http/cursor.ts";
 import { describeRoute } from "../../http/openapi.ts";
-import { body, json } from "../../http/validation.ts";
+import { body, json, query } from "../../http/validation.ts";
 import { type Guards, markBadToken } from "../identity/guards.ts";
+import type { WriteLimits } from "../identity/write-limits.ts";
 import { deleteComment, insertComment, listComments } from "./queries.ts";
-import { CommentId, CommentResponse, CommentsResponse, NewCommentBody } from "./schema.ts";
+import {
+  COMMENT_REQUEST_SIZE_MAX,
+  CommentId,
+  CommentResponse,
+  CommentsQuery,
+  CommentsResponse,
+  NewCommentBody,
+} from "./schema.ts";
 
-export function commentRoutes(db: Database, { requireUser, optionalUser }: Guards) {
+export function commentRoutes(db: Database, { requireUser, optionalUser }: Guards, { limit }: WriteLimits) {
   return new Hono()
     .get(
       "/articles/:slug/comments",
       optionalUser,
+      query(CommentsQuery),
       async (c) => {
-        const { comments, viewerGone } = await listComments(db, c.var.viewerId, c.req.param("slug"));
+        const { viewerGone, ...list } = await listComments(db, c.var.viewerId, c.req.param("slug"), c.var.query);
         if (viewerGone) markBadToken(c);
-        return json(c, { comments });
+        linkNextPage(c, list.nextCursor);
+        return json(c, list);
       },
       describeRoute({
         operationId: "GetArticleComments",
         tag: "Comments",
         summary: "List the comments on an article",
-        description: "All comments, the newest first.",
+        description:
+          "The newest comments first, at most 100 per page, and at most 1 MiB of text. `nextCursor` leads to the next page.",
         responses: { 200: CommentsResponse, 304: null },
         errors: ["not_found"],
       }),
@@ -29,7 +41,8 @@ export function commentRoutes(db: Database, { requireUser, optionalUser }: Guard
     .post(
       "/articles/:slug/comments",
       requireUser,
-      body(NewCommentBody),
+      limit("comments"),
+      body(NewCommentBody, COMMENT_REQUEST_SIZE_MAX),
       async (c) => {
         const comment = await insertComment(db, c.var.userId, c.req.param("slug"), c.var.body.comment.body);
         return json(c, { comment }, 201);
@@ -55,7 +68,7 @@ export function commentRoutes(db: Database, { requireUser, optionalUser }: Guard
         operationId: "DeleteArticleComment",
         tag: "Comments",
         summary: "Delete a comment",
-        description: "Only the author of a comment can delete it.",
+        description: "The author of a comment can delete it, and so can the author of the article.",
         params: { id: CommentId },
         responses: { 204: null },
         errors: ["forbidden", "not_found"],

@@ -59,10 +59,15 @@ export type RateLimits = {
    * @param user identifies the user: an email key, or an id
    */
   count(c: Context, action: LimitedAction, user?: string): Promise<void>;
-  /** A guard that counts. It comes after the guards that read the user from the request. */
+  /** A guard that counts, for the address alone without `userOf`. It comes before the guard that reads the body. */
   limit<Variables extends object = object>(
     action: LimitedAction,
     userOf?: (c: Context<{ Variables: Variables }>) => string,
+  ): MiddlewareHandler<{ Variables: Variables }>;
+  /** A guard that counts for a user alone, whom the body names. It comes after the one for the address and the body. */
+  limitUser<Variables extends object = object>(
+    action: LimitedAction,
+    userOf: (c: Context<{ Variables: Variables }>) => string,
   ): MiddlewareHandler<{ Variables: Variables }>;
 };
 
@@ -72,50 +77,57 @@ export function createRateLimits(
   addressOf: ClientAddress,
   limits: Record<LimitedAction, { address: RateLimit; user?: RateLimit }> | null = RATE_LIMITS,
 ): RateLimits {
-  const self: RateLimits = {
-    async count(c, action, user) {
-      if (limits === null) return;
-      const { address: byAddress, user: byUser } = limits[action];
-      const counted: Counted[] = [];
-      const address = addressOf(c);
-      if (address !== null) counted.push({ key: limitKey(action, "address", networkOf(address)), limit: byAddress });
-      if (user !== undefined && byUser !== undefined) {
-        counted.push({ key: limitKey(action, "user", user), limit: byUser });
-      }
-      if (counted.length === 0) return;
-      const rows = await db.rows(LIMIT_COUNT, {
-        keys: textArray(counted.map(({ key }) => key)),
-        maxima: textArray(counted.map(({ limit }) => String(limit.max))),
-        windowsS: textArray(counted.map(({ limit }) => String(limit.windowS))),
-        fromLast: textArray(counted.map(({ limit }) => String(limit.from === "last"))),
-      });
-      report(c, rows, counted);
-    },
+  async function countFor(c: Context, action: LimitedAction, address: string | null, user?: string): Promise<void> {
+    if (limits === null) return;
+    const { address: byAddress, user: byUser } = limits[action];
+    const counted: Counted[] = [];
+    if (address !== null) counted.push({ key: limitKey(action, "address", networkOf(address)), limit: byAddress });
+    if (user !== undefined && byUser !== undefined) {
+      counted.push({ key: limitKey(action, "user", user), limit: byUser });
+    }
+    if (counted.length === 0) return;
+    report(c, await countInDatabase(db, counted), counted);
+  }
 
-    limit<Variables extends object>(action: LimitedAction, userOf?: (c: Context<{ Variables: Variables }>) => string) {
-      const guard: MiddlewareHandler<{ Variables: Variables }> = async function limitRequest(c, next) {
-        await self.count(c, action, userOf?.(c));
-        await next();
-      };
-      return describeGuard(guard, { errors: ["too_many_requests"] });
-    },
+  const guard = <Variables extends object>(count: (c: Context<{ Variables: Variables }>) => Promise<void>) => {
+    const limitRequest: MiddlewareHandler<{ Variables: Variables }> = async (c, next) => {
+      await count(c);
+      await next();
+    };
+    return describeGuard(limitRequest, { errors: ["too_many_requests"] });
   };
-  return self;
+
+  return {
+    count: (c, action, user) => countFor(c, action, addressOf(c), user),
+    limit: (action, userOf) => guard((c) => countFor(c, action, addressOf(c), userOf?.(c))),
+    limitUser: (action, userOf) => guard((c) => countFor(c, action, null, userOf(c))),
+  };
 }
 
-type Counted = { key: string; limit: RateLimit };
+type Counted = { readonly key: string; readonly limit: RateLimit; readonly amount?: number };
 type Count = { key: string; count: number; ends_in_s: number };
+
+/** Adds an amount, 1 by default, to each count. Returns the counts. */
+export function countInDatabase(db: Queries, counted: readonly Counted[]): Promise<Count[]> {
+  return db.rows(LIMIT_COUNT, {
+    keys: textArray(counted.map(({ key }) => key)),
+    amounts: textArray(counted.map(({ amount = 1 }) => String(amount))),
+    maxima: textArray(counted.map(({ limit }) => String(limit.max))),
+    windowsS: textArray(counted.map(({ limit }) => String(limit.windowS))),
+    fromLast: textArray(counted.map(({ limit }) => String(limit.from === "last"))),
+  });
+}
 
 // Beyond the maximum nothing changes: a refused request extends no window. The rows are locked in the order of their keys,
 // so that two of these statements cannot deadlock.
 const LIMIT_COUNT = write<Count>(
   "rate_limit_count",
   `insert into rate_limits as l (key, count, max, ends_at)
-   select n.key, 1, n.max::integer, now() + n.window_s::float8 * interval '1 second'
-     from unnest(:keys::text[], :maxima::text[], :windowsS::text[], :fromLast::text[]) as n (key, max, window_s, from_last)
+   select n.key, n.amount::integer, n.max::integer, now() + n.window_s::float8 * interval '1 second'
+     from unnest(:keys::text[], :amounts::text[], :maxima::text[], :windowsS::text[]) as n (key, amount, max, window_s)
     order by n.key
    on conflict (key) do update
-      set count   = case when l.ends_at <= now() then 1 else least(l.count, excluded.max) + 1 end,
+      set count   = case when l.ends_at <= now() then excluded.count else least(l.count, excluded.max) + excluded.count end,
           max     = excluded.max,
           ends_at = case when l.ends_at <= now() then excluded.ends_at
                          when l.count < excluded.max and l.key = any (
@@ -136,24 +148,27 @@ function report(c: Context, rows: Count[], counted: Counted[]): void {
     return [{ name, limit, left, isExceeded: row.count > limit.max, endsInS: Math.max(Math.ceil(row.ends_in_s), 1) }];
   });
   // draft-ietf-httpapi-ratelimit-headers-10: what is left and for how long, and the limit itself.
-  c.header("RateLimit", states.map(({ name, left, endsInS }) => `"${name}";r=${left};t=${endsInS}`).join(", "));
-  c.header(
-    "RateLimit-Policy",
-    states.map(({ name, limit }) => `"${name}";q=${limit.max};w=${limit.windowS}`).join(", "),
-  );
+  for (const { name, limit, left, endsInS } of states) {
+    c.header("RateLimit", `"${name}";r=${left};t=${endsInS}`, { append: true });
+    c.header("RateLimit-Policy", `"${name}";q=${limit.max};w=${limit.windowS}`, { append: true });
+  }
   const exceeded = states.filter((state) => state.isExceeded);
   if (exceeded.length === 0) return;
-  const waitS = Math.max(...exceeded.map(({ endsInS }) => endsInS));
+  throw tooManyRequests(Math.max(...exceeded.map(({ endsInS }) => endsInS)));
+}
+
+/** The 429 for a client that has to wait so many seconds. */
+export function tooManyRequests(waitS: number, headers: Record<string, string> = {}): ApiError {
   const wait = waitS < 120 ? `${waitS} seconds` : `${Math.ceil(waitS / 60)} minutes`;
-  throw new ApiError(
+  return new ApiError(
     "too_many_requests",
     { requests: [`are too many, try again in ${wait}`] },
-    { "Retry-After": String(waitS) },
+    { "Retry-After": String(waitS), ...headers },
   );
 }
 
 /** The key of a row. The hash keeps addresses, also mistyped ones of strangers, out of the table. */
-function limitKey(action: LimitedAction, by: "address" | "user", whom: string): string {
+export function limitKey(action: string, by: "address" | "user", whom: string): string {
   return `${action}:${by}:${createHash("sha256").update(whom).digest("base64url").slice(0, 22)}`;
 }
 

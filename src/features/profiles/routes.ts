@@ -3,10 +3,11 @@ import type { Database } from "../../db/pool.ts";
 import { describeRoute } from "../../http/openapi.ts";
 import { json } from "../../http/validation.ts";
 import { type Guards, markBadToken } from "../identity/guards.ts";
+import type { WriteLimits } from "../identity/write-limits.ts";
 import { findProfile, follow, unfollow } from "./queries.ts";
 import { ProfileResponse } from "./schema.ts";
 
-export function profileRoutes(db: Database, { requireUser, optionalUser }: Guards) {
+export function profileRoutes(db: Database, { requireUser, optionalUser }: Guards, { limit }: WriteLimits) {
   return new Hono()
     .get(
       "/profiles/:username",
@@ -29,6 +30,7 @@ export function profileRoutes(db: Database, { requireUser, optionalUser }: Guard
     .post(
       "/profiles/:username/follow",
       requireUser,
+      limit("follows"),
       async (c) => {
         return json(c, { profile: await follow(db, c.var.userId, c.req.param("username")) });
       },
@@ -45,6 +47,7 @@ export function profileRoutes(db: Database, { requireUser, optionalUser }: Guard
     .delete(
       "/profiles/:username/follow",
       requireUser,
+      limit("follows"),
       async (c) => {
         return json(c, { profile: await unfollow(db, c.var.userId, c.req.param("username")) });
       },

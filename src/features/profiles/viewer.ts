@@ -1,5 +1,5 @@
 import type { Database } from "../../db/pool.ts";
-import { type Parameter, read, type Statement } from "../../db/statements.ts";
+import { type Parameter, read, type Statement, slow } from "../../db/statements.ts";
 
 /** SQL for the id of the user who reads, such as `:viewerId::bigint`; null for anonymous readers. */
 export type Viewer = string | null;
@@ -18,6 +18,12 @@ export type ViewerRead<Row> = { readonly signedIn: Statement<Row>; readonly anon
 export const readForViewer = <Row>(name: string, text: (viewer: Viewer) => string): ViewerRead<Row> => ({
   signedIn: read(name, text(VIEWER)),
   anonymous: read(`${name}_anonymous`, text(null)),
+});
+
+/** The same read, for values with which it may take long. */
+export const slowForViewer = <Row>({ signedIn, anonymous }: ViewerRead<Row>): ViewerRead<Row> => ({
+  signedIn: slow(signedIn),
+  anonymous: slow(anonymous),
 });
 
 /** The rows of a read for this viewer; `viewerId` null is an anonymous reader. */

@@ -1,19 +1,21 @@
 import { Hono } from "hono";
 import type { Database } from "../../db/pool.ts";
 import { describeRoute } from "../../http/openapi.ts";
-import { json } from "../../http/validation.ts";
+import { json, query } from "../../http/validation.ts";
 import { listTags } from "./queries.ts";
-import { TagsResponse } from "./schema.ts";
+import { TagsQuery, TagsResponse } from "./schema.ts";
 
 export function tagRoutes(db: Database) {
   return new Hono().get(
     "/tags",
-    async (c) => json(c, { tags: await listTags(db) }),
+    query(TagsQuery),
+    async (c) => json(c, { tags: await listTags(db, c.var.query) }),
     describeRoute({
       operationId: "GetTags",
       tag: "Tags",
       summary: "List tags",
-      description: "The tags that articles use, the most used first.",
+      description:
+        "The tags that articles use, the most used first. Without `q`, these are at most the 900 most used and the 100 most recently used.",
       responses: { 200: TagsResponse, 304: null },
     }),
   );

@@ -83,6 +83,62 @@ describe("GET /api/articles", () => {
     expect((await other.request("GET", "/api/articles/t4", { token: elsa.token })).json.article.favorited).toBe(false);
   });
 
+  test("leads to the next page by cursor, to each article once, while others are published and deleted", async () => {
+    const other = await testServer();
+    const dora = await other.register("dora");
+    const [elsa, finn] = (await addUsers(other, dora, ["elsa", "finn"])) as [TestUser, TestUser];
+    // Three of each millisecond, in turn by two authors.
+    await other.sql`insert into articles (author_id, slug, title, description, body, tag_list, published_at)
+      select u.id, 't' || i, 't' || i, 'd', 'b', '{t}', timestamptz '2024-01-01' + (i / 3) * interval '1 ms'
+        from generate_series(1, 60) i join users u on u.username = (array['dora', 'elsa'])[1 + i % 2]`;
+    await other.sql`insert into favorites (user_id, article_id, article_published_at, author_id)
+      select u.id, a.id, a.published_at, a.author_id from articles a, users u where u.username = 'finn'`;
+    await other.sql`insert into follows (follower_id, followee_id)
+      select f.id, u.id from users f, users u where f.username = 'finn' and u.username in ('dora', 'elsa')`;
+    const all = (await other.sql`select slug from articles order by published_at desc, id desc`).map(
+      (row: ArticleJson) => row.slug,
+    );
+    const ofDora = all.filter((slug: string) => Number(slug.slice(1)) % 2 === 0);
+    for (const [path, expected] of [
+      ["/api/articles/feed?", all],
+      ["/api/articles?", all],
+      ["/api/articles?tag=t&", all],
+      ["/api/articles?author=dora&", ofDora],
+      ["/api/articles?favorited=finn&", all],
+      ["/api/articles?tag=t&author=dora&favorited=finn&", ofDora],
+    ] as const) {
+      const walked: string[] = [];
+      let next: string | undefined = `${path}limit=7&offset=0`;
+      while (next !== undefined) {
+        const { json, headers } = await other.request("GET", next, { token: finn.token });
+        walked.push(...json.articles.map(({ slug }) => slug));
+        const url: string | undefined = /^<(.+)>; rel="next"$/.exec(headers.get("Link") ?? "")?.[1];
+        expect(url === undefined ? null : new URL(url, other.url).searchParams.get("cursor")).toBe(json.nextCursor);
+        next = url;
+        // What comes before the page, and the article where the page ended, are gone.
+        const published = await other.publish(elsa, { tagList: ["t"] });
+        await other.request("DELETE", `/api/articles/${published.slug}`, { token: elsa.token });
+        await other.publish(elsa, { title: "New", tagList: ["t"] });
+      }
+      expect([path, walked]).toEqual([path, expected]);
+      await other.sql`delete from articles where slug like 'new%'`;
+    }
+    const { json } = await other.request("GET", `/api/articles?limit=10`);
+    await other.sql`delete from articles where slug = ${json.articles.at(-1)?.slug ?? ""}`;
+    const second = await other.request("GET", `/api/articles?limit=3&cursor=${json.nextCursor}`);
+    expect(second.json.articles.map(({ slug }) => slug)).toEqual(all.slice(10, 13));
+    expect(second.json.articlesCount).toBe(59);
+  });
+
+  test("rejects a cursor that is none, or of another list", async () => {
+    for (const path of ["/api/articles", "/api/articles/feed"]) {
+      for (const cursor of ["", "x", "WzEsImNvbW1lbnRzIiwwLCIxIl0"]) {
+        const { status, json } = await server.request("GET", `${path}?cursor=${cursor}`, { token: anna.token });
+        expect([path, cursor, status, json.errors]).toEqual([path, cursor, 422, { cursor: ["is invalid"] }]);
+      }
+    }
+  });
+
   test("shows articles without their bodies, with their authors", async () => {
     const [first] = (await list("?limit=1")).articles;
     const { body: _, ...rest } = articles.b4 as ArticleJson;
@@ -350,7 +406,7 @@ describe("the statement of a list", () => {
     for (const viewer of [null, "1"]) {
       for (const set of SETS) {
         const filters: Filters = Object.fromEntries(set.map((filter) => [filter, "anna"]));
-        await listArticles(db, viewer, { limit: 1, offset: 0, ...filters });
+        await listArticles(db, viewer, { limit: 1, offset: 0, cursor: undefined, ...filters });
       }
     }
     const names = [

@@ -34,8 +34,8 @@ export function emailVerificationRoutes(db: Database, { mail, limits }: Identity
 
     .post(
       "/auth/verify-email",
-      body(VerifyBody),
       limits.limit("verify"),
+      body(VerifyBody),
       async (c) => {
         await verifyEmail(db, c.var.body.token);
         return jsonOf(c, VERIFIED);

@@ -16,8 +16,9 @@ export function passwordResetRoutes(db: Database, { revocations, mail, limits }:
   return new Hono()
     .post(
       "/auth/forgot-password",
+      limits.limit("forgot"),
       body(ForgotBody),
-      limits.limit<{ body: { email: string } }>("forgot", (c) => emailKeyOf(c.var.body.email)),
+      limits.limitUser<{ body: { email: string } }>("forgot", (c) => emailKeyOf(c.var.body.email)),
       async (c) => {
         requireMail(mail);
         await requestReset(db, c.var.body.email);
@@ -35,8 +36,8 @@ export function passwordResetRoutes(db: Database, { revocations, mail, limits }:
 
     .post(
       "/auth/reset-password",
-      body(ResetBody),
       limits.limit("reset"),
+      body(ResetBody),
       async (c) => {
         const { token, new_password } = c.var.body;
         revocations.add(await resetByLink(db, token, new_password));

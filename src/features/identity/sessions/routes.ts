@@ -22,8 +22,8 @@ export function sessionRoutes(db: Database, context: IdentityContext, { requireU
   return new Hono()
     .post(
       "/auth/refresh",
-      body(RefreshBody),
       limits.limit("refresh"),
+      body(RefreshBody),
       async (c) => {
         const { refresh_token } = c.var.body;
         const outcome = await refreshSession(db, refresh_token, addressOf(c), sessionLimits, mail.isEnabled);

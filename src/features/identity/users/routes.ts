@@ -17,8 +17,8 @@ export function userRoutes(db: Database, context: IdentityContext, { requireUser
   return new Hono()
     .post(
       "/users",
-      body(NewUserBody),
       limits.limit("register"),
+      body(NewUserBody),
       async (c) => {
         const { username, email, password } = c.var.body.user;
         const passwordHash = await hashPassword(password);
@@ -40,9 +40,10 @@ export function userRoutes(db: Database, context: IdentityContext, { requireUser
 
     .post(
       "/users/login",
+      limits.limit("login"),
       body(LoginBody),
       roomToHash,
-      limits.limit<LoginRequest>("login", (c) => emailKeyOf(c.var.body.user.email)),
+      limits.limitUser<LoginRequest>("login", (c) => emailKeyOf(c.var.body.user.email)),
       async (c) => {
         const { email, password } = c.var.body.user;
         const found = await findForLogin(db, email);

@@ -32,7 +32,7 @@ export const newPassword = text(Number.POSITIVE_INFINITY)
   .refine((value) => Buffer.byteLength(value) <= 1024, "is too long (maximum is 1024 bytes)")
   .meta({ format: "password", minLength: 8, maxLength: 1024 });
 
-const bio = optionalText(10_000);
+const bio = optionalText(1_000);
 const image = optionalText(2_048).meta({ description: "The URL of a picture" });
 
 export const NewUserBody = envelope("user", { username, email, password: newPassword }).meta({ id: "NewUserRequest" });
