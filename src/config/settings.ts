@@ -221,8 +221,15 @@ export const SETTINGS = {
     name: "REQUEST_TIMEOUT",
     flag: "request-timeout",
     fallback: "30s",
-    what: "Maximum time to receive a whole request, and to keep an idle connection open. The headers have 12 seconds in any case.",
-    parse: duration(1_000, 255_000),
+    what: "Maximum time to receive the body of a request, to within 4 seconds. The headers have 12 seconds in any case.",
+    parse: duration(1_000, 250_000),
+  }),
+  keepAliveTimeoutMs: setting({
+    name: "KEEP_ALIVE_TIMEOUT",
+    flag: "keep-alive-timeout",
+    fallback: "75s",
+    what: "Minimum time to keep an idle connection open; it is closed within 5 seconds afterwards. Must be longer than that of a proxy or load balancer in front, often 60 seconds.",
+    parse: duration(1_000, 250_000),
   }),
   requestsMax: setting({
     name: "REQUESTS_MAX",

@@ -53,7 +53,10 @@ export function observeRequests(options: RequestOptions): MiddlewareHandler {
     c.set("traceId", traceId);
     await (span === undefined ? next() : span.run(next));
 
-    if (isDraining()) c.res.headers.set("Connection", "close");
+    if (isDraining()) {
+      c.res.headers.set("Connection", "close");
+      c.res.headers.delete("Keep-Alive");
+    }
     const { status } = c.res;
     const route = routeOf(c);
     const durationMs = performance.now() - started;

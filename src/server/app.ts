@@ -1,4 +1,4 @@
-import { type Context, Hono } from "hono";
+import { type Context, Hono, type MiddlewareHandler, type Next } from "hono";
 import { getPathNoStrict } from "hono/utils/url";
 import { migrations } from "../../migrations/index.ts";
 import type { Database } from "../db/pool.ts";
@@ -18,6 +18,7 @@ import { userRoutes } from "../features/identity/users/routes.ts";
 import { profileRoutes } from "../features/profiles/routes.ts";
 import { tagRoutes } from "../features/tags/routes.ts";
 import { clientAddress } from "../http/client-address.ts";
+import { validHost } from "../http/connection.ts";
 import { ApiError } from "../http/errors.ts";
 import { answerHeaders } from "../http/headers.ts";
 import type { Route } from "../http/openapi.ts";
@@ -46,6 +47,8 @@ export type AppOptions = {
   /** Other than the usual ones; null for none. */
   rateLimits?: Parameters<typeof createRateLimits>[2];
   corsOrigins: "*" | string[];
+  /** How long an idle connection stays open, for a header. */
+  keepAliveTimeoutMs?: number;
   /** Whether the server has been told to stop, and finishes what it has. */
   isDraining?: () => boolean;
   observer?: RequestObserver | undefined;
@@ -55,7 +58,7 @@ export type AppOptions = {
 /** The whole HTTP application, without side effects: nothing is opened, nothing listens. */
 export function createApp(options: AppOptions) {
   const { db, log, jwtSecret, sessionLimits, revocations, corsOrigins } = options;
-  const { isDraining = () => false, observer, tracer } = options;
+  const { keepAliveTimeoutMs = 75_000, isDraining = () => false, observer, tracer } = options;
   const tokens = createTokens(jwtSecret, sessionLimits.accessTokenTtlS);
   const guards = createGuards(tokens, revocations.has);
   const addressOf = clientAddress(options.trustedProxies);
@@ -72,7 +75,9 @@ export function createApp(options: AppOptions) {
   const app = new Hono<{ Variables: RequestVariables }>({ getPath });
   app
     .use(observeRequests({ log, observer, tracer, addressOf, isDraining }))
-    .use(answerHeaders(corsOrigins))
+    .use(answerHeaders(corsOrigins, keepAliveTimeoutMs))
+    .use(headLength)
+    .use(validHost)
     .use(storablePath)
     .use("/assets/*", serveAssets)
     .route("/", healthRoutes(db, { migrations, isDraining }))
@@ -130,11 +135,33 @@ function getPath(request: Request): string {
   return getPathNoStrict(request.url.startsWith("/") ? ({ url: `http://host${request.url}` } as Request) : request);
 }
 
+/** Gives the response to HEAD the Content-Length of GET. Hono runs the route of GET, and drops the body behind this. */
+const headLength: MiddlewareHandler = function setHeadLength(c, next) {
+  return c.req.method === "HEAD" ? withLength(c, next) : next();
+};
+
+async function withLength(c: Context, next: Next): Promise<void> {
+  await next();
+  if (c.res.body === null) return;
+  const headers = new Headers(c.res.headers);
+  headers.set("Content-Length", String((await c.res.arrayBuffer()).byteLength));
+  const { status } = c.res;
+  // Otherwise Hono adds the headers of the response before.
+  c.res = undefined;
+  c.res = new Response(null, { status, headers });
+}
+
 function errorResponse(c: Context, error: ApiError): Response {
   for (const [name, value] of Object.entries(error.headers)) c.header(name, value);
   const body = error.body();
   c.set("bytes", Buffer.byteLength(body));
   return c.body(body, error.status, { "Content-Type": "application/json" });
+}
+
+/** The paths of a route, in which `:slug` stands for any segment and everything else for itself. */
+function patternOf(path: string): RegExp {
+  const segments = path.split("/").map((segment) => (segment.startsWith(":") ? "[^/]+" : RegExp.escape(segment)));
+  return new RegExp(`^${segments.join("/")}$`);
 }
 
 /** The methods of the routes that a path matches, for the 405 of the methods that have none. */
@@ -144,7 +171,7 @@ function methodsByPath(routes: { method: string; path: string }[]): (path: strin
     if (method === "ALL") continue;
     const entry = patterns.get(path) ?? {
       // A trailing slash is gone from the path by now; a second one belongs to another path.
-      pattern: new RegExp(`^${path.replace(/:[a-z]+/g, "[^/]+")}$`),
+      pattern: patternOf(path),
       methods: [],
     };
     patterns.set(path, entry);

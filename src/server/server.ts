@@ -8,6 +8,7 @@ import type { PoolLimits } from "../db/bounded-pool.ts";
 import { watchDatabase } from "../db/metrics.ts";
 import { openDatabase } from "../db/pool.ts";
 import { createRevocations, followRevocations } from "../features/identity/sessions/revocations.ts";
+import { timerSeconds } from "../http/request-timer.ts";
 import { mailboxKey } from "../mail/mailbox.ts";
 import { hasMailbox, openMail, warnWithoutMail } from "../mail/open.ts";
 import { createLog, type Log } from "../observability/log.ts";
@@ -91,11 +92,12 @@ export async function startServer(
       requireEmailConfirmation: config.requireEmailConfirmation,
       ...(config.rateLimits ? {} : { rateLimits: null }),
       corsOrigins: config.corsOrigins,
+      keepAliveTimeoutMs: config.keepAliveTimeoutMs,
       isDraining: () => isDraining,
       observer: metrics,
       tracer: tracing,
     });
-    const http = listen(config, inherited, limitRequests(config.requestsMax, config.corsOrigins, app.fetch));
+    const http = listen(config, inherited, limitRequests(config, app.fetch));
     closers.push(() => stopListening(http, config.shutdownTimeoutMs));
     const jobs = await startBackgroundJobs(mail, config, address, db, log, http.url.origin);
     // Requests and jobs finish side by side, within one SHUTDOWN_TIMEOUT.
@@ -224,8 +226,8 @@ function listen(
       port,
       reusePort: inherited !== undefined || config.reusePort,
       fetch,
-      // Bun counts from a request's head to its last byte, and from an answer to the next request.
-      idleTimeout: Math.ceil(config.requestTimeoutMs / 1000),
+      // limitRequests sets the timer of every request.
+      idleTimeout: timerSeconds(config.keepAliveTimeoutMs),
       // A body is counted by the guard that reads it (platform/http.ts), which can answer in the API's error format.
       maxRequestBodySize: 64 * 1024 * 1024,
     });
