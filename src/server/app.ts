@@ -13,6 +13,7 @@ import { createRateLimits } from "../features/identity/rate-limits.ts";
 import type { SessionLimits } from "../features/identity/sessions/queries.ts";
 import type { Revocations } from "../features/identity/sessions/revocations.ts";
 import { sessionRoutes } from "../features/identity/sessions/routes.ts";
+import { createSuccessors } from "../features/identity/sessions/rules.ts";
 import { createTokens } from "../features/identity/tokens.ts";
 import { userRoutes } from "../features/identity/users/routes.ts";
 import { profileRoutes } from "../features/profiles/routes.ts";
@@ -64,6 +65,7 @@ export function createApp(options: AppOptions) {
   const addressOf = clientAddress(options.trustedProxies);
   const identity: IdentityContext = {
     tokens,
+    successorOf: createSuccessors(jwtSecret),
     revocations,
     sessionLimits,
     addressOf,
