@@ -1,4 +1,4 @@
-#!/usr/bin/env bun
+#!/usr/bin/env -S bun --no-env-file
 import { runCommandLine } from "./cli/command-line.ts";
 import { StartupError } from "./config/startup-error.ts";
 import { exitOnSignals } from "./server/signals.ts";
