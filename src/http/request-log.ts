@@ -16,6 +16,8 @@ export type RequestOptions = {
 /** What the log says of a request besides its method, route and status. The guards set the user. */
 export type RequestVariables = {
   requestId: string;
+  /** The path of `BASE_URL`, such as `/conduit`; undefined if it has none. */
+  basePath?: string;
   /** Size of the response body, where known. */
   bytes?: number;
   traceId?: string;

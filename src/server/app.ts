@@ -48,6 +48,8 @@ export type AppOptions = {
   /** Other than the usual ones; null for none. */
   rateLimits?: Parameters<typeof createRateLimits>[2];
   corsOrigins: "*" | string[];
+  /** `BASE_URL` */
+  baseUrl?: string | undefined;
   /** How long an idle connection stays open, for a header. */
   keepAliveTimeoutMs?: number;
   /** Whether the server has been told to stop, and finishes what it has. */
@@ -79,6 +81,7 @@ export function createApp(options: AppOptions) {
     .use(observeRequests({ log, observer, tracer, addressOf, isDraining }))
     .use(answerHeaders(corsOrigins, keepAliveTimeoutMs))
     .use(headLength)
+    .use(withBasePath(options.baseUrl))
     .use(validHost)
     .use(storablePath)
     .use("/assets/*", serveAssets)
@@ -135,6 +138,15 @@ export function createApp(options: AppOptions) {
  */
 function getPath(request: Request): string {
   return getPathNoStrict(request.url.startsWith("/") ? ({ url: `http://host${request.url}` } as Request) : request);
+}
+
+/** The proxy in front removes the path of `BASE_URL` from requests. Pages and the OpenAPI document have it in their links. */
+function withBasePath(baseUrl: string | undefined): MiddlewareHandler {
+  const path = baseUrl === undefined ? "/" : new URL(baseUrl).pathname;
+  return function setBasePath(c, next) {
+    if (path !== "/") c.set("basePath", path);
+    return next();
+  };
 }
 
 /** Gives the response to HEAD the Content-Length of GET. Hono runs the route of GET, and drops the body behind this. */

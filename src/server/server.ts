@@ -4,6 +4,7 @@ import type { DatabaseAddress } from "../config/database-address.ts";
 import { secretFromFile } from "../config/secret-file.ts";
 import type { Config } from "../config/settings.ts";
 import { StartupError } from "../config/startup-error.ts";
+import { configWarnings } from "../config/warnings.ts";
 import type { PoolLimits } from "../db/bounded-pool.ts";
 import { watchDatabase } from "../db/metrics.ts";
 import { openDatabase } from "../db/pool.ts";
@@ -77,7 +78,7 @@ export async function startServer(
 
     const secret = inherited?.jwtSecret ?? jwtSecret(config, onProgress);
     const mail = tracedMail(openMail(config, secret), tracing);
-    if (inherited === undefined) warnWithoutMail(config, log);
+    if (inherited === undefined) warn(config, log);
 
     let isDraining = false;
     const app = createApp({
@@ -92,6 +93,7 @@ export async function startServer(
       requireEmailConfirmation: config.requireEmailConfirmation,
       ...(config.rateLimits ? {} : { rateLimits: null }),
       corsOrigins: config.corsOrigins,
+      baseUrl: config.baseUrl,
       keepAliveTimeoutMs: config.keepAliveTimeoutMs,
       isDraining: () => isDraining,
       observer: metrics,
@@ -145,6 +147,12 @@ export async function requireFreePort({ host, port, reusePort }: Config): Promis
 /** Calls them from the last to the first. */
 export async function closeAll(closers: (() => unknown)[]): Promise<void> {
   for (let closer = closers.pop(); closer !== undefined; closer = closers.pop()) await closer();
+}
+
+/** Logs what is configured in a way that a deployment should not be. Called once, however many processes there are. */
+export function warn(config: Config, log: Log): void {
+  warnWithoutMail(config, log);
+  for (const warning of configWarnings(config)) log.warn({}, warning);
 }
 
 /** @param base fields of every line */
