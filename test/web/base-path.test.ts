@@ -1,11 +1,12 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
-import { type TestServer, testServer } from "../support/harness.ts";
+import { mailboxKey, openMailbox } from "../../src/mail/mailbox.ts";
+import { JWT_SECRET, type TestServer, testServer } from "../support/harness.ts";
 
 const BASE = "/conduit";
 let server: TestServer;
 let proxy: Bun.Server<undefined>;
 beforeAll(async () => {
-  server = await testServer({ baseUrl: `https://conduit.example${BASE}` });
+  server = await testServer({ baseUrl: `https://conduit.example${BASE}`, mailbox: openMailbox("unused") });
   // What a proxy does for a server under a path: it removes the path.
   proxy = Bun.serve({
     hostname: "127.0.0.1",
@@ -15,7 +16,8 @@ beforeAll(async () => {
       if (!pathname.startsWith(`${BASE}/`)) return new Response("another program", { status: 404 });
       const { method, headers } = request;
       const body = method === "GET" ? {} : { body: await request.text() };
-      return fetch(`${server.url}${pathname.slice(BASE.length)}${search}`, { method, headers, ...body });
+      const url = `${server.url}${pathname.slice(BASE.length)}${search}`;
+      return fetch(url, { method, headers, ...body, redirect: "manual" });
     },
   });
 });
@@ -33,6 +35,8 @@ test.each(["/", "/docs", "/verify-email?token=x", "/reset-password?token=x"])(
     expect(links.length).toBeGreaterThan(3);
     for (const link of links) {
       expect(link).toStartWith(`${BASE}/`);
+      // It needs its key.
+      if (link === `${BASE}/dev/mail`) continue;
       expect([link, (await load(link)).status]).toEqual([link, 200]);
     }
   },
@@ -62,6 +66,13 @@ test("with a path in BASE_URL, the document and the overview have it in their UR
     openapi: `${BASE}/openapi.json`,
     health: `${BASE}/health`,
   });
+});
+
+test("with a path in BASE_URL, the key of the mailbox leads to it", async () => {
+  const url = `${proxy.url.origin}${BASE}/dev/mail?key=${mailboxKey(JWT_SECRET)}`;
+  const { status, headers } = await fetch(url, { redirect: "manual" });
+  expect([status, headers.get("Location")]).toEqual([303, `${BASE}/dev/mail`]);
+  expect(headers.get("Set-Cookie")).toContain(`; Path=${BASE}/dev/mail;`);
 });
 
 test("text of a page that looks like a link stays as it is", async () => {
