@@ -26,6 +26,8 @@ const built = await Bun.build({
     ...(values.target === undefined ? {} : { target: values.target as Bun.Build.CompileTarget }),
     // A bunfig.toml of the folder that it happens to be started in is not for it.
     autoloadBunfig: false,
+    // src/config/env-file.ts reads .env.
+    autoloadDotenv: false,
   },
 });
 // A copy of what is inside.

@@ -1,4 +1,5 @@
 import { parseArgs } from "node:util";
+import { loadEnvFile } from "../config/env-file.ts";
 import { loadConfig, SETTINGS } from "../config/settings.ts";
 import { StartupError } from "../config/startup-error.ts";
 import { backup } from "./backup.ts";
@@ -50,7 +51,11 @@ export async function runCommandLine(args: readonly string[]): Promise<void> {
       throw new StartupError(`The command ${name} has no flag --${flag}. See: conduit help ${name}`);
     }
   }
-  await command.run({ argument: argument ?? "", flags, config: () => loadConfig(process.env, flags) });
+  const config = () => {
+    loadEnvFile(".env", process.env);
+    return loadConfig(process.env, flags);
+  };
+  await command.run({ argument: argument ?? "", flags, config });
 }
 
 function parse(args: readonly string[]) {

@@ -4,6 +4,7 @@ import { SQL } from "bun";
 import { migrations } from "../../migrations/index.ts";
 import type { Config } from "../config/settings.ts";
 import { StartupError } from "../config/startup-error.ts";
+import { configWarnings } from "../config/warnings.ts";
 import { checksum, OLDEST_MAJOR } from "../db/migrations.ts";
 import { connectionOptions } from "../db/pool.ts";
 import { smtpServer } from "../mail/open.ts";
@@ -11,9 +12,10 @@ import { verifySmtp } from "../mail/transport.ts";
 import { isStandalone } from "../server/server.ts";
 import type { Command } from "./command.ts";
 import { type CommandDatabase, openDatabase, runningDatabase } from "./database.ts";
+import { fetchHere } from "./fetch-here.ts";
 
 /** The result of one check: the state, or the problem and its remedy. */
-type Finding = { readonly subject: string; readonly isGood: boolean; readonly text: string };
+type Finding = { readonly subject: string; readonly result: "ok" | "WARNING" | "PROBLEM"; readonly text: string };
 
 /** A failed check. The message is a sentence for a person. */
 class Problem extends Error {}
@@ -35,22 +37,23 @@ export const doctor: Command = {
   summary: "Check configuration, port, disk, database, schema, clock and mail, and report problems",
   async run({ config: readConfig }) {
     const findings = await examine(readConfig());
-    for (const { subject, isGood, text } of findings) {
-      console.log(`${isGood ? "ok     " : "PROBLEM"} ${subject.padEnd(14)} ${text}`);
+    for (const { subject, result, text } of findings) {
+      console.log(`${result.padEnd(7)} ${subject.padEnd(14)} ${text}`);
     }
-    const problems = findings.filter(({ isGood }) => !isGood).length;
+    const problems = findings.filter(({ result }) => result === "PROBLEM").length;
     if (problems > 0) throw new StartupError(problems === 1 ? "Found 1 problem." : `Found ${problems} problems.`);
   },
 };
 
 async function examine(config: Config): Promise<Finding[]> {
-  const findings: Finding[] = [{ subject: "configuration", isGood: true, text: "valid" }];
+  const findings: Finding[] = [{ subject: "configuration", result: "ok", text: "valid" }];
+  for (const text of configWarnings(config)) findings.push({ subject: "configuration", result: "WARNING", text });
   const check = async (subject: string, run: () => string | Promise<string>): Promise<void> => {
     try {
-      findings.push({ subject, isGood: true, text: await run() });
+      findings.push({ subject, result: "ok", text: await run() });
     } catch (error) {
       if (!(error instanceof Problem || error instanceof StartupError)) throw error;
-      findings.push({ subject, isGood: false, text: error.message });
+      findings.push({ subject, result: "PROBLEM", text: error.message });
     }
   };
 
@@ -99,7 +102,7 @@ async function checkPort({ host, port }: Config): Promise<string> {
 
 async function identify(url: string): Promise<{ name?: string; version?: string } | undefined> {
   try {
-    const response = await fetch(url, { headers: { Accept: "application/json" }, signal: AbortSignal.timeout(2_000) });
+    const response = await fetchHere(url, 2_000);
     return (await response.json()) as { name?: string; version?: string };
   } catch {
     return undefined;

@@ -1,5 +1,6 @@
 import { StartupError } from "../config/startup-error.ts";
 import type { Command } from "./command.ts";
+import { fetchHere } from "./fetch-here.ts";
 
 const TIMEOUT_MS = 4_000;
 
@@ -13,7 +14,7 @@ export const health: Command = {
     const url = `http://${anyAddress ? "127.0.0.1" : host}:${port}/health/ready`;
     let response: Response;
     try {
-      response = await fetch(url, { signal: AbortSignal.timeout(TIMEOUT_MS) });
+      response = await fetchHere(url, TIMEOUT_MS);
     } catch (error) {
       throw new StartupError(`No response from ${url}: ${(error as Error).message}`);
     }

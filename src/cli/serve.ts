@@ -1,5 +1,6 @@
+import { logConsole } from "../observability/console.ts";
 import type { Log } from "../observability/log.ts";
-import { serverLog, startServer } from "../server/server.ts";
+import { logFormat, serverLog, startServer } from "../server/server.ts";
 import { stopOnSignals } from "../server/signals.ts";
 import { startupLines, startupOutput } from "../server/startup-lines.ts";
 import { startWorkers } from "../server/supervisor.ts";
@@ -13,6 +14,7 @@ export const serve: Command = {
     const config = readConfig();
     const log = serverLog(config);
     exitOnUncaughtError(log);
+    if (logFormat(config) === "json") logConsole(log);
     const worker = process.env[WORKER_VARIABLE];
     if (worker !== undefined && process.send !== undefined) return runWorker(config, Number(worker));
     const say = startupOutput(config);

@@ -1,5 +1,5 @@
 import { readFileSync } from "node:fs";
-import { isAbsolute } from "node:path";
+import { isAbsolute, resolve } from "node:path";
 import type { DatabaseAddress } from "./database-address.ts";
 import { networkList } from "./networks.ts";
 
@@ -96,12 +96,47 @@ export function networks(text: string): string[] {
   return list;
 }
 
+/** Host names in lower case, without ports. */
+export function hostNames(text: string): string[] {
+  if (text.trim() === "none") return [];
+  return text.split(",").map((part) => {
+    const name = part.trim().toLowerCase();
+    if (!/^[a-z0-9_-]+(\.[a-z0-9_-]+)*$/.test(name)) {
+      throw new Error(
+        `must be host names such as conduit.example, without ports, or none, not ${JSON.stringify(name)}`,
+      );
+    }
+    return name;
+  });
+}
+
+/** The path of a PEM file that can be read and has a certificate. */
+export function certificateFile(file: string): string {
+  let text: string;
+  try {
+    text = readFileSync(nonEmpty(file), "utf8");
+  } catch {
+    throw new Error(`must be a file that can be read, not ${JSON.stringify(file)}`);
+  }
+  if (!text.includes("-----BEGIN CERTIFICATE-----")) throw new Error(`must be a PEM file with certificates: ${file}`);
+  return resolve(file);
+}
+
+/** The URL of a server, perhaps with a path, without a slash at its end. */
 export function webAddress(text: string): string {
+  const url = new URL(pageAddress(text));
+  if (url.search !== "" || url.hash !== "")
+    throw new Error(`must have nothing after the path: ${JSON.stringify(text)}`);
+  return url.href.replace(/\/$/, "");
+}
+
+/** The URL of a page. It may be a hash route, such as `https://app.example/#/verify`. */
+export function pageAddress(text: string): string {
   const url = URL.canParse(text) ? new URL(text) : undefined;
-  if ((url?.protocol !== "http:" && url?.protocol !== "https:") || `${url.username}${url.password}${url.hash}` !== "") {
+  if ((url?.protocol !== "http:" && url?.protocol !== "https:") || `${url.username}${url.password}` !== "") {
     throw new Error(`must be a URL such as https://conduit.example, not ${JSON.stringify(text)}`);
   }
-  return url.href.replace(/\/$/, "");
+  return url.href;
 }
 
 /** Messages never quote the text, as it contains a password. */

@@ -1,14 +1,17 @@
 import { availableParallelism } from "node:os";
 import { resolve } from "node:path";
 import {
+  certificateFile,
   DAY_MS,
   databaseAddress,
   duration,
+  hostNames,
   httpUrl,
   networks,
   nonEmpty,
   oneOf,
   origins,
+  pageAddress,
   rate,
   Secret,
   smtpUrl,
@@ -179,20 +182,20 @@ export const SETTINGS = {
   baseUrl: optional({
     name: "BASE_URL",
     flag: "base-url",
-    what: "Public URL of this server for links in mails, such as `https://conduit.example`. Default: `http://localhost` with the port.",
+    what: "Public URL of this server for links in mails and pages, such as `https://conduit.example`. It may have a path, which the proxy in front removes. Default: `http://localhost` with the port.",
     parse: webAddress,
   }),
   verifyUrl: optional({
     name: "VERIFY_URL",
     flag: "verify-url",
-    what: "Page of your front end that confirms an email address, instead of `/verify-email` here. Mails add `?token=`.",
-    parse: webAddress,
+    what: "Page of your front end that confirms an email address, instead of `/verify-email` here. Mails add `?token=`, in a hash route (`https://app.example/#/verify`) behind the route.",
+    parse: pageAddress,
   }),
   resetUrl: optional({
     name: "RESET_URL",
     flag: "reset-url",
-    what: "Page of your front end that resets a password, instead of `/reset-password` here. Mails add `?token=`.",
-    parse: webAddress,
+    what: "Page of your front end that resets a password, instead of `/reset-password` here. Mails add `?token=` likewise.",
+    parse: pageAddress,
   }),
   requireEmailConfirmation: setting({
     name: "REQUIRE_EMAIL_CONFIRMATION",
@@ -224,6 +227,12 @@ export const SETTINGS = {
     name: "SMTP_PASSWORD",
     what: "Password for the mail server.",
     parse: (text) => new Secret(text),
+  }),
+  smtpCaFile: optional({
+    name: "SMTP_CA_FILE",
+    flag: "smtp-ca-file",
+    what: "PEM file with the certificate authorities that the mail server's certificate is verified by, instead of the system's.",
+    parse: certificateFile,
   }),
   smtpFromEmail: setting({
     name: "SMTP_FROM_EMAIL",
@@ -267,8 +276,15 @@ export const SETTINGS = {
     name: "REQUEST_TIMEOUT",
     flag: "request-timeout",
     fallback: "30s",
-    what: "Maximum time to receive a whole request, and to keep an idle connection open. The headers have 12 seconds in any case.",
-    parse: duration(1_000, 255_000),
+    what: "Maximum time to receive the body of a request, to within 4 seconds. The headers have 12 seconds in any case.",
+    parse: duration(1_000, 250_000),
+  }),
+  keepAliveTimeoutMs: setting({
+    name: "KEEP_ALIVE_TIMEOUT",
+    flag: "keep-alive-timeout",
+    fallback: "75s",
+    what: "Minimum time to keep an idle connection open; it is closed within 5 seconds afterwards. Must be longer than that of a proxy or load balancer in front, often 60 seconds.",
+    parse: duration(1_000, 250_000),
   }),
   requestsMax: setting({
     name: "REQUESTS_MAX",
@@ -296,6 +312,13 @@ export const SETTINGS = {
     flag: "metrics-port",
     what: "Port of `/metrics`, in the Prometheus format. 0 picks a free port. Without it, there are no metrics.",
     parse: wholeNumber(0, 65_535),
+  }),
+  metricsAllowedHosts: setting({
+    name: "METRICS_ALLOWED_HOSTS",
+    flag: "metrics-allowed-hosts",
+    fallback: "none",
+    what: "Host names that `/metrics` answers to besides `METRICS_HOST`, `localhost`, IP addresses and names without a dot, separated by commas. Others are refused, as a page on the web may have made its name resolve to this server.",
+    parse: hostNames,
   }),
   metricsHost: setting({
     name: "METRICS_HOST",

@@ -70,7 +70,7 @@ export async function migrate(
     for (const migration of missing) {
       try {
         await sql.begin(async (tx) => {
-          await tx.unsafe(migration.sql).simple();
+          await tx.unsafe(textOf(migration)).simple();
           await tx.unsafe("insert into schema_migrations (version, file, checksum) values ($1, $2, $3)", [
             migration.version,
             migration.file,
@@ -126,4 +126,7 @@ async function checkServer(sql: SQL, address: DatabaseAddress): Promise<void> {
 
 /** Of the file as it is applied. */
 export const checksum = (migration: Migration): string =>
-  new Bun.CryptoHasher("sha256").update(migration.sql).digest("hex");
+  new Bun.CryptoHasher("sha256").update(textOf(migration)).digest("hex");
+
+/** With the line ends of the repository, whatever Git made of them in a checkout on Windows. */
+const textOf = ({ sql }: Migration): string => sql.replaceAll("\r\n", "\n");

@@ -34,6 +34,13 @@ export function text(max: number) {
 export function requiredText(max: number) {
   return text(max)
     .refine((value) => value.trim() !== "", "can't be blank")
+    .meta({ minLength: 1, pattern: "\\S" });
+}
+
+/** Text of 1 to `max` characters, of any kind: a token, or a password that is only compared. */
+export function nonEmptyText(max: number) {
+  return text(max)
+    .refine((value) => value !== "", "can't be blank")
     .meta({ minLength: 1 });
 }
 
@@ -63,9 +70,16 @@ export function wholeNumber(min: number, max: number, fallback: number) {
     .meta({ wire: { type: "integer", minimum: min, default: fallback } });
 }
 
-/** An object under `key`, as in `{"user": {…}}`, the envelope of every request body. Unknown fields are ignored. */
-export function envelope<Key extends string, Shape extends z.ZodRawShape>(key: Key, shape: Shape) {
-  return z.object({ [key]: z.object(shape, { error: missingOrWrong }) } as Record<Key, z.ZodObject<Shape>>, {
+/**
+ * An object under `key`, as in `{"user": {…}}`, the envelope of every request body. Unknown fields are ignored.
+ * @param meta more of the object under `key` for the document
+ */
+export function envelope<Key extends string, Shape extends z.ZodRawShape>(
+  key: Key,
+  shape: Shape,
+  meta: { minProperties?: number } = {},
+) {
+  return z.object({ [key]: z.object(shape, { error: missingOrWrong }).meta(meta) } as Record<Key, z.ZodObject<Shape>>, {
     error: "must be an object",
   });
 }

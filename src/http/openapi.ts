@@ -151,7 +151,8 @@ function parametersOf(
 ): JsonObject[] {
   const inPath = [...template.matchAll(/\{([A-Za-z]+)\}/g)].map(([, name = ""]): JsonObject => {
     const shape = description.params?.[name];
-    const schema: JsonObject = shape === undefined ? { type: "string" } : schemaOf(shape, "input", components);
+    const schema: JsonObject =
+      shape === undefined ? { type: "string", minLength: 1 } : schemaOf(shape, "input", components);
     return { name, in: "path", required: true, schema };
   });
   const inQuery = Object.entries(query?.shape ?? {}).map(([name, shape]): JsonObject => {
@@ -181,20 +182,18 @@ function responsesOf(
       ...(body === null ? {} : { content: contentOf(body, components) }),
     };
   }
-  const hasJsonErrors = Object.values(description.responses)
-    .flat()
-    .some((body) => typeof body !== "string");
   const errors: ErrorCode[] = [
     ...guards.flatMap((guard) => guard.errors ?? []),
     ...(description.errors ?? []),
     // A path parameter can contain characters that cannot be stored (validation.ts, storablePath).
     ...(template.includes("{") ? (["invalid"] as const) : []),
-    "url_too_long",
-    ...(hasJsonErrors ? (["internal", "unavailable"] as const) : []),
+    ...ERRORS_OF_ANY_REQUEST,
   ];
   for (const code of errors) responses[STATUS_OF[code]] ??= errorResponse(code, components);
   return responses;
 }
+
+const ERRORS_OF_ANY_REQUEST = ["bad_request", "url_too_long", "internal", "unavailable"] as const;
 
 const STATUS_DESCRIPTIONS: Record<number, string> = {
   200: "OK",
@@ -211,7 +210,7 @@ const STATUS_DESCRIPTIONS: Record<number, string> = {
 };
 
 /** RealWorld openapi.yml, GenericErrorModel. */
-const ErrorResponse = z
+export const ErrorResponse = z
   .object({
     errors: z
       .record(z.string(), z.array(z.string()).min(1))
@@ -233,7 +232,7 @@ const header = (description: string, type = "string"): JsonObject => ({ descript
 const retryAfter = header("Seconds to wait before the next attempt", "integer");
 
 const ERROR_DESCRIPTIONS: Record<ErrorCode, { description: string; headers?: JsonObject }> = {
-  bad_request: { description: "The body is not valid JSON" },
+  bad_request: { description: "The `Host` header is invalid, or the body is not valid JSON" },
   unauthorized: {
     description: "The token is missing, invalid, expired or revoked, or the credentials are wrong",
     headers: { "WWW-Authenticate": header("Set for token errors (RFC 6750, section 3), not for wrong credentials") },

@@ -16,6 +16,8 @@ export type RequestOptions = {
 /** What the log says of a request besides its method, route and status. The guards set the user. */
 export type RequestVariables = {
   requestId: string;
+  /** The path of `BASE_URL`, such as `/conduit`; undefined if it has none. */
+  basePath?: string;
   /** Size of the response body, where known. */
   bytes?: number;
   traceId?: string;
@@ -53,7 +55,10 @@ export function observeRequests(options: RequestOptions): MiddlewareHandler {
     c.set("traceId", traceId);
     await (span === undefined ? next() : span.run(next));
 
-    if (isDraining()) c.res.headers.set("Connection", "close");
+    if (isDraining()) {
+      c.res.headers.set("Connection", "close");
+      c.res.headers.delete("Keep-Alive");
+    }
     const { status } = c.res;
     const route = routeOf(c);
     const durationMs = performance.now() - started;

@@ -1,15 +1,17 @@
 import type { Context, MiddlewareHandler } from "hono";
 import type { z } from "zod";
+import { allowCaching } from "./caching.ts";
 import { ApiError, type FieldErrors, invalid } from "./errors.ts";
 import { isStorable, NOT_STORABLE } from "./fields.ts";
 import { describeGuard } from "./openapi.ts";
+import { bodyReceived } from "./request-timer.ts";
 
 /** The largest request body, in bytes, on routes that do not need more. */
 export const REQUEST_SIZE_MAX = 16 * 1024;
 
 const JSON_HEADERS = { "Content-Type": "application/json" };
 
-/** An answer that is a value, as JSON. Without an ETag: what is small, or for one client alone. */
+/** An answer that is a value, as JSON, and that nobody stores: what is small, or has a token or personal data. */
 export function jsonOf(c: Context, value: object, status: 200 | 201 | 503 = 200): Response {
   const body = JSON.stringify(value);
   // For the log: an answer does not know its size.
@@ -26,8 +28,7 @@ export function json(c: Context, value: object | string | Uint8Array<ArrayBuffer
   if (status === 200 && (c.req.method === "GET" || c.req.method === "HEAD")) {
     const etag = `W/"${Bun.hash(body).toString(36)}"`;
     c.header("ETag", etag);
-    // Kept by whoever likes, but asked for again each time: what a write changed is in the very next read.
-    c.header("Cache-Control", "no-cache");
+    allowCaching(c);
     if (isKnown(c.req.header("If-None-Match"), etag)) {
       c.set("bytes", 0);
       return c.body(null, 304);
@@ -37,9 +38,12 @@ export function json(c: Context, value: object | string | Uint8Array<ArrayBuffer
   return c.body(body, status, JSON_HEADERS);
 }
 
+/** RFC 9110, 13.1.2. The comparison is weak (8.8.3.2), as proxies that compress remove or add `W/`. */
 function isKnown(ifNoneMatch: string | undefined, etag: string): boolean {
   if (ifNoneMatch === undefined) return false;
-  return ifNoneMatch.trim() === "*" || ifNoneMatch.split(",").some((known) => known.trim() === etag);
+  if (ifNoneMatch.trim() === "*") return true;
+  const opaque = etag.slice(etag.indexOf('"'));
+  return ifNoneMatch.match(/"[^"]*"/g)?.includes(opaque) === true;
 }
 
 /** Guard for every path: one that holds U+0000 (`%00`) names nothing, and no statement would take it. */
@@ -117,6 +121,7 @@ async function readText(request: Request, sizeMax: number): Promise<string> {
     // Never more than a declared length comes through (RFC 9112, 6.3). A chunked body is counted while it arrives, which
     // takes 30 µs more.
     bytes = length === null ? await readChunks(request, sizeMax) : await request.bytes();
+    bodyReceived(request);
   } catch (cause) {
     if (cause instanceof ApiError) throw cause;
     // The client hung up, or was too slow. Nobody reads this answer, but it is no fault of ours, for log and metrics.

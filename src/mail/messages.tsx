@@ -77,9 +77,19 @@ function contentOf(mail: QueuedMail, token: string | null, urls: LinkUrls): Cont
   }
 }
 
-/** The URL with the parameter `token` set; other parameters stay. */
+/**
+ * The URL with the parameter `token` set; other parameters stay. In a hash route (`#/verify`, `#!/verify`), where the router
+ * of the front end looks for it.
+ */
 export function withToken(url: string, token: string): string {
   const target = new URL(url);
+  if (/^#!?\//.test(target.hash)) {
+    const [route = "", query] = target.hash.split(/\?(.*)/s);
+    const parameters = new URLSearchParams(query);
+    parameters.set("token", token);
+    target.hash = `${route}?${parameters}`;
+    return target.href;
+  }
   target.searchParams.set("token", token);
   return target.href;
 }

@@ -1,4 +1,5 @@
 import { join } from "node:path";
+import type { Secret } from "../config/parsers.ts";
 import type { Config } from "../config/settings.ts";
 import type { Log } from "../observability/log.ts";
 import { createLinkTokens, type LinkTokens } from "./links.ts";
@@ -41,18 +42,24 @@ export function warnWithoutMail(config: Config, log: Log): void {
 
 /** The mail server of `SMTP_URL`, or of the settings of its parts; null if there is none. */
 export function smtpServer(config: Config): SmtpServer | null {
-  if (config.smtpUrl !== undefined) {
-    const url = new URL(config.smtpUrl.reveal());
-    const tls = url.protocol === "smtps:";
-    return {
-      host: url.hostname.replace(/^\[|\]$/g, ""),
-      port: Number(url.port || (tls ? 465 : 587)),
-      tls,
-      ...(url.username === ""
-        ? {}
-        : { username: decodeURIComponent(url.username), password: decodeURIComponent(url.password) }),
-    };
-  }
+  const server = config.smtpUrl === undefined ? serverOfParts(config) : serverOfUrl(config.smtpUrl);
+  return server === null || config.smtpCaFile === undefined ? server : { ...server, caFile: config.smtpCaFile };
+}
+
+function serverOfUrl(smtpUrl: Secret): SmtpServer {
+  const url = new URL(smtpUrl.reveal());
+  const tls = url.protocol === "smtps:";
+  return {
+    host: url.hostname.replace(/^\[|\]$/g, ""),
+    port: Number(url.port || (tls ? 465 : 587)),
+    tls,
+    ...(url.username === ""
+      ? {}
+      : { username: decodeURIComponent(url.username), password: decodeURIComponent(url.password) }),
+  };
+}
+
+function serverOfParts(config: Config): SmtpServer | null {
   if (config.smtpHost === undefined) return null;
   return {
     host: config.smtpHost,

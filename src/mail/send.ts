@@ -61,11 +61,30 @@ export function sendMail({ log, links, transport, users, urls, domain }: SendMai
   return task(MAIL_JOB, send);
 }
 
-/** What a mail server says may name the address: the log has the codes alone. */
+type SmtpError = Error & { code?: string; command?: string; response?: string; responseCode?: number };
+
+/**
+ * The log has the reason. What a mail server says about a recipient or a message may name a person in any form: of that it
+ * has the codes alone.
+ */
 function deliveryFailure(error: unknown, kind: string): JobFailure {
-  const { message, name, code, responseCode } = error as Error & { code?: string; responseCode?: number };
+  const { cause, message } = error as Error;
+  const { name, code, command, response, responseCode } = (
+    error instanceof PermanentRefusal ? cause : error
+  ) as SmtpError;
+  const isAboutUs = responseCode === undefined || !ABOUT_THE_MAIL.test(command ?? "");
   return new JobFailure(message, {
     isPermanent: error instanceof PermanentRefusal,
-    logFields: { "mail.kind": kind, "error.type": code ?? name, "smtp.response.code": responseCode },
+    logFields: {
+      "mail.kind": kind,
+      "error.type": error instanceof PermanentRefusal ? error.name : (code ?? name),
+      "error.message": isAboutUs ? message.replace(/\S+@\S+/g, "…").slice(0, 300) : undefined,
+      "smtp.command": command?.split(" ")[0],
+      "smtp.response.code": responseCode,
+      "smtp.response.status": /^[245][0-9]{2}[ -]([245]\.[0-9]{1,3}\.[0-9]{1,3})\b/.exec(response ?? "")?.[1],
+    },
   });
 }
+
+/** The commands whose response may be about the recipient or the content. */
+const ABOUT_THE_MAIL = /^(?:RCPT|DATA|$)/;

@@ -1,3 +1,4 @@
+import { readFileSync } from "node:fs";
 import nodemailer from "nodemailer";
 
 /** A message, ready to be sent. */
@@ -37,6 +38,8 @@ export type SmtpServer = {
   readonly tls: boolean;
   readonly username?: string;
   readonly password?: string;
+  /** PEM file with the certificate authorities to trust instead of the system's. */
+  readonly caFile?: string;
 };
 
 /** Sends by SMTP. @param timeoutMs for each step; a whole message takes at most four times as long */
@@ -94,6 +97,7 @@ function openTransporter(server: SmtpServer, timeoutMs: number) {
     ...(server.username === undefined ? {} : { auth: { user: server.username, pass: server.password ?? "" } }),
     // A password goes over the network encrypted or not at all, even if an attacker hides the server's STARTTLS.
     requireTLS: server.username !== undefined && !isLocal,
+    ...(server.caFile === undefined ? {} : { tls: { ca: readFileSync(server.caFile) } }),
     connectionTimeout: timeoutMs,
     greetingTimeout: timeoutMs,
     socketTimeout: timeoutMs,

@@ -1,4 +1,4 @@
-import { type Context, Hono } from "hono";
+import { type Context, Hono, type MiddlewareHandler, type Next } from "hono";
 import { getPathNoStrict } from "hono/utils/url";
 import { migrations } from "../../migrations/index.ts";
 import type { Database } from "../db/pool.ts";
@@ -13,12 +13,14 @@ import { createRateLimits } from "../features/identity/rate-limits.ts";
 import type { SessionLimits } from "../features/identity/sessions/queries.ts";
 import type { Revocations } from "../features/identity/sessions/revocations.ts";
 import { sessionRoutes } from "../features/identity/sessions/routes.ts";
+import { createSuccessors } from "../features/identity/sessions/rules.ts";
 import { createTokens } from "../features/identity/tokens.ts";
 import { userRoutes } from "../features/identity/users/routes.ts";
 import { createWriteLimits, type WriteRates } from "../features/identity/write-limits.ts";
 import { profileRoutes } from "../features/profiles/routes.ts";
 import { tagRoutes } from "../features/tags/routes.ts";
 import { clientAddress } from "../http/client-address.ts";
+import { validHost } from "../http/connection.ts";
 import { ApiError } from "../http/errors.ts";
 import { answerHeaders } from "../http/headers.ts";
 import type { Route } from "../http/openapi.ts";
@@ -49,6 +51,10 @@ export type AppOptions = {
   /** How much an account and a network may write; null, the default, for no limits. */
   writeRates?: WriteRates | null;
   corsOrigins: "*" | string[];
+  /** `BASE_URL` */
+  baseUrl?: string | undefined;
+  /** How long an idle connection stays open, for a header. */
+  keepAliveTimeoutMs?: number;
   /** Whether the server has been told to stop, and finishes what it has. */
   isDraining?: () => boolean;
   observer?: RequestObserver | undefined;
@@ -58,13 +64,14 @@ export type AppOptions = {
 /** The whole HTTP application, without side effects: nothing is opened, nothing listens. */
 export function createApp(options: AppOptions) {
   const { db, log, jwtSecret, sessionLimits, revocations, corsOrigins } = options;
-  const { isDraining = () => false, observer, tracer } = options;
+  const { keepAliveTimeoutMs = 75_000, isDraining = () => false, observer, tracer } = options;
   const tokens = createTokens(jwtSecret, sessionLimits.accessTokenTtlS);
   const guards = createGuards(tokens, revocations.has);
   const addressOf = clientAddress(options.trustedProxies);
   const writeLimits = createWriteLimits(db, addressOf, options.writeRates ?? null);
   const identity: IdentityContext = {
     tokens,
+    successorOf: createSuccessors(jwtSecret),
     revocations,
     sessionLimits,
     addressOf,
@@ -76,7 +83,10 @@ export function createApp(options: AppOptions) {
   const app = new Hono<{ Variables: RequestVariables }>({ getPath });
   app
     .use(observeRequests({ log, observer, tracer, addressOf, isDraining }))
-    .use(answerHeaders(corsOrigins))
+    .use(answerHeaders(corsOrigins, keepAliveTimeoutMs))
+    .use(headLength)
+    .use(withBasePath(options.baseUrl))
+    .use(validHost)
     .use(storablePath)
     .use("/assets/*", serveAssets)
     .route("/", healthRoutes(db, { migrations, isDraining }))
@@ -134,11 +144,42 @@ function getPath(request: Request): string {
   return getPathNoStrict(request.url.startsWith("/") ? ({ url: `http://host${request.url}` } as Request) : request);
 }
 
+/** The proxy in front removes the path of `BASE_URL` from requests. Pages and the OpenAPI document have it in their links. */
+function withBasePath(baseUrl: string | undefined): MiddlewareHandler {
+  const path = baseUrl === undefined ? "/" : new URL(baseUrl).pathname;
+  return function setBasePath(c, next) {
+    if (path !== "/") c.set("basePath", path);
+    return next();
+  };
+}
+
+/** Gives the response to HEAD the Content-Length of GET. Hono runs the route of GET, and drops the body behind this. */
+const headLength: MiddlewareHandler = function setHeadLength(c, next) {
+  return c.req.method === "HEAD" ? withLength(c, next) : next();
+};
+
+async function withLength(c: Context, next: Next): Promise<void> {
+  await next();
+  if (c.res.body === null) return;
+  const headers = new Headers(c.res.headers);
+  headers.set("Content-Length", String((await c.res.arrayBuffer()).byteLength));
+  const { status } = c.res;
+  // Otherwise Hono adds the headers of the response before.
+  c.res = undefined;
+  c.res = new Response(null, { status, headers });
+}
+
 function errorResponse(c: Context, error: ApiError): Response {
   for (const [name, value] of Object.entries(error.headers)) c.header(name, value);
   const body = error.body();
   c.set("bytes", Buffer.byteLength(body));
   return c.body(body, error.status, { "Content-Type": "application/json" });
+}
+
+/** The paths of a route, in which `:slug` stands for any segment and everything else for itself. */
+function patternOf(path: string): RegExp {
+  const segments = path.split("/").map((segment) => (segment.startsWith(":") ? "[^/]+" : RegExp.escape(segment)));
+  return new RegExp(`^${segments.join("/")}$`);
 }
 
 /** The methods of the routes that a path matches, for the 405 of the methods that have none. */
@@ -148,7 +189,7 @@ function methodsByPath(routes: { method: string; path: string }[]): (path: strin
     if (method === "ALL") continue;
     const entry = patterns.get(path) ?? {
       // A trailing slash is gone from the path by now; a second one belongs to another path.
-      pattern: new RegExp(`^${path.replace(/:[a-z]+/g, "[^/]+")}$`),
+      pattern: patternOf(path),
       methods: [],
     };
     patterns.set(path, entry);

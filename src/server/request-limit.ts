@@ -1,30 +1,43 @@
+import type { Config } from "../config/settings.ts";
 import { ApiError } from "../http/errors.ts";
 import { headersBeforeRoutes } from "../http/headers.ts";
+import { type RequestTimers, startTimer, timerSeconds } from "../http/request-timer.ts";
 
 /** The longest URL, in bytes. Heads as a whole are bounded by Bun: 16 KiB and 200 fields, beyond which it answers 431. */
 export const URL_SIZE_MAX = 8 * 1024;
 
-type Server = { readonly pendingRequests: number };
+type Limits = Pick<Config, "requestsMax" | "corsOrigins" | "requestTimeoutMs" | "keepAliveTimeoutMs">;
+type Server = RequestTimers & { readonly pendingRequests: number };
 type Fetch = (request: Request, server: Server) => Response | Promise<Response>;
 
 /**
  * Bounds what is taken in before any of it costs: the requests under way at a time, and the length of a URL. What is too
- * much gets its answer at once, without log or route.
- * @param origins the origins whose pages may read that answer, or any
+ * much gets its answer at once, without log or route. Bounds the time to receive a request and to keep a connection idle.
  */
-export function limitRequests(requestsMax: number, origins: "*" | string[], fetch: Fetch) {
+export function limitRequests(
+  { requestsMax, corsOrigins, requestTimeoutMs, keepAliveTimeoutMs }: Limits,
+  fetch: Fetch,
+) {
+  const receiveS = timerSeconds(requestTimeoutMs);
+  const keepAliveS = timerSeconds(keepAliveTimeoutMs);
+
   function refuse(request: Request, error: ApiError): Response {
-    const headers = headersBeforeRoutes(origins, request.headers.get("Origin"));
+    const headers = headersBeforeRoutes(request, corsOrigins, keepAliveTimeoutMs);
     return new Response(error.body(), {
       status: error.status,
       headers: { "Content-Type": "application/json", ...headers, ...error.headers },
     });
   }
 
-  return (request: Request, server: Server): Response | Promise<Response> => {
+  return async (request: Request, server: Server): Promise<Response> => {
     if (server.pendingRequests > requestsMax) return refuse(request, busy);
     if (request.url.length > URL_SIZE_MAX) return refuse(request, tooLong);
-    return fetch(request, server);
+    startTimer(request, server, receiveS);
+    try {
+      return await fetch(request, server);
+    } finally {
+      server.timeout(request, keepAliveS);
+    }
   };
 }
 

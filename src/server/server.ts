@@ -4,11 +4,13 @@ import type { DatabaseAddress } from "../config/database-address.ts";
 import { secretFromFile } from "../config/secret-file.ts";
 import type { Config } from "../config/settings.ts";
 import { StartupError } from "../config/startup-error.ts";
+import { configWarnings } from "../config/warnings.ts";
 import type { PoolLimits } from "../db/bounded-pool.ts";
 import { watchDatabase } from "../db/metrics.ts";
 import { openDatabase } from "../db/pool.ts";
 import { createRevocations, followRevocations } from "../features/identity/sessions/revocations.ts";
 import type { WriteRates } from "../features/identity/write-limits.ts";
+import { timerSeconds } from "../http/request-timer.ts";
 import { mailboxKey } from "../mail/mailbox.ts";
 import { hasMailbox, openMail, warnWithoutMail } from "../mail/open.ts";
 import { createLog, type Log } from "../observability/log.ts";
@@ -77,7 +79,7 @@ export async function startServer(
 
     const secret = inherited?.jwtSecret ?? jwtSecret(config, onProgress);
     const mail = tracedMail(openMail(config, secret), tracing);
-    if (inherited === undefined) warnWithoutMail(config, log);
+    if (inherited === undefined) warn(config, log);
 
     let isDraining = false;
     const app = createApp({
@@ -92,11 +94,13 @@ export async function startServer(
       requireEmailConfirmation: config.requireEmailConfirmation,
       ...(config.rateLimits ? { writeRates: writeRates(config) } : { rateLimits: null }),
       corsOrigins: config.corsOrigins,
+      baseUrl: config.baseUrl,
+      keepAliveTimeoutMs: config.keepAliveTimeoutMs,
       isDraining: () => isDraining,
       observer: metrics,
       tracer: tracing,
     });
-    const http = listen(config, inherited, limitRequests(config.requestsMax, config.corsOrigins, app.fetch));
+    const http = listen(config, inherited, limitRequests(config, app.fetch));
     closers.push(() => stopListening(http, config.shutdownTimeoutMs));
     const jobs = await startBackgroundJobs(mail, config, address, db, log, http.url.origin);
     // Requests and jobs finish side by side, within one SHUTDOWN_TIMEOUT.
@@ -144,6 +148,12 @@ export async function requireFreePort({ host, port, reusePort }: Config): Promis
 /** Calls them from the last to the first. */
 export async function closeAll(closers: (() => unknown)[]): Promise<void> {
   for (let closer = closers.pop(); closer !== undefined; closer = closers.pop()) await closer();
+}
+
+/** Logs what is configured in a way that a deployment should not be. Called once, however many processes there are. */
+export function warn(config: Config, log: Log): void {
+  warnWithoutMail(config, log);
+  for (const warning of configWarnings(config)) log.warn({}, warning);
 }
 
 /** @param base fields of every line */
@@ -234,9 +244,9 @@ function listen(
       port,
       reusePort: inherited !== undefined || config.reusePort,
       fetch,
-      // Bun counts from a request's head to its last byte, and from an answer to the next request.
-      idleTimeout: Math.ceil(config.requestTimeoutMs / 1000),
-      // A body is counted by the guard that reads it (src/http/validation.ts), which can answer in the API's error format.
+      // limitRequests sets the timer of every request.
+      idleTimeout: timerSeconds(config.keepAliveTimeoutMs),
+      // A body is counted by the guard that reads it (src/http/validation.ts), which can respond in the API's error format.
       maxRequestBodySize: 64 * 1024 * 1024,
     });
   } catch (error) {

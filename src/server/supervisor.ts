@@ -1,7 +1,6 @@
 import type { Subprocess } from "bun";
 import type { Config } from "../config/settings.ts";
 import { StartupError } from "../config/startup-error.ts";
-import { warnWithoutMail } from "../mail/open.ts";
 import type { Log } from "../observability/log.ts";
 import type { MetricsSnapshot } from "../observability/metrics.ts";
 import { serveMetrics } from "../observability/metrics-server.ts";
@@ -13,6 +12,7 @@ import {
   type RunningServer,
   requireFreePort,
   serverLog,
+  warn,
 } from "./server.ts";
 import { openMetrics } from "./telemetry.ts";
 import { type FromWorker, type ToWorker, WORKER_VARIABLE } from "./worker.ts";
@@ -81,7 +81,7 @@ export async function startWorkers(config: Config, onProgress: (message: string)
     }
     await Promise.all(workers.map(({ started }) => started));
     onProgress(`${config.workers} workers are running`);
-    warnWithoutMail(config, log);
+    warn(config, log);
 
     let stopped: Promise<void> | undefined;
     return {

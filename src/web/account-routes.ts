@@ -6,8 +6,8 @@ import { verifyEmail } from "../features/identity/email-verification/queries.ts"
 import { VerifyBody } from "../features/identity/email-verification/schema.ts";
 import { resetByLink } from "../features/identity/password-reset/routes.ts";
 import { ResetBody } from "../features/identity/password-reset/schema.ts";
-import { ApiError } from "../http/errors.ts";
-import { describeRoute } from "../http/openapi.ts";
+import { ApiError, type ErrorCode } from "../http/errors.ts";
+import { describeRoute, ErrorResponse } from "../http/openapi.ts";
 import { readForm } from "../http/validation.ts";
 import { respondWithPage, wantsPage } from "./page.ts";
 import { messagePage, resetPasswordPage, verifyEmailPage } from "./pages/account.tsx";
@@ -47,6 +47,7 @@ export function accountPageRoutes(db: Database, { revocations, limits }: Identit
           "VerifyEmailByForm",
           "Submit the email verification page",
           "Verifies the email address and shows the result.",
+          FORM_ERRORS,
         ),
       )
 
@@ -97,6 +98,7 @@ export function accountPageRoutes(db: Database, { revocations, limits }: Identit
           "ResetPasswordByForm",
           "Submit the password reset page",
           "Sets the new password and shows the result.",
+          FORM_ERRORS,
         ),
       )
   );
@@ -144,11 +146,18 @@ function tokenOf(fields: unknown): string {
   return result.data.token;
 }
 
-const describePage = (operationId: string, summary: string, description: string) =>
+/** What `readForm` throws, which no browser causes. */
+const FORM_ERRORS = ["too_large", "unsupported_media_type"] as const;
+
+const describePage = (operationId: string, summary: string, description: string, errors: readonly ErrorCode[] = []) =>
   describeRoute({
     operationId,
     tag: "Pages",
     summary,
     description,
-    responses: Object.fromEntries([200, 404, 409, 410, 422, 429, 503].map((status) => [status, "text/html"])),
+    responses: {
+      ...Object.fromEntries([200, 404, 409, 410, 422, 429].map((status) => [status, "text/html"])),
+      503: [ErrorResponse, "text/html"],
+    },
+    errors,
   });

@@ -2,6 +2,7 @@ import { createHash, timingSafeEqual } from "node:crypto";
 import { type Context, Hono, type MiddlewareHandler } from "hono";
 import { getCookie, setCookie } from "hono/cookie";
 import { PRIVATE_HEADERS } from "../http/headers.ts";
+import type { RequestVariables } from "../http/request-log.ts";
 import type { Mailbox } from "../mail/mailbox.ts";
 import { respondWithPage } from "./page.ts";
 import { messagePage } from "./pages/account.tsx";
@@ -27,14 +28,15 @@ export function mailboxRoutes(mailbox: Mailbox, key: string) {
     return respondWithPage(c, page, { status: 403 });
   };
 
-  return new Hono()
+  return new Hono<{ Variables: RequestVariables }>()
     .get("/dev/mail", async (c, next) => {
       if (!isKey(c.req.query("key"))) return next();
       // Not sent with requests of other sites, except when a person follows a link. A new address without the key keeps it
       // out of the history.
-      setCookie(c, COOKIE, key, { httpOnly: true, sameSite: "Lax", path: "/dev/mail" });
+      const path = `${c.get("basePath") ?? ""}/dev/mail`;
+      setCookie(c, COOKIE, key, { httpOnly: true, sameSite: "Lax", path });
       for (const [name, value] of Object.entries(PRIVATE_HEADERS)) c.header(name, value);
-      return c.redirect("/dev/mail", 303);
+      return c.redirect(path, 303);
     })
 
     .get("/dev/mail", requireKey, async (c) => respondWithPage(c, mailboxPage(await mailbox.list())))

@@ -32,7 +32,7 @@ export function respondWithPage(
   page: Page,
   { status = 200, policy = {}, isPublic = false }: PageOptions = {},
 ): Response {
-  return c.body(`<!doctype html>\n${page}\n`, status, {
+  return c.body(`<!doctype html>\n${underBasePath(`${page}`, c.get("basePath"))}\n`, status, {
     ...PRIVATE_HEADERS,
     ...(isPublic ? { "Cache-Control": "no-cache" } : {}),
     "Content-Type": "text/html; charset=utf-8",
@@ -43,6 +43,16 @@ export function respondWithPage(
     "X-Frame-Options": "DENY",
     "X-Robots-Tag": "noindex",
   });
+}
+
+/**
+ * Puts the path of `BASE_URL` before every link, form and asset of a page, so that no page has to know it. In text and in
+ * values of attributes, quotes are escaped: this finds attributes only.
+ */
+function underBasePath(html: string, basePath: string | undefined): string {
+  return basePath === undefined
+    ? html
+    : html.replace(/ (href|src|action|data-document)="\/(?!\/)/g, ` $1="${basePath}/`);
 }
 
 /** Whether the client asks for HTML. Browsers do; programs ask for JSON or for anything. */

@@ -114,6 +114,13 @@ describe("conduit doctor", () => {
     expect(away.out).toMatch(/PROBLEM mail +The mail server 127\.0\.0\.1:1 rejects us/);
   });
 
+  test("warns of what is unsafe in production, which is no problem", async () => {
+    const DATABASE_URL = urlOf(await testDatabase());
+    const { code, out } = await doctor({ DATABASE_URL, NODE_ENV: "production", BASE_URL: "http://conduit.example" });
+    expect(out).toMatch(/^WARNING configuration +BASE_URL begins with http:\/\//m);
+    expect(code).toBe(0);
+  });
+
   test("reports every invalid setting", async () => {
     const { code, err } = await doctor({ PORT: "none", LOG_LEVEL: "loud" });
     expect(err).toContain("PORT must be");

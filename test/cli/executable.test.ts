@@ -41,6 +41,16 @@ describe("the executable", () => {
     expect([...new Bun.Glob("*").scanSync({ cwd: folder, onlyFiles: false })]).toEqual(["conduit"]);
   });
 
+  test("reads .env without expanding it", async () => {
+    const file = join(folder, ".env");
+    await Bun.write(file, "LOG_LEVEL='$HOME'\nLOG_FORMAT=a#b\n");
+    const process = start(["doctor"], { HOME: "/root" });
+    const errors = await process.stderr.text();
+    await rm(file);
+    expect(errors).toContain('not "$HOME"');
+    expect(errors).toContain('not "a#b"');
+  });
+
   test("migrates and serves an external database, pages included", async () => {
     const env = {
       DATABASE_URL: urlOf(await testDatabase({ migrated: false })),

@@ -55,6 +55,15 @@ describe("next to a running server with an embedded PostgreSQL", () => {
     expect(output).toStartWith(`A server is running on ${dataDir}. Stop it, or restore into another folder`);
   });
 
+  test("health asks this machine, and no proxy of the environment", async () => {
+    const proxy = Bun.serve({ hostname: "127.0.0.1", port: 0, fetch: () => new Response("from the proxy") });
+    const env = { HTTP_PROXY: proxy.url.origin, http_proxy: proxy.url.origin, NO_PROXY: "other.example" };
+    const program = conduit(["health", `--port=${new URL(url).port}`], env);
+    expect(await program.ended).toBe(0);
+    expect(JSON.parse(program.output())).toMatchObject({ status: "ok" });
+    await proxy.stop(true);
+  });
+
   test("the server still runs, and stops without an error", async () => {
     expect((await fetch(`${url}/health/ready`)).status).toBe(200);
     expect(await server.end("SIGTERM")).toBe(0);

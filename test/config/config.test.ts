@@ -2,6 +2,7 @@ import { describe, expect, test } from "bun:test";
 import { resolve } from "node:path";
 import { type Config, loadConfig, SETTINGS } from "../../src/config/settings.ts";
 import { StartupError } from "../../src/config/startup-error.ts";
+import { configWarnings } from "../../src/config/warnings.ts";
 import { smtpServer } from "../../src/mail/open.ts";
 
 const SECRET = "a secret of 32 bytes or more, by hand";
@@ -237,15 +238,17 @@ describe("mail", () => {
 
   test("accepts URLs of pages in BASE_URL, VERIFY_URL and RESET_URL", () => {
     for (const name of ["BASE_URL", "VERIFY_URL", "RESET_URL"]) {
-      for (const bad of [
-        "conduit.example",
-        "ftp://conduit.example",
-        "https://me:pw@conduit.example",
-        "https://a.b/#c",
-      ]) {
+      for (const bad of ["conduit.example", "ftp://conduit.example", "https://me:pw@conduit.example"]) {
         expect(problems({ [name]: bad })).toEqual([expect.stringMatching(new RegExp(`^${name} must be a URL`))]);
       }
     }
+    for (const bad of ["https://a.example/#c", "https://a.example/?x=1"]) {
+      expect(problems({ BASE_URL: bad })).toEqual([
+        expect.stringContaining("BASE_URL must have nothing after the path"),
+      ]);
+    }
+    const hash = loadConfig({ VERIFY_URL: "https://a.example/#/verify", RESET_URL: "https://a.example/#!/reset?x=1" });
+    expect([hash.verifyUrl, hash.resetUrl]).toEqual(["https://a.example/#/verify", "https://a.example/#!/reset?x=1"]);
     const { baseUrl, verifyUrl } = loadConfig({
       BASE_URL: "https://a.example/",
       VERIFY_URL: "https://a.example/v?x=1",
@@ -260,4 +263,53 @@ describe("mail", () => {
     expect(problem).toStartWith("SMTP_URL has an invalid percent-encoding");
     expect(problem).not.toContain("hunter2");
   });
+});
+
+describe("warnings", () => {
+  const production = { NODE_ENV: "production", JWT_SECRET: SECRET, DATABASE_URL: URL };
+  const warningsOf = (env: Record<string, string>) => configWarnings(loadConfig(env));
+
+  test("are given in production for links over http, and for encryption that can be turned off", () => {
+    const both = warningsOf({ ...production, BASE_URL: "http://conduit.example" });
+    expect(both).toEqual([
+      expect.stringMatching(/^BASE_URL begins with http:/),
+      expect.stringMatching(/^DATABASE_URL has sslmode=prefer/),
+    ]);
+    expect(warningsOf({ ...production, DATABASE_URL: `${URL}?sslmode=allow` })).toEqual([
+      expect.stringMatching(/^DATABASE_URL has sslmode=allow/),
+    ]);
+    expect(both.join()).not.toContain("p@ss");
+  });
+
+  test("are not given for what is safe, or meant", () => {
+    for (const env of [
+      { ...production, DATABASE_URL: `${URL}?sslmode=verify-full`, BASE_URL: "https://conduit.example" },
+      { ...production, DATABASE_URL: `${URL}?sslmode=disable` },
+      { ...production, DATABASE_URL: "postgres://ann:pw@127.0.0.1/conduit" },
+      { ...production, DATABASE_URL: "postgres://ann:pw@[::1]/conduit" },
+      { ...production, DATABASE_URL: "postgres:///conduit?host=/run/postgresql" },
+      { NODE_ENV: "production", BASE_URL: "http://localhost:3000" },
+      { DATABASE_URL: URL, BASE_URL: "http://conduit.example" },
+    ]) {
+      expect([env, warningsOf(env)]).toEqual([env, []]);
+    }
+  });
+});
+
+test("SMTP_CA_FILE must be a PEM file", () => {
+  expect(problems({ SMTP_CA_FILE: "/no/such.pem" })).toEqual([
+    'SMTP_CA_FILE must be a file that can be read, not "/no/such.pem"',
+  ]);
+  expect(problems({ SMTP_CA_FILE: "package.json" })).toEqual([
+    "SMTP_CA_FILE must be a PEM file with certificates: package.json",
+  ]);
+});
+
+test("METRICS_ALLOWED_HOSTS are names without ports", () => {
+  expect(loadConfig({ METRICS_ALLOWED_HOSTS: "A.example, b" }).metricsAllowedHosts).toEqual(["a.example", "b"]);
+  for (const bad of ["a.example:80", "*", "http://a", "a,,b"]) {
+    expect(problems({ METRICS_ALLOWED_HOSTS: bad })).toEqual([
+      expect.stringMatching(/^METRICS_ALLOWED_HOSTS must be host names/),
+    ]);
+  }
 });

@@ -87,6 +87,20 @@ describe("migrating", () => {
     expect(await migrate(address, [ONE, TWO], 5_000)).toEqual([]);
   });
 
+  test("accepts files whose line ends a checkout on Windows changed, in both directions", async () => {
+    const windows = migrations.map((migration) => ({ ...migration, sql: migration.sql.replaceAll("\n", "\r\n") }));
+    for (const [first, second] of [
+      [windows, migrations],
+      [migrations, windows],
+    ] as const) {
+      const address = await unmigrated();
+      await migrate(address, first, 5_000);
+      expect(await migrate(address, second, 5_000)).toEqual([]);
+      const [row] = await connect(address)`select count(*)::int as n from pg_proc where prosrc like ${"%\r%"}`;
+      expect(row.n).toBe(0);
+    }
+  });
+
   test("refuses when an applied migration is missing", async () => {
     const address = await unmigrated();
     await migrate(address, [ONE, TWO, THREE], 5_000);

@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import Ajv2020 from "ajv/dist/2020.js";
 import { Hono } from "hono";
 import { z } from "zod";
 import { describeRoute, type JsonObject, type OpenApiDocument, servedRoutes } from "../../src/http/openapi.ts";
@@ -90,6 +91,71 @@ describe("GET /openapi.json", () => {
     expect(resolved({ $ref: "#/components/schemas/NewCommentRequest" })).toMatchObject({
       properties: { comment: { properties: { body: { type: "string", minLength: 1, maxLength: 10_000 } } } },
     });
+  });
+});
+
+describe("the schemas of requests", () => {
+  const WHOLE: Record<string, [path: string, body: Record<string, unknown>]> = {
+    "POST /api/users": [
+      "/api/users",
+      { user: { username: "fresh", email: "f@example.com", password: "correct horse" } },
+    ],
+    "POST /api/users/login": ["/api/users/login", { user: { email: "f@example.com", password: "x" } }],
+    "PUT /api/user": [
+      "/api/user",
+      { user: { username: "anna", email: "a@example.com", password: "correct horse", bio: "b", image: "i" } },
+    ],
+    "POST /api/articles": ["/api/articles", { article: { title: "t", description: "d", body: "b", tagList: ["x"] } }],
+    "PUT /api/articles/{slug}": [
+      "/api/articles/none",
+      { article: { title: "t", description: "d", body: "b", tagList: ["x"] } },
+    ],
+    "POST /api/articles/{slug}/comments": ["/api/articles/none/comments", { comment: { body: "b" } }],
+    "POST /api/auth/refresh": ["/api/auth/refresh", { refresh_token: "x" }],
+    "POST /api/auth/logout": ["/api/auth/logout", { refresh_token: "x" }],
+    "POST /api/auth/verify-email": ["/api/auth/verify-email", { token: "x" }],
+    "POST /api/auth/forgot-password": ["/api/auth/forgot-password", { email: "a@example.com" }],
+    "POST /api/auth/reset-password": ["/api/auth/reset-password", { token: "x", new_password: "correct horse" }],
+  };
+  const VALUES: unknown[] = [
+    ...[undefined, null, 1, [], "", " ", " \t\n", "x", "xx", " xx ", "a/b/c"],
+    ...[51, 255, 256, 1_001, 2_049, 65_537].map((length) => "x".repeat(length)),
+    ...[["x".repeat(51)], Array.from("abcdefghijklmnopqrstu")],
+  ];
+  let users = 0;
+
+  test("have an example each here", () => {
+    const operations = Object.entries(document.paths).flatMap(([path, methods]) =>
+      Object.entries(methods).flatMap(([method, { requestBody }]) =>
+        requestBody === undefined ? [] : [`${method.toUpperCase()} ${path}`],
+      ),
+    );
+    expect(operations.sort()).toEqual(Object.keys(WHOLE).sort());
+  });
+
+  test.each(Object.keys(WHOLE))("reject what validation rejects, and accept the rest: %s", async (name) => {
+    const { token } = await server.register(`user${++users}`);
+    const ajv = new Ajv2020({ strict: false, formats: { "idn-email": true, password: true } });
+    ajv.addSchema(document, "document");
+    const [method = "", template = ""] = name.split(" ");
+    const { $ref } = jsonSchema(document.paths[template]?.[method.toLowerCase()]?.requestBody) as { $ref: string };
+    const validate = ajv.compile({ $ref: `document${$ref}` });
+    const [path, whole] = WHOLE[name] as (typeof WHOLE)[string];
+    const [envelope = ""] = Object.keys(whole);
+    const isEnveloped = typeof whole[envelope] === "object";
+    const fields = (isEnveloped ? whole[envelope] : whole) as Record<string, unknown>;
+    const bodies = Object.keys(fields).flatMap((field) => VALUES.map((value) => ({ ...fields, [field]: value })));
+    for (const body of [...bodies, {}, fields]) {
+      const sent = JSON.parse(JSON.stringify(isEnveloped ? { [envelope]: body } : body));
+      const { status, text } = await server.request(method, path, { token, body: sent });
+      // Words are no email addresses, which the schema leaves to the format.
+      if (text.includes("is not a valid address")) continue;
+      expect([JSON.stringify(sent).slice(0, 200), status === 422, text.slice(0, 100)]).toEqual([
+        JSON.stringify(sent).slice(0, 200),
+        !validate(sent),
+        text.slice(0, 100),
+      ]);
+    }
   });
 });
 

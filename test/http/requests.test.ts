@@ -399,6 +399,9 @@ describe("a path", () => {
       "/api//tags",
       "/api/tags//",
       "/api/articles/a//",
+      // A dot in the path of a route stands for itself.
+      "/openapiXjson",
+      "/robotsXtxt",
     ])
       for (const method of ["GET", "POST", "PUT", "DELETE", "PATCH"]) {
         const { status, json } = await server.request(method, path);

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { createLinkTokens } from "../../src/mail/links.ts";
+import { withToken } from "../../src/mail/messages.tsx";
 import { JWT_SECRET, type TestServer, testServer } from "../support/harness.ts";
 import { linkIn, startSending, type TestSmtp, testSmtp } from "../support/mail.ts";
 
@@ -43,4 +44,17 @@ describe("a message", () => {
     expect(mail.html).not.toContain("<b>x</b>");
     expect(mail.html).toMatch(/(&#60;|&lt;)b(&#62;|&gt;)x/);
   });
+});
+
+test("a link has its token where the page finds it: in the query, or behind a hash route", () => {
+  for (const [url, link] of [
+    ["https://a.example/verify", "https://a.example/verify?token=t-1"],
+    ["https://a.example/verify?x=1&token=old", "https://a.example/verify?x=1&token=t-1"],
+    ["https://a.example/verify#form", "https://a.example/verify?token=t-1#form"],
+    ["https://a.example/#/verify", "https://a.example/#/verify?token=t-1"],
+    ["https://a.example/app/?x=1#/verify?y=2", "https://a.example/app/?x=1#/verify?y=2&token=t-1"],
+    ["https://a.example/#!/verify", "https://a.example/#!/verify?token=t-1"],
+  ] as const) {
+    expect(withToken(url, "t-1")).toBe(link);
+  }
 });

@@ -142,6 +142,35 @@ describe("a mail server that", () => {
     expect(job?.last_error).toContain(`No such user ${user.email}`);
     const failed = lines.find(({ level }) => level === "error");
     expect(failed?.fields).toMatchObject({ "job.type": "mail", "job.attempt": 1, "smtp.response.code": 550 });
+    expect(failed?.fields).toMatchObject({ "error.type": "PermanentRefusal", "smtp.command": "RCPT" });
+    expect(JSON.stringify(lines)).not.toContain(user.email);
+  });
+
+  test("cannot be reached or refuses this server: the reason is in the log", async () => {
+    const { log, lines } = recordingLog();
+    const absent = await send(await absentSmtp(), { log });
+    await newUser();
+    await whenMails(failedOnce);
+    await absent.stop();
+    const refusing = await smtpServer({
+      onMailFrom: (_address, _session, done) =>
+        done(Object.assign(new Error("5.7.1 Sender conduit@example.com is not allowed here"), { responseCode: 550 })),
+    });
+    await clearQueue();
+    await send(refusing, { log });
+    const user = await newUser();
+    await whenMails(failedOnce);
+    const failures = lines.filter(({ level }) => level === "warn").map(({ fields }) => fields);
+    expect(failures[0]).toMatchObject({
+      "error.message": expect.stringMatching(/ECONNREFUSED|connect/),
+      "smtp.command": "CONN",
+    });
+    expect(failures.at(-1)).toMatchObject({
+      "error.message": expect.stringContaining("5.7.1 Sender … is not allowed here"),
+      "smtp.command": "MAIL",
+      "smtp.response.code": 550,
+      "smtp.response.status": "5.7.1",
+    });
     expect(JSON.stringify(lines)).not.toContain(user.email);
   });
 

@@ -1,4 +1,7 @@
 import { afterEach, describe, expect, test } from "bun:test";
+import { join } from "node:path";
+import { loadConfig } from "../../src/config/settings.ts";
+import { smtpServer } from "../../src/mail/open.ts";
 import { smtpTransport } from "../../src/mail/transport.ts";
 import { type TestSmtp, testSmtp } from "../support/mail.ts";
 
@@ -59,4 +62,31 @@ describe("the password of the mail server", () => {
     expect(await send(encrypted.port, { host: "127.0.0.1", tls: true })).not.toBe("sent");
     expect(logins).toEqual([]);
   });
+});
+
+test("SMTP_CA_FILE names the authority of the mail server's certificate, for STARTTLS and from the first byte", async () => {
+  const file = (name: string) => join(import.meta.dir, "../support/tls", name);
+  const [key, cert] = await Promise.all([Bun.file(file("server.key")).text(), Bun.file(file("server.pem")).text()]);
+  for (const secure of [false, true]) {
+    const smtp = await testSmtp({ secure, disabledCommands: [], key, cert });
+    stops.push(smtp.stop);
+    const env = { SMTP_URL: `${secure ? "smtps" : "smtp"}://localhost:${smtp.port}` };
+    const outcomeOf = async (settings: Record<string, string>) => {
+      const server = smtpServer(loadConfig({ ...env, ...settings }));
+      if (server === null) throw new Error("no mail server");
+      const transport = smtpTransport(server, { address: "conduit@example.com", name: "Conduit" }, 2_000);
+      const message = { messageId: "<1@example.com>", to: "a@example.com", subject: "S", text: "T", html: "<p>T</p>" };
+      try {
+        return await transport.send(message).then(
+          () => "sent",
+          (error) => error.message,
+        );
+      } finally {
+        transport.close();
+      }
+    };
+    expect(await outcomeOf({})).toMatch(/certificate|issuer/);
+    expect(await outcomeOf({ SMTP_CA_FILE: file("ca.pem") })).toBe("sent");
+    expect(smtp.arrived).toHaveLength(1);
+  }
 });

@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { loadConfig } from "../../src/config/settings.ts";
 import { watchDatabase } from "../../src/db/metrics.ts";
 import { openDatabase } from "../../src/db/pool.ts";
 import { createMetrics, type Metrics, mergeMetrics } from "../../src/observability/metrics.ts";
@@ -113,19 +114,44 @@ describe("metrics", () => {
   });
 
   test("are served on a port of their own, and nowhere else", async () => {
-    const http = serveMetrics({ metricsHost: "127.0.0.1", metricsPort: 0 }, () => metrics.text());
+    const http = serveMetrics({ metricsHost: "127.0.0.1", metricsPort: 0, metricsAllowedHosts: [] }, () =>
+      metrics.text(),
+    );
     try {
       const response = await fetch(`${http.url.origin}/metrics`);
       expect(response.headers.get("content-type")).toBe("text/plain; version=0.0.4; charset=utf-8");
       expect(parseSeries(await response.text()).get("database_up")).toBe(1);
       expect((await fetch(`${http.url.origin}/api/tags`)).status).toBe(404);
-      expect(() => serveMetrics({ metricsHost: "127.0.0.1", metricsPort: http.port ?? 0 }, async () => "")).toThrow(
-        "Choose another METRICS_PORT",
-      );
+      const taken = { metricsHost: "127.0.0.1", metricsPort: http.port ?? 0, metricsAllowedHosts: [] };
+      expect(() => serveMetrics(taken, async () => "")).toThrow("Choose another METRICS_PORT");
     } finally {
       await http.stop(true);
     }
     expect((await server.request("GET", "/metrics")).status).toBe(404);
+  });
+
+  test("are served under names of their own only, so that no page on the web can read them", async () => {
+    const names = { METRICS_ALLOWED_HOSTS: "conduit.svc.example, Other.example", METRICS_HOST: "localhost" };
+    const http = serveMetrics({ ...loadConfig(names), metricsPort: 0 }, async () => "up 1\n");
+    const statusFor = async (host: string) =>
+      (await fetch(`${http.url.origin}/metrics`, { headers: { Host: host } })).status;
+    try {
+      const allowed = ["localhost", "LOCALHOST:9464", "127.0.0.1:1", "192.0.2.7", "[::1]:9464", "conduit", "my_app:80"];
+      for (const host of [...allowed, "conduit.svc.example", "other.example:9464"]) {
+        expect([host, await statusFor(host)]).toEqual([host, 200]);
+      }
+      for (const host of [
+        "evil.example",
+        "evil.example:9464",
+        "localhost.evil.example",
+        "127.0.0.1.evil.example",
+        "a, b",
+      ]) {
+        expect([host, await statusFor(host)]).toEqual([host, 421]);
+      }
+    } finally {
+      await http.stop(true);
+    }
   });
 
   test("are served while the database hangs, and show it", async () => {

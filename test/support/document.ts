@@ -25,7 +25,12 @@ export function createResponseCheck(app: { routes: readonly Route[] }): Response
   const templates = Object.keys(document.paths).map((template) => ({
     template,
     // Hono prefers a literal path to a pattern.
-    pattern: new RegExp(`^${template.replace(/\{[^}]+\}/g, "([^/]+)")}/?$`),
+    pattern: new RegExp(
+      `^${template
+        .split(/\{[^}]+\}/)
+        .map(RegExp.escape)
+        .join("[^/]+")}/?$`,
+    ),
     parameters: (template.match(/\{/g) ?? []).length,
   }));
   templates.sort((a, b) => a.parameters - b.parameters);

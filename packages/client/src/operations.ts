@@ -108,7 +108,7 @@ export function operationsOf(call: Call) {
       options?: CallOptions,
     ): Promise<MessageResponse> => call("POST", "/api/auth/reset-password", args, options),
 
-    /** Refresh a session. Returns a new access token and a new refresh token. A refresh token works once. A client that lost the response can repeat the request within 20 seconds; the tokens of the lost response then become invalid. Any later reuse ends the session. */
+    /** Refresh a session. Returns a new access token and a new refresh token. A refresh token works once. A client that lost the response, or another tab of the browser, can repeat the request within 20 seconds and gets the same refresh token. Any later reuse ends the session. */
     refreshSession: (
       args: {
         body: RefreshRequest;

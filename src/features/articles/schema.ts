@@ -7,20 +7,23 @@ import { normaliseTags } from "./rules.ts";
 const title = requiredText(255);
 const description = requiredText(1_000);
 
-const body = requiredText(Number.POSITIVE_INFINITY).refine(
-  (value) => Buffer.byteLength(value) <= 1024 * 1024,
-  "is too long (maximum is 1 MiB)",
-);
+const BODY_MAX = 1024 * 1024;
+const body = requiredText(Number.POSITIVE_INFINITY)
+  .refine((value) => Buffer.byteLength(value) <= BODY_MAX, "is too long (maximum is 1 MiB)")
+  .meta({ maxLength: BODY_MAX });
 
 const tagList = z
-  .array(z.custom<string>().meta({ type: "string" }), { error: "must be a list of strings" })
+  .array(z.custom<string>().meta({ type: "string", maxLength: 50 }), { error: "must be a list of strings" })
   // All at once: an error for each of a million tags would block other requests for a second.
   .refine((tags) => tags.every((tag) => typeof tag === "string"), { error: "must be a list of strings", abort: true })
   .transform(normaliseTags)
   .refine((tags) => tags.every(isStorable), { error: "contains a character that is not allowed", abort: true })
   .refine((tags) => tags.length <= 20, "has too many tags (maximum is 20)")
   .refine((tags) => tags.every((tag) => characters(tag) <= 50), "has a tag that is too long (maximum is 50 characters)")
-  .meta({ description: "At most 20 tags of at most 50 characters each. The order is kept, duplicates are removed." });
+  .meta({
+    maxItems: 20,
+    description: "At most 20 tags of at most 50 characters each. The order is kept, duplicates are removed.",
+  });
 
 export const NewArticleBody = envelope("article", { title, description, body, tagList: tagList.default([]) }).meta({
   id: "NewArticleRequest",

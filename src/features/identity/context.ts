@@ -3,11 +3,13 @@ import type { Mail } from "../../mail/queue.ts";
 import type { RateLimits } from "./rate-limits.ts";
 import type { SessionLimits } from "./sessions/queries.ts";
 import type { Revocations } from "./sessions/revocations.ts";
+import type { SuccessorOf } from "./sessions/rules.ts";
 import type { Tokens } from "./tokens.ts";
 
 /** What the routes of this feature share. */
 export type IdentityContext = {
   readonly tokens: Tokens;
+  readonly successorOf: SuccessorOf;
   readonly revocations: Revocations;
   readonly sessionLimits: SessionLimits;
   readonly addressOf: ClientAddress;

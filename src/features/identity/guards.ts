@@ -1,4 +1,5 @@
 import type { MiddlewareHandler } from "hono";
+import { dependsOnToken } from "../../http/caching.ts";
 import { unauthorized } from "../../http/errors.ts";
 import { describeGuard } from "../../http/openapi.ts";
 import { InvalidToken, type TokenClaims, type Tokens } from "./tokens.ts";
@@ -23,6 +24,7 @@ export function createGuards(tokens: Tokens, isRevoked: (sessionId: string) => b
 
   const guards: Guards = {
     requireUser(c, next) {
+      dependsOnToken(c);
       const token = tokenOf(c.req.header("Authorization"));
       if (token === undefined) throw unauthorized("is missing");
       try {
@@ -38,6 +40,7 @@ export function createGuards(tokens: Tokens, isRevoked: (sessionId: string) => b
     },
 
     optionalUser(c, next) {
+      dependsOnToken(c);
       const token = tokenOf(c.req.header("Authorization"));
       c.set("viewerId", null);
       if (token !== undefined) {

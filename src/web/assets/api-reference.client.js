@@ -1,4 +1,4 @@
-// Runs in the browser: shows /openapi.json with Swagger UI. Nothing is loaded from or sent to another server.
+// Runs in the browser: shows the OpenAPI document with Swagger UI. Nothing is loaded from or sent to another server.
 
 const dark = matchMedia("(prefers-color-scheme: dark)");
 const applyColorScheme = () => document.documentElement.classList.toggle("dark-mode", dark.matches);
@@ -48,7 +48,7 @@ function python(value) {
 }
 
 const ui = SwaggerUIBundle({
-  url: "/openapi.json",
+  url: document.getElementById("api-reference").dataset.document,
   dom_id: "#api-reference",
   deepLinking: true,
   filter: true,

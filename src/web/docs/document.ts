@@ -16,8 +16,11 @@ const TAGS: readonly { name: string; description: string }[] = [
   { name: "Pages", description: "HTML pages that the links in emails open" },
 ];
 
-/** The OpenAPI document of everything that the application serves. */
-export function conduitDocument(routes: Parameters<typeof openApiDocument>[1]): OpenApiDocument {
+/**
+ * The OpenAPI document of everything that the application serves.
+ * @param basePath the path of `BASE_URL`, such as `/conduit`
+ */
+export function conduitDocument(routes: Parameters<typeof openApiDocument>[1], basePath = "/"): OpenApiDocument {
   const document = openApiDocument(
     {
       openapi: "3.1.0",
@@ -29,7 +32,7 @@ export function conduitDocument(routes: Parameters<typeof openApiDocument>[1]): 
         contact: { name: "The Conduit authors" },
         license: { name: "MIT", identifier: "MIT" },
       },
-      servers: [{ url: "/" }],
+      servers: [{ url: basePath }],
     },
     routes,
   );

@@ -2,6 +2,7 @@ import { Hono } from "hono";
 import { accepts } from "hono/accepts";
 import packageJson from "../../../package.json" with { type: "json" };
 import { describeRoute, type openApiDocument } from "../../http/openapi.ts";
+import type { RequestVariables } from "../../http/request-log.ts";
 import { json, jsonOf } from "../../http/validation.ts";
 import { respondWithPage } from "../page.ts";
 import { API_REFERENCE_POLICY, apiReferencePage } from "../pages/api-reference.tsx";
@@ -18,7 +19,7 @@ const tag = "Documentation";
  */
 export function docsRoutes(routes: () => Parameters<typeof openApiDocument>[1], hasMailbox: boolean) {
   let document: string | undefined;
-  return new Hono()
+  return new Hono<{ Variables: RequestVariables }>()
     .get(
       "/",
       (c) => {
@@ -27,7 +28,8 @@ export function docsRoutes(routes: () => Parameters<typeof openApiDocument>[1], 
         if (accepts(c, { header: "Accept", supports, default: "application/json" }) === "text/html") {
           return respondWithPage(c, welcomePage({ version, hasMailbox }), { isPublic: true });
         }
-        const links = { documentation: "/docs", openapi: "/openapi.json", health: "/health" };
+        const at = (path: string) => `${c.get("basePath") ?? ""}${path}`;
+        const links = { documentation: at("/docs"), openapi: at("/openapi.json"), health: at("/health") };
         return jsonOf(c, { name: "conduit", version, ...links });
       },
       describeRoute({
@@ -54,7 +56,7 @@ export function docsRoutes(routes: () => Parameters<typeof openApiDocument>[1], 
     .get(
       "/openapi.json",
       (c) => {
-        document ??= JSON.stringify(conduitDocument(routes()));
+        document ??= JSON.stringify(conduitDocument(routes(), c.get("basePath")));
         return json(c, document);
       },
       describeRoute({

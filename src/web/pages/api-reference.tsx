@@ -25,7 +25,7 @@ export function apiReferencePage(): Page {
         </>
       }
     >
-      <div id="api-reference">
+      <div id="api-reference" data-document="/openapi.json">
         <noscript>
           This page needs JavaScript. You can also read the <a href="/openapi.json">OpenAPI document</a>.
         </noscript>

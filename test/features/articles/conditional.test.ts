@@ -19,7 +19,6 @@ const paths = (): string[] => [
   `/api/articles/${slug}/comments`,
   "/api/profiles/anna",
   "/api/tags",
-  "/api/user",
 ];
 
 async function conditional(path: string, etag: string) {
@@ -29,16 +28,20 @@ async function conditional(path: string, etag: string) {
 test("an unchanged read is 304 without a body, with the same ETag", async () => {
   for (const path of paths()) {
     const first = await server.request("GET", path, { token: anna.token });
-    expect([path, first.status, first.headers.get("cache-control")]).toEqual([path, 200, "no-cache"]);
+    const cacheControl = path === "/api/tags" ? "no-cache" : "private, no-cache";
+    expect([path, first.status, first.headers.get("cache-control")]).toEqual([path, 200, cacheControl]);
     const etag = first.headers.get("etag") ?? "";
     expect(etag).toMatch(/^W\/"[0-9a-z]+"$/);
-    for (const sent of [etag, `"other", ${etag}`, "*"]) {
+    // The comparison is weak, and proxies remove or add "W/".
+    for (const sent of [etag, etag.slice(2), `"other", ${etag}`, `W/"a,b",${etag.slice(2)} , "c"`, " * "]) {
       const again = await conditional(path, sent);
       expect([path, again.status, again.text]).toEqual([path, 304, ""]);
       expect(again.headers.get("etag")).toBe(etag);
       expect(again.headers.get("access-control-allow-origin")).toBe("*");
     }
-    expect((await conditional(path, '"other"')).status).toBe(200);
+    for (const other of ['"other"', "other", etag.slice(3, -1), `"x${etag.slice(3)}`, '"*"', ""]) {
+      expect([other, (await conditional(path, other)).status]).toEqual([other, 200]);
+    }
   }
 });
 

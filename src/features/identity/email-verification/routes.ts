@@ -1,7 +1,7 @@
 import { Hono } from "hono";
 import type { Database } from "../../../db/pool.ts";
 import { PRIVATE_HEADERS } from "../../../http/headers.ts";
-import { describeRoute } from "../../../http/openapi.ts";
+import { describeRoute, ErrorResponse } from "../../../http/openapi.ts";
 import { body, jsonOf, query } from "../../../http/validation.ts";
 import type { IdentityContext } from "../context.ts";
 import { requireMail } from "../email-links.ts";
@@ -27,8 +27,10 @@ export function emailVerificationRoutes(db: Database, { mail, limits }: Identity
         summary: "Verify an email address by link",
         description:
           "Takes the token from the query. Browsers (`Accept: text/html`) receive a page with a button instead, so that programs that open every link in an email do not verify the address.",
-        responses: { 200: MessageResponse },
-        errors: ["not_found", "gone", "conflict"],
+        responses: {
+          200: [MessageResponse, "text/html"],
+          ...Object.fromEntries([404, 409, 410, 422, 429, 503].map((status) => [status, [ErrorResponse, "text/html"]])),
+        },
       }),
     )
 

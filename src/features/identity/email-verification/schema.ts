@@ -1,8 +1,8 @@
 import { z } from "zod";
-import { text } from "../../../http/fields.ts";
+import { nonEmptyText } from "../../../http/fields.ts";
 
 /** The token of a link in an email. */
-export const linkToken = text(1_000).refine((value) => value !== "", "can't be blank");
+export const linkToken = nonEmptyText(1_000);
 
 export const VerifyBody = z
   .object({ token: linkToken }, { error: "must be an object" })

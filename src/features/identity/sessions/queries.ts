@@ -5,7 +5,7 @@ import { ApiError, notFound } from "../../../http/errors.ts";
 import { enqueueMail } from "../../../mail/queue.ts";
 import { lockUser } from "../lock-user.ts";
 import type { Revocation } from "./revocations.ts";
-import { newRefreshToken, type RefreshToken, readRefreshToken, successorOf } from "./rules.ts";
+import { newRefreshToken, type RefreshToken, readRefreshToken, type SuccessorOf } from "./rules.ts";
 
 /** The client that opens a session. */
 export type Client = { readonly device: string; readonly ip: string | null };
@@ -93,11 +93,10 @@ const SESSION_IS_REVOKED = read<{ id: string }>(
  * if it was used before, which also revokes the session: `reused`. The user is notified of that by email.
  *
  * A refresh token is valid if it is the current one of its session. The one before it stays valid for 20 s after its first
- * use, for a client that lost the response and for two tabs that refresh at once. This does not give a session two valid
- * tokens: each refresh makes a new current token, and the current one of before, handed out moments ago, is invalid from
- * then on. So of two clients that used the same token only the last one can continue. The other one, at its next refresh,
+ * use, for a client that lost the response and for tabs that refresh at once. Everyone who uses it gets the same successor
+ * (rules.ts), so it does not matter which tab stores its response last, and a session never has two valid tokens. A thief
+ * who uses a copied token within the 20 s gets that successor too. Whoever uses it second, more than 20 s after the first,
  * presents a token that is neither the current one nor the one before: that is reuse, which ends the session for both.
- * A thief who uses a copied token within the 20 s is found out in the same way.
  *
  * Repeating a token does not extend the 20 s.
  *
@@ -105,6 +104,7 @@ const SESSION_IS_REVOKED = read<{ id: string }>(
  */
 export async function refreshSession(
   db: Database,
+  successorOf: SuccessorOf,
   sent: string,
   ip: string | null,
   limits: SessionLimits,
@@ -112,7 +112,7 @@ export async function refreshSession(
 ): Promise<{ session: OpenedSession } | { reused: Revocation }> {
   const token = readRefreshToken(sent);
   if (token === undefined) throw invalidRefreshToken("is invalid");
-  const successor = successorOf(token.family);
+  const successor = successorOf(token);
   const row = await db.row(SESSION_REFRESH, {
     familyHash: token.familyHash,
     hash: token.hash,

@@ -18,7 +18,7 @@ import { deviceLabel } from "./rules.ts";
 import { MessageResponse, RefreshBody, SessionId, SessionsResponse, TokenPair } from "./schema.ts";
 
 export function sessionRoutes(db: Database, context: IdentityContext, { requireUser }: Guards) {
-  const { revocations, sessionLimits, addressOf, mail, limits } = context;
+  const { successorOf, revocations, sessionLimits, addressOf, mail, limits } = context;
   return new Hono()
     .post(
       "/auth/refresh",
@@ -26,7 +26,8 @@ export function sessionRoutes(db: Database, context: IdentityContext, { requireU
       body(RefreshBody),
       async (c) => {
         const { refresh_token } = c.var.body;
-        const outcome = await refreshSession(db, refresh_token, addressOf(c), sessionLimits, mail.isEnabled);
+        const ip = addressOf(c);
+        const outcome = await refreshSession(db, successorOf, refresh_token, ip, sessionLimits, mail.isEnabled);
         if ("reused" in outcome) {
           revocations.add([outcome.reused]);
           throw invalidRefreshToken("has been used before, so its session was ended");
@@ -38,7 +39,7 @@ export function sessionRoutes(db: Database, context: IdentityContext, { requireU
         tag: TAG,
         summary: "Refresh a session",
         description:
-          "Returns a new access token and a new refresh token. A refresh token works once. A client that lost the response can repeat the request within 20 seconds; the tokens of the lost response then become invalid. Any later reuse ends the session.",
+          "Returns a new access token and a new refresh token. A refresh token works once. A client that lost the response, or another tab of the browser, can repeat the request within 20 seconds and gets the same refresh token. Any later reuse ends the session.",
         responses: { 200: TokenPair },
         errors: ["unauthorized"],
       }),

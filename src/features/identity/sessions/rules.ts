@@ -1,4 +1,4 @@
-import { createHash, randomBytes } from "node:crypto";
+import { createHash, createHmac, hkdfSync, randomBytes } from "node:crypto";
 
 /** A refresh token, and the hashes of it that are stored, as hexadecimal text. */
 export type RefreshToken = { readonly token: string; readonly familyHash: string; readonly hash: string };
@@ -12,13 +12,24 @@ export function newRefreshToken(): RefreshToken {
   return refreshToken(randomBytes(FAMILY_BYTES + SECRET_BYTES));
 }
 
-/** A new token of the same family. */
-export function successorOf(family: Buffer): RefreshToken {
-  return refreshToken(Buffer.concat([family, randomBytes(SECRET_BYTES)]));
+/** A token that a client sent. */
+export type SentToken = RefreshToken & { readonly family: Buffer };
+
+/** The token that follows another one of the same session. */
+export type SuccessorOf = (token: SentToken) => RefreshToken;
+
+/**
+ * Derives the successor of a token from it, so that everyone who repeats a token in the grace period gets the same one:
+ * HMAC-SHA-256 (RFC 2104), whose output without the key is as good as random.
+ * @param secret the server's; the key is derived from it, so that a signature reveals nothing about the key
+ */
+export function createSuccessors(secret: string): SuccessorOf {
+  const key = Buffer.from(hkdfSync("sha256", secret, "", "conduit refresh tokens", SECRET_BYTES));
+  return ({ token, family }) => refreshToken(Buffer.concat([family, createHmac("sha256", key).update(token).digest()]));
 }
 
 /** A token that a client sent, with its family; undefined if it does not have the form of one. */
-export function readRefreshToken(sent: string): (RefreshToken & { family: Buffer }) | undefined {
+export function readRefreshToken(sent: string): SentToken | undefined {
   // 48 bytes are 64 characters without padding, so each token has exactly one spelling.
   if (!/^[A-Za-z0-9_-]{64}$/.test(sent)) return undefined;
   const bytes = Buffer.from(sent, "base64url");

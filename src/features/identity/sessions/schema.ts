@@ -1,11 +1,8 @@
 import { z } from "zod";
-import { text } from "../../../http/fields.ts";
+import { nonEmptyText } from "../../../http/fields.ts";
 
 export const RefreshBody = z
-  .object(
-    { refresh_token: text(1_000).refine((value) => value !== "", "can't be blank") },
-    { error: "must be an object" },
-  )
+  .object({ refresh_token: nonEmptyText(1_000) }, { error: "must be an object" })
   .meta({ id: "RefreshRequest" });
 
 export const TokenPair = z

@@ -3,7 +3,7 @@ import type { z } from "zod";
 import type { Database } from "../../../db/pool.ts";
 import { ApiError } from "../../../http/errors.ts";
 import { describeRoute } from "../../../http/openapi.ts";
-import { body, json, jsonOf } from "../../../http/validation.ts";
+import { body, jsonOf } from "../../../http/validation.ts";
 import type { IdentityContext } from "../context.ts";
 import type { Guards } from "../guards.ts";
 import { hashPassword, roomToHash, verifyPassword } from "../passwords.ts";
@@ -69,14 +69,14 @@ export function userRoutes(db: Database, context: IdentityContext, { requireUser
       "/user",
       requireUser,
       async (c) => {
-        return json(c, JSON.stringify(userResponse(await findUser(db, c.var.userId), c.var.token)));
+        return jsonOf(c, userResponse(await findUser(db, c.var.userId), c.var.token));
       },
       describeRoute({
         operationId: "GetCurrentUser",
         tag: "User and Authentication",
         summary: "Get current user",
         description: "The user that the access token belongs to.",
-        responses: { 200: UserResponse, 304: null },
+        responses: { 200: UserResponse },
       }),
     )
 

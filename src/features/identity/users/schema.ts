@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { characters, envelope, optionalText, requiredText, text } from "../../../http/fields.ts";
+import { characters, envelope, nonEmptyText, optionalText, requiredText, text } from "../../../http/fields.ts";
 import { TokenPair } from "../sessions/schema.ts";
 
 const username = text(Number.POSITIVE_INFINITY)
@@ -10,7 +10,12 @@ const username = text(Number.POSITIVE_INFINITY)
   .refine((value) => !/[\p{Cc}/?#%]/u.test(value), "must not contain control characters or any of / ? # %")
   // Clients resolve a path segment of dots to another path (RFC 3986, 5.2.4).
   .refine((value) => !/^\.+$/.test(value), "must not consist only of dots")
-  .meta({ description: "3 to 50 characters, without control characters and without / ? # %" });
+  .meta({
+    description: "3 to 50 characters, without control characters and without / ? # %",
+    minLength: 3,
+    // White space around it is removed.
+    pattern: String.raw`^\s*[^\s/?#%\x00-\x1f\x7f-\x9f][^/?#%\x00-\x1f\x7f-\x9f]{1,48}[^\s/?#%\x00-\x1f\x7f-\x9f]\s*$`,
+  });
 
 /**
  * RFC 5321, 4.1.2, with letters beyond ASCII (RFC 6531, 3.3): words joined by dots, then @ and labels joined by dots. Quoted
@@ -22,7 +27,9 @@ const ADDRESS =
 const email = text(254)
   .transform((value) => value.trim())
   .refine((value) => value !== "", { error: "can't be blank", abort: true })
-  .refine((value) => ADDRESS.test(value), "is not a valid address");
+  .refine((value) => ADDRESS.test(value), "is not a valid address")
+  // JSON Schema's `email` is ASCII only.
+  .meta({ format: "idn-email", minLength: 3, pattern: String.raw`^\s*[^\s@]+@[^\s@]+\s*$` });
 
 /** NIST SP 800-63B, 5.1.1.2: only the length counts, in code points of any Unicode characters. */
 export const newPassword = text(Number.POSITIVE_INFINITY)
@@ -40,16 +47,14 @@ export const NewUserBody = envelope("user", { username, email, password: newPass
 export const LoginBody = envelope("user", {
   // The length of the longest address, because normalising takes quadratic time (users/rules.ts).
   email: requiredText(254),
-  password: text(Number.POSITIVE_INFINITY).refine((value) => value !== "", "can't be blank"),
+  password: nonEmptyText(Number.POSITIVE_INFINITY).meta({ format: "password" }),
 }).meta({ id: "LoginRequest" });
 
-export const UpdateUserBody = envelope("user", {
-  username: username.optional(),
-  email: email.optional(),
-  password: newPassword.optional(),
-  bio,
-  image,
-})
+export const UpdateUserBody = envelope(
+  "user",
+  { username: username.optional(), email: email.optional(), password: newPassword.optional(), bio, image },
+  { minProperties: 1 },
+)
   .refine(({ user }) => Object.values(user).some((value) => value !== undefined), {
     path: ["user"],
     // RealWorld openapi.yml, UpdateUserRequest.

@@ -1,0 +1,18 @@
+import type { Context } from "hono";
+
+/**
+ * Says that the response depends on who sends the request, so that no shared cache gives it to anybody else. The guards call
+ * this, so no route can forget it.
+ */
+export function dependsOnToken(c: Context): void {
+  c.header("Vary", "Authorization", { append: true });
+  c.set("isPersonal", true);
+}
+
+/**
+ * Lets caches keep a response, and validate it each time: what a write changed is in the very next read. Only the client's
+ * own cache keeps one that depends on the client.
+ */
+export function allowCaching(c: Context): void {
+  c.header("Cache-Control", c.get("isPersonal") === true ? "private, no-cache" : "no-cache");
+}
