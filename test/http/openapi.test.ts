@@ -150,6 +150,8 @@ describe("the schemas of requests", () => {
       const { status, text } = await server.request(method, path, { token, body: sent });
       // Words are no email addresses, which the schema leaves to the format.
       if (text.includes("is not a valid address")) continue;
+      // The size of the whole body is bounded too, which no schema can say.
+      if (status === 413) continue;
       expect([JSON.stringify(sent).slice(0, 200), status === 422, text.slice(0, 100)]).toEqual([
         JSON.stringify(sent).slice(0, 200),
         !validate(sent),
