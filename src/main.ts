@@ -1,13 +1,15 @@
 #!/usr/bin/env bun
 import { runCommandLine } from "./cli/command-line.ts";
 import { StartupError } from "./config/startup-error.ts";
+import { databaseMessage } from "./db/errors.ts";
 import { exitOnSignals } from "./server/signals.ts";
 
 exitOnSignals();
 try {
   await runCommandLine(process.argv.slice(2));
 } catch (error) {
-  if (!(error instanceof StartupError)) throw error;
-  console.error(error.message);
+  const message = error instanceof StartupError ? error.message : databaseMessage(error);
+  if (message === undefined) throw error;
+  console.error(message);
   process.exit(1);
 }
