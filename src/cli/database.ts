@@ -1,4 +1,4 @@
-import type { DatabaseAddress } from "../config/database-address.ts";
+import { type DatabaseAddress, directAddress } from "../config/database-address.ts";
 import type { Config } from "../config/settings.ts";
 import { runningEmbedded } from "../server/embedded.ts";
 import { reachDatabase, serverLog } from "../server/server.ts";
@@ -19,7 +19,11 @@ export async function openDatabase(
   config: Config,
   onProgress: (message: string) => void = console.log,
 ): Promise<CommandDatabase> {
-  return (await runningDatabase(config)) ?? (await reachDatabase(config, onProgress, serverLog(config)));
+  const running = await runningDatabase(config);
+  if (running !== undefined) return running;
+  const { address, release } = await reachDatabase(config, onProgress, serverLog(config));
+  // Commands need a session, which a pooler does not keep.
+  return { address: directAddress(address), release };
 }
 
 /**

@@ -2,14 +2,16 @@ import { existsSync, statfsSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { SQL } from "bun";
 import { migrations } from "../../migrations/index.ts";
+import { type DatabaseAddress, locationOf } from "../config/database-address.ts";
 import type { Config } from "../config/settings.ts";
 import { StartupError } from "../config/startup-error.ts";
 import { configWarnings } from "../config/warnings.ts";
-import { checksum, OLDEST_MAJOR } from "../db/migrations.ts";
+import { checksum } from "../db/migrations.ts";
 import { connectionOptions } from "../db/pool.ts";
+import { checkPooler, connectionProblem, requireSuitable } from "../db/reach.ts";
 import { smtpServer } from "../mail/open.ts";
 import { verifySmtp } from "../mail/transport.ts";
-import { isStandalone } from "../server/server.ts";
+import { isStandalone, listenError, poolLimits } from "../server/server.ts";
 import type { Command } from "./command.ts";
 import { type CommandDatabase, openDatabase, runningDatabase } from "./database.ts";
 import { fetchHere } from "./fetch-here.ts";
@@ -47,7 +49,8 @@ export const doctor: Command = {
 
 async function examine(config: Config): Promise<Finding[]> {
   const findings: Finding[] = [{ subject: "configuration", result: "ok", text: "valid" }];
-  for (const text of configWarnings(config)) findings.push({ subject: "configuration", result: "WARNING", text });
+  for (const text of [...config.warnings, ...configWarnings(config)])
+    findings.push({ subject: "configuration", result: "WARNING", text });
   const check = async (subject: string, run: () => string | Promise<string>): Promise<void> => {
     try {
       findings.push({ subject, result: "ok", text: await run() });
@@ -71,6 +74,8 @@ async function examine(config: Config): Promise<Finding[]> {
     const { sql, release } = database;
     await check("migrations", () => checkMigrations(sql));
     await check("clock", () => checkClock(sql));
+    const url = config.databaseUrl;
+    if (url?.direct !== undefined) await check("pooler", () => checkRequests(config, url));
     await sql.close({ timeout: 0 });
     await release();
   }
@@ -91,12 +96,11 @@ async function checkPort({ host, port }: Config): Promise<string> {
   try {
     await Bun.listen({ hostname: host, port, socket: { data: () => {} } }).stop(true);
     return `${port} is free`;
-  } catch {
+  } catch (error) {
     const server = await identify(`http://${host === "0.0.0.0" || host === "::" ? "localhost" : host}:${port}/`);
     if (server?.name === "conduit") return `Conduit ${server.version} is running on ${port}`;
-    throw new Problem(
-      `Port ${port} is in use by another program, or listening on ${host} is not permitted. Choose another port: PORT=${port + 1}.`,
-    );
+    if ((error as NodeJS.ErrnoException).code !== "EADDRINUSE") throw listenError(error, host, port);
+    throw new Problem(`Port ${port} is in use by another program. Choose another port: PORT=${port + 1}.`);
   }
 }
 
@@ -161,36 +165,48 @@ async function checkDatabase(config: Config): Promise<CheckedDatabase | undefine
   } as SQL.Options);
   try {
     const [row] = (await sql`select current_setting('server_version') as version,
-      current_setting('server_version_num')::integer / 10000 as major`) as { version: string; major: number }[];
+      current_setting('server_version_num')::integer / 10000 as major,
+      current_setting('server_encoding') as encoding,
+      current_setting('transaction_read_only')::boolean as "isReadOnly"`) as {
+      version: string;
+      major: number;
+      encoding: string;
+      isReadOnly: boolean;
+    }[];
     const started = performance.now();
     await sql`select 1`;
     const roundTripMs = performance.now() - started;
-    const { version = "", major = 0 } = row ?? {};
-    if (major < OLDEST_MAJOR) {
-      throw new Problem(`PostgreSQL ${version} ${location} is too old. Conduit needs ${OLDEST_MAJOR} or newer.`);
-    }
+    const { version = "", major = 0, encoding = "", isReadOnly = false } = row ?? {};
+    requireSuitable(address, { major, version, encoding });
+    if (isReadOnly)
+      throw new Problem(`PostgreSQL ${version} ${location} takes no writes: it is a standby or read-only.`);
     return { sql, version, location, roundTripMs, release };
   } catch (error) {
     await sql.close({ timeout: 0 });
     await release();
-    if (error instanceof Problem) throw error;
-    throw new Problem(
-      `Cannot connect to the database "${address.database}" ${location} as user "${address.username}": ${(error as Error).message}.`,
-    );
+    if (error instanceof Problem || error instanceof StartupError) throw error;
+    throw new Problem(`${connectionProblem(error, address)}.`);
   }
 }
 
 async function findDatabase(config: Config): Promise<(CommandDatabase & { location: string }) | undefined> {
   const { databaseUrl, dataDir } = config;
   if (databaseUrl !== undefined) {
-    const location = `at ${databaseUrl.socketPath ?? `${databaseUrl.hostname}:${databaseUrl.port}`}`;
-    return { ...(await openDatabase(config)), location };
+    const database = await openDatabase(config);
+    return { ...database, location: `at ${locationOf(database.address)}` };
   }
   // A check must not create a data folder.
   if (!isStandalone && !existsSync(join(dataDir, "postgres"))) return undefined;
   const running = await runningDatabase(config);
   if (running !== undefined) return { ...running, location: `in ${dataDir}, next to its running server` };
   return { ...(await openDatabase(config, () => {})), location: `in ${dataDir}, started for this check` };
+}
+
+/** Requests go through the pooler, everything else does not. */
+async function checkRequests(config: Config, pooler: DatabaseAddress): Promise<string> {
+  const [problem] = await checkPooler(pooler, poolLimits(config));
+  if (problem !== undefined) throw new Problem(`${problem}.`);
+  return `prepared statements work through ${locationOf(pooler)}`;
 }
 
 async function checkMigrations(sql: SQL): Promise<string> {

@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
-import { isAbsolute, resolve } from "node:path";
-import type { DatabaseAddress } from "./database-address.ts";
+import { homedir } from "node:os";
+import { join, resolve } from "node:path";
 import { networkList } from "./networks.ts";
 
 // Parsers of settings. Each returns the value for a text, or throws an `Error` whose message completes a sentence that
@@ -159,41 +159,8 @@ export function httpUrl(text: string): string {
   return text;
 }
 
-const TLS_MODES = ["disable", "allow", "prefer", "require", "verify-ca", "verify-full"] as const;
-
-/** The parts of a `postgres://` URL. Messages never quote the text, as it contains a password. */
-export function databaseAddress(text: string): DatabaseAddress {
-  if (!URL.canParse(text)) throw new Error("must be a URL such as postgres://user:password@host:5432/database");
-  const url = new URL(text);
-  if (url.protocol !== "postgres:" && url.protocol !== "postgresql:") {
-    throw new Error("must start with postgres:// or postgresql://");
-  }
-  const known = ["sslmode", "sslrootcert", "host"];
-  const unknown = [...url.searchParams.keys()].filter((key) => !known.includes(key));
-  if (unknown.length > 0) throw new Error(`has unknown parameters: ${unknown.join(", ")} (known: ${known.join(", ")})`);
-  const tls = oneOfTls(url.searchParams.get("sslmode") ?? "prefer");
-  const caFile = url.searchParams.get("sslrootcert");
-  if (caFile !== null) readable(caFile);
-  // The folder of a Unix socket, as in libpq: ?host=/var/run/postgresql
-  const socketDir = url.searchParams.get("host");
-  if (socketDir !== null && !isAbsolute(socketDir))
-    throw new Error("has a host parameter that is not the absolute path of a socket's folder");
-  const port = Number(url.port || 5432);
-  const database = percentDecoded(url.pathname.slice(1));
-  if (database === "") throw new Error("must name a database: postgres://user:password@host:5432/database");
-  return {
-    hostname: url.hostname.replace(/^\[|\]$/g, "") || "localhost",
-    port,
-    ...(socketDir === null ? {} : { socketPath: `${socketDir}/.s.PGSQL.${port}` }),
-    username: percentDecoded(url.username) || "postgres",
-    password: percentDecoded(url.password),
-    database,
-    tls,
-    ...(caFile === null ? {} : { tlsCaFile: caFile }),
-  };
-}
-
-function percentDecoded(part: string): string {
+/** Decodes a part of a URL. Messages never quote the text, as it may be a password. */
+export function percentDecoded(part: string): string {
   try {
     return decodeURIComponent(part);
   } catch {
@@ -201,16 +168,14 @@ function percentDecoded(part: string): string {
   }
 }
 
-function oneOfTls(text: string): DatabaseAddress["tls"] {
-  const mode = TLS_MODES.find((candidate) => candidate === text);
-  if (mode === undefined) throw new Error(`has an unknown sslmode (known: ${TLS_MODES.join(", ")})`);
-  return mode;
-}
-
-function readable(file: string): void {
-  try {
-    readFileSync(file);
-  } catch {
-    throw new Error(`has an unreadable sslrootcert: ${file}`);
+/**
+ * The absolute path of a file or folder. Expands `~/`, as a shell does only in some places: not in `.env`, in a compose file
+ * or after `--data-dir=`.
+ */
+export function filePath(text: string): string {
+  if (!text.startsWith("~")) return resolve(nonEmpty(text));
+  if (text !== "~" && !text.startsWith("~/")) {
+    throw new Error(`must be a path without the name of a user after ~, not ${JSON.stringify(text)}`);
   }
+  return join(homedir(), text.slice(1));
 }

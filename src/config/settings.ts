@@ -1,10 +1,10 @@
 import { availableParallelism } from "node:os";
-import { resolve } from "node:path";
+import { parseDatabaseUrl } from "./database-url.ts";
 import {
   certificateFile,
   DAY_MS,
-  databaseAddress,
   duration,
+  filePath,
   hostNames,
   httpUrl,
   networks,
@@ -59,18 +59,23 @@ export const SETTINGS = {
     flag: "data-dir",
     fallback: "./data",
     what: "Folder of the embedded PostgreSQL, its secrets and the development mailbox.",
-    parse: (text) => resolve(nonEmpty(text)),
+    parse: filePath,
   }),
   databaseUrl: optional({
     name: "DATABASE_URL",
-    what: "External PostgreSQL, version 15 or newer: `postgres://user:password@host:port/database?sslmode=verify-full&sslrootcert=ca.pem`. Without it, the server starts the embedded one.",
-    parse: databaseAddress,
+    what: "External PostgreSQL, version 15 or newer: `postgres://user:password@host:port/database?sslmode=verify-full&sslrootcert=ca.pem`, or another form that libpq accepts ([deploy](deploy.md)). Without it, the server starts the embedded one.",
+    parse: (text) => parseDatabaseUrl(text).address,
+  }),
+  databaseDirectUrl: optional({
+    name: "DATABASE_DIRECT_URL",
+    what: "PostgreSQL itself, if `DATABASE_URL` is a transaction pooler such as PgBouncer 1.21 or newer. For migrations, notifications, background jobs and backups.",
+    parse: (text) => parseDatabaseUrl(text).address,
   }),
   databasePoolMax: setting({
     name: "DATABASE_POOL_MAX",
     flag: "database-pool-max",
     fallback: "8",
-    what: "Maximum number of connections for writes. Reads get a quarter as many in addition, at least two. Each process uses six more: two for slow reads, one for notifications, three for background jobs.",
+    what: "Maximum number of connections for writes. Reads get a quarter as many in addition, at least two. Each process uses seven more: two for slow reads, one for health checks, one for notifications, three for background jobs.",
     parse: wholeNumber(1, 1_000),
   }),
   databaseConnectTimeoutMs: setting({
@@ -93,6 +98,13 @@ export const SETTINGS = {
     fallback: "5s",
     what: "Maximum time that a statement runs.",
     parse: duration(100, 600_000),
+  }),
+  databaseStartTimeoutMs: setting({
+    name: "DATABASE_START_TIMEOUT",
+    flag: "database-start-timeout",
+    fallback: "1m",
+    what: "Maximum time that a start waits for another server's migration, for locks on tables that it migrates, and for a standby to become writable.",
+    parse: duration(0, 3_600_000),
   }),
   jwtSecret: optional({
     name: "JWT_SECRET",
@@ -391,6 +403,8 @@ type Values = {
 
 export type Config = Values & {
   readonly production: boolean;
+  /** What is valid but probably not meant, for the log and `doctor`. */
+  readonly warnings: readonly string[];
 };
 
 /**
@@ -413,6 +427,9 @@ export function loadConfig(env: Record<string, string | undefined>, flags: Recor
     }
   }
   const production = values.nodeEnv === "production";
+  if (values.databaseDirectUrl !== undefined && !env[SETTINGS.databaseUrl.name]) {
+    problems.push("DATABASE_DIRECT_URL needs DATABASE_URL, the address of the pooler");
+  }
   if (production && env[SETTINGS.databaseUrl.name] && !env[SETTINGS.jwtSecret.name]) {
     problems.push("JWT_SECRET must be set in production (create one: openssl rand -base64 48)");
   }
@@ -429,7 +446,29 @@ export function loadConfig(env: Record<string, string | undefined>, flags: Recor
   }
   if (problems.length > 0)
     throw new StartupError(`The configuration is invalid:\n${problems.map((problem) => `  ${problem}`).join("\n")}`);
-  return { ...(values as Values), production };
+  return { ...withDatabase(values as Values, env, flags), production, warnings: warningsOf(env) };
+}
+
+/** Joins what several settings say about the database. */
+function withDatabase(values: Values, env: Record<string, string | undefined>, flags: Record<string, string>): Values {
+  const { databaseUrl, databaseDirectUrl } = values;
+  if (databaseUrl === undefined) return values;
+  const { name, flag } = SETTINGS.databaseConnectTimeoutMs;
+  const hasConnectTimeout = Boolean(env[name]) || flags[flag ?? name] !== undefined;
+  return {
+    ...values,
+    databaseUrl: databaseDirectUrl === undefined ? databaseUrl : { ...databaseUrl, direct: databaseDirectUrl },
+    databaseConnectTimeoutMs: hasConnectTimeout
+      ? values.databaseConnectTimeoutMs
+      : (databaseUrl.connectTimeoutMs ?? values.databaseConnectTimeoutMs),
+  };
+}
+
+function warningsOf(env: Record<string, string | undefined>): string[] {
+  return [SETTINGS.databaseUrl, SETTINGS.databaseDirectUrl].flatMap(({ name }) => {
+    const text = env[name];
+    return text ? parseDatabaseUrl(text).warnings.map((warning) => `${name}: ${warning}`) : [];
+  });
 }
 
 /** Ten connections each are what the embedded PostgreSQL has room for. */

@@ -1,4 +1,6 @@
 import { SQL } from "bun";
+import { DatabaseError } from "pg";
+import { ApiError } from "../http/errors.ts";
 import { TimedOut } from "./bounded-pool.ts";
 
 /** PostgreSQL's code of an error, such as 23505; undefined where the error is not from the server. */
@@ -19,6 +21,18 @@ export function violatedConstraint(error: unknown): string | undefined {
  */
 export function isRolledBack(error: unknown): boolean {
   return ["40001", "40P01", "55P03", "57P05", "25P04"].includes(sqlState(error) ?? "");
+}
+
+/**
+ * What to print where a database's error ends a command: one line, without a stack trace. Undefined for errors that are not
+ * from a database.
+ */
+export function databaseMessage(error: unknown): string | undefined {
+  const isUnavailableNow = error instanceof ApiError && error.code === "unavailable";
+  const cause = isUnavailableNow ? (error.cause ?? error) : error;
+  if (!(isUnavailableNow || cause instanceof SQL.PostgresError || cause instanceof DatabaseError)) return undefined;
+  const { message, errno, code } = cause as Error & { errno?: string; code?: string };
+  return `The database reported a problem: ${message.replace(/\s*\n\s*/g, " ")} (${errno ?? code ?? "no code"}).`;
 }
 
 /** The connection closed while the statement was running. Whether the statement took effect is unknown. */

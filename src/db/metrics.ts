@@ -42,7 +42,7 @@ export function watchDatabase(metrics: Metrics, db: Database): void {
     help: "1 if the database responds to this scrape, otherwise 0.",
     value: () =>
       Promise.race([
-        db.ping().then(
+        db.probe().then(
           () => 1,
           () => 0,
         ),

@@ -1,9 +1,10 @@
-import { SQL } from "bun";
-import type { DatabaseAddress } from "../config/database-address.ts";
+import type { SQL } from "bun";
+import { type DatabaseAddress, directAddress } from "../config/database-address.ts";
 import { StartupError } from "../config/startup-error.ts";
-import { migrateJobSchema } from "./job-schema.ts";
-import { connectionOptions, type Database } from "./pool.ts";
-import { read } from "./statements.ts";
+import { sqlState } from "./errors.ts";
+import { JOB_SCHEMA, migrateJobSchema } from "./job-schema.ts";
+import { type WaitOptions, withMigrationLock } from "./migration-lock.ts";
+import { connectionProblem, findServer, withConnection } from "./reach.ts";
 
 /** One step of the schema: plain SQL, applied once, never changed afterwards. */
 export type Migration = {
@@ -14,114 +15,168 @@ export type Migration = {
   readonly sql: string;
 };
 
-/** The oldest PostgreSQL that the statements and the schema are written for. */
-export const OLDEST_MAJOR = 15;
-
-/** One lock for everybody who migrates a database. Any number does, as long as it is ours alone. */
-const LOCK = 7_306_418_211;
+/** How long DDL may wait for a lock at a time, because everything else on the table waits behind it. */
+const LOCK_TIMEOUT_MS = 2_000;
+const LOCK_RETRY_MS = 500;
 
 /**
  * Brings the schema up to date: each missing migration in a transaction of its own, then the schema of the job queue, one
  * instance at a time.
+ * @param options.timeoutMs how long to wait for a standby to become writable, for another server's migration, and for a
+ *   lock on a table
+ * @param options.onProgress gets one line for each reason to wait
  * @returns the files that were applied, in order
- * @throws StartupError where the database cannot be reached, is too old, newer than this program, or was migrated by
- *   another history
+ * @throws StartupError where the database cannot be reached, is too old, not UTF-8, newer than this program, was migrated
+ *   by another history, or kept this program waiting for too long
  */
 export async function migrate(
   address: DatabaseAddress,
   migrations: readonly Migration[],
   connectTimeoutMs: number,
+  options: Partial<WaitOptions> = {},
 ): Promise<string[]> {
-  const sql = new SQL({
-    ...connectionOptions(address, 1, { statement_timeout: "0" }),
-    connectionTimeout: connectTimeoutMs / 1000,
-  } as SQL.Options);
+  const wait: WaitOptions = { timeoutMs: 60_000, onProgress: () => {}, ...options, connectTimeoutMs };
+  const server = await findServer(directAddress(address), { ...wait, mustWrite: true });
   try {
-    await checkServer(sql, address);
-    // A session's lock, not a transaction's: it is held over all of the transactions below. Closing the connection
-    // gives it back, whatever happens.
-    await sql.unsafe(`select pg_advisory_lock(${LOCK})`);
+    return await withMigrationLock(server, wait, async () => {
+      const session = {
+        application_name: "conduit migrate",
+        statement_timeout: "0",
+        lock_timeout: `${LOCK_TIMEOUT_MS}`,
+      };
+      const files = await withConnection(server, connectTimeoutMs, session, (sql) =>
+        applyMissing(sql, server, migrations, wait),
+      );
+      await withLockRetries(`The schema ${JOB_SCHEMA}`, wait, () =>
+        migrateJobSchema(server, connectTimeoutMs, LOCK_TIMEOUT_MS),
+      );
+      return files;
+    });
+  } catch (error) {
+    if (error instanceof StartupError) throw error;
+    throw new StartupError(`${connectionProblem(error, server)}.`, { cause: error });
+  }
+}
+
+async function applyMissing(
+  sql: SQL,
+  address: DatabaseAddress,
+  migrations: readonly Migration[],
+  wait: WaitOptions,
+): Promise<string[]> {
+  const applied = await readHistory(sql, address);
+  for (const [i, done] of applied.entries()) {
+    const known = migrations[i];
+    if (known === undefined) {
+      throw new StartupError(
+        `The database has migration ${done.file}, which this version of Conduit does not know: it is newer. Start that newer version, or restore a backup from before.`,
+      );
+    }
+    if (known.version !== done.version || checksum(known) !== done.checksum) {
+      throw new StartupError(
+        `Migration ${known.file} is not what was applied to this database (${done.file}): applied migrations must not be changed or removed. Put the file back as it was, and change the schema by a new one.`,
+      );
+    }
+  }
+  const missing = migrations.slice(applied.length);
+  for (const migration of missing) {
+    await withLockRetries(`Migration ${migration.file}`, wait, () => apply(sql, migration));
+  }
+  return missing.map(({ file }) => file);
+}
+
+/** What was applied, in order. Creates the table, unless it exists: then the user need not be allowed to. */
+async function readHistory(sql: SQL, address: DatabaseAddress) {
+  const [found] = (await sql.unsafe("select to_regclass('schema_migrations') is not null as exists")) as {
+    exists: boolean;
+  }[];
+  if (!found?.exists) await createHistory(sql, address);
+  return (await sql.unsafe("select version, file, checksum from schema_migrations order by version")) as {
+    version: string;
+    file: string;
+    checksum: string;
+  }[];
+}
+
+async function createHistory(sql: SQL, { username, database }: DatabaseAddress): Promise<void> {
+  try {
     await sql.unsafe(
-      `create table if not exists schema_migrations (
+      `create table schema_migrations (
          version    text primary key,
          file       text not null,
          checksum   text not null,
          applied_at timestamptz not null default now())`,
     );
-    const applied = (await sql.unsafe("select version, file, checksum from schema_migrations order by version")) as {
-      version: string;
-      file: string;
-      checksum: string;
-    }[];
-    for (const [i, done] of applied.entries()) {
-      const known = migrations[i];
-      if (known === undefined) {
-        throw new StartupError(
-          `The database has migration ${done.file}, which this version of Conduit does not know: it is newer. Start that newer version, or restore a backup from before.`,
-        );
-      }
-      if (known.version !== done.version || checksum(known) !== done.checksum) {
-        throw new StartupError(
-          `Migration ${known.file} is not what was applied to this database (${done.file}): applied migrations must not be changed or removed. Put the file back as it was, and change the schema by a new one.`,
-        );
-      }
-    }
-    const missing = migrations.slice(applied.length);
-    for (const migration of missing) {
-      try {
-        await sql.begin(async (tx) => {
-          await tx.unsafe(textOf(migration)).simple();
-          await tx.unsafe("insert into schema_migrations (version, file, checksum) values ($1, $2, $3)", [
-            migration.version,
-            migration.file,
-            checksum(migration),
-          ]);
-        });
-      } catch (error) {
-        throw new StartupError(`Migration ${migration.file} failed and was rolled back: ${(error as Error).message}`, {
-          cause: error,
-        });
-      }
-    }
-    await migrateJobSchema(address, connectTimeoutMs);
-    return missing.map(({ file }) => file);
-  } finally {
-    await sql.close({ timeout: 0 }).catch(() => {});
+  } catch (error) {
+    // PostgreSQL: insufficient_privilege, and invalid_schema_name where no schema of the search path exists.
+    if (!["42501", "3F000"].includes(sqlState(error) ?? "")) throw error;
+    throw new StartupError(
+      `The database user "${username}" may not create tables in the database "${database}" (${(error as Error).message}). Run there as an administrator: grant create on schema public to "${username}"`,
+      { cause: error },
+    );
   }
+}
+
+async function apply(sql: SQL, migration: Migration): Promise<void> {
+  try {
+    await sql.begin(async (tx) => {
+      await tx.unsafe(textOf(migration)).simple();
+      await tx.unsafe("insert into schema_migrations (version, file, checksum) values ($1, $2, $3)", [
+        migration.version,
+        migration.file,
+        checksum(migration),
+      ]);
+    });
+  } catch (error) {
+    if (isLockTimeout(error)) throw error;
+    throw new StartupError(`Migration ${migration.file} failed and was rolled back: ${(error as Error).message}`, {
+      cause: error,
+    });
+  }
+}
+
+/**
+ * Tries again until a transaction of others leaves the table. Giving way in between lets their statements pass.
+ * @param what begins the sentences of the messages
+ */
+async function withLockRetries<Result>(
+  what: string,
+  { timeoutMs, onProgress }: WaitOptions,
+  run: () => Promise<Result>,
+): Promise<Result> {
+  const deadline = performance.now() + timeoutMs;
+  for (let isReported = false; ; ) {
+    try {
+      return await run();
+    } catch (error) {
+      if (!isLockTimeout(error)) throw error;
+      const problem = `${what} waits for a lock on a table that another transaction uses`;
+      if (performance.now() >= deadline) {
+        throw new StartupError(
+          `${problem}, for more than ${Math.round(timeoutMs / 1000)} s (DATABASE_START_TIMEOUT). Nothing of it was applied. Look for long transactions: select * from pg_stat_activity order by xact_start`,
+          { cause: error },
+        );
+      }
+      if (!isReported) onProgress(`${problem}. Trying again …`);
+      isReported = true;
+      await Bun.sleep(LOCK_RETRY_MS);
+    }
+  }
+}
+
+/** PostgreSQL: lock_not_available, deadlock_detected. Of either driver. */
+function isLockTimeout(error: unknown): boolean {
+  const { code, errno } = error as Error & { code?: string; errno?: string };
+  return ["55P03", "40P01"].some((state) => state === code || state === errno);
 }
 
 /**
  * The files of migrations that this program knows and the database does not have, or has in another form. Those that a
  * newer program has added are none of its business: during an upgrade both run.
+ * @param applied checksums by version
  */
-export async function missingMigrations(db: Database, migrations: readonly Migration[]): Promise<string[]> {
-  const applied = new Map((await db.rows(APPLIED, [])).map((row) => [row.version, row.checksum]));
+export function missingMigrations(applied: ReadonlyMap<string, string>, migrations: readonly Migration[]): string[] {
   return migrations.filter((known) => applied.get(known.version) !== checksum(known)).map(({ file }) => file);
-}
-
-const APPLIED = read<{ version: string; checksum: string }>(
-  "migrations_applied",
-  "select version, checksum from schema_migrations",
-);
-
-async function checkServer(sql: SQL, address: DatabaseAddress): Promise<void> {
-  let version: number;
-  try {
-    const [row] = (await sql.unsafe("select current_setting('server_version_num')::integer as version")) as {
-      version: number;
-    }[];
-    version = row?.version ?? 0;
-  } catch (error) {
-    const where = address.socketPath ?? `${address.hostname}:${address.port}`;
-    throw new StartupError(
-      `Cannot reach the database "${address.database}" at ${where} as user "${address.username}": ${(error as Error).message}. Check DATABASE_URL, and that PostgreSQL is running and lets this machine in.`,
-      { cause: error },
-    );
-  }
-  const major = Math.floor(version / 10_000);
-  if (major < OLDEST_MAJOR) {
-    throw new StartupError(`The database is PostgreSQL ${major}; Conduit needs ${OLDEST_MAJOR} or newer.`);
-  }
 }
 
 /** Of the file as it is applied. */

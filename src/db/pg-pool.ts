@@ -10,6 +10,8 @@ export type PgPoolOptions = {
   readonly connectTimeoutMs: number;
   /** How long a statement may run; 0 for any time. */
   readonly statementTimeoutMs: number;
+  /** How long a statement may wait for a lock at a time; without it, any time. */
+  readonly lockTimeoutMs?: number;
   /** Gets the errors of connections that closed by themselves. The pool replaces them. */
   readonly onError: (error: Error) => void;
 };
@@ -43,9 +45,15 @@ async function clientConfig(address: DatabaseAddress, options: PgPoolOptions): P
     // A function, as an empty password would be replaced by one from the environment.
     password: () => address.password,
     database: address.database,
-    application_name: options.applicationName,
-    options: "-c timezone=UTC -c default_transaction_isolation=read\\ committed -c jit=off",
+    application_name: options.applicationName.replace(/^conduit/, address.applicationName ?? "conduit"),
+    // The last of several settings counts.
+    options: `${address.options ?? ""} -c timezone=UTC -c default_transaction_isolation=read\\ committed -c jit=off`,
+    ...(options.lockTimeoutMs === undefined ? {} : { lock_timeout: options.lockTimeoutMs }),
+    enableChannelBinding: ["prefer", "require"].includes(address.channelBinding ?? "disable"),
     client_encoding: "utf8",
+    sslnegotiation: "postgres",
+    // Missing in its types.
+    ...{ replication: "false" },
     connectionTimeoutMillis: connectTimeoutMs,
     statement_timeout: statementTimeoutMs,
     ...(statementTimeoutMs === 0 ? {} : { query_timeout: statementTimeoutMs + connectTimeoutMs }),

@@ -4,7 +4,8 @@ import { unavailable } from "../http/errors.ts";
 import type { StatementObserver } from "../observability/observers.ts";
 import { type BoundedPool, createBoundedPool, type PoolLimits, type PoolState } from "./bounded-pool.ts";
 import { isConnectionLost, isRolledBack, isUnavailable } from "./errors.ts";
-import { type Parameters, positional, read, type Statement } from "./statements.ts";
+import { type DatabaseState, openProbe, PROBE_TIMEOUT_MS } from "./probe.ts";
+import { type Parameters, positional, type Statement } from "./statements.ts";
 
 /** `slow` is for reads that may take long. */
 export type PoolName = "read" | "write" | "slow";
@@ -23,17 +24,23 @@ export type Database = Queries & {
    * `work` runs again, so it must change nothing but the database. Throws what `work` throws, or as `rows`.
    */
   transaction<Result>(work: (tx: Queries) => Promise<Result>): Promise<Result>;
-  /** Resolves if the database responds. */
-  ping(): Promise<void>;
+  /** Asks for the state of the database on a connection of its own, at most 2 s, so that load does not look like an outage. */
+  probe(): Promise<DatabaseState>;
   state(): Record<PoolName, PoolState>;
   /** Waits at most `timeoutMs` for what is in flight, and closes every connection. */
   close(timeoutMs: number): Promise<void>;
 };
 
+/**
+ * The driver's options for connections to an address. Everything is explicit, as the driver takes what is missing from `PG*`
+ * variables.
+ * @param session settings of the session. A transaction pooler refuses or loses them, so it gets only its own ones:
+ *   `checkSession` reports limits that are missing then.
+ */
 export function connectionOptions(
   address: DatabaseAddress,
   max: number,
-  connection: Record<string, string>,
+  { application_name = "conduit", ...session }: Record<string, string>,
 ): SQL.Options {
   return {
     adapter: "postgres",
@@ -43,23 +50,35 @@ export function connectionOptions(
     hostname: address.hostname,
     port: address.port,
     username: address.username,
-    password: address.password,
+    // A function, as an empty password would be replaced by that of PGPASSWORD.
+    password: () => address.password,
     database: address.database,
     ...(address.socketPath === undefined
       ? address.tlsCaFile === undefined
         ? { tls: address.tls }
         : { tls: { ca: Bun.file(address.tlsCaFile) } }
       : { path: address.socketPath, tls: false }),
+    channelBinding: address.channelBinding ?? "disable",
+    connectionTimeout: CONNECT_TIMEOUT_S,
     max,
     connection: {
-      application_name: "conduit",
+      application_name: application_name.replace(/^conduit/, address.applicationName ?? "conduit"),
       timezone: "UTC",
-      // Triggers and retries are written for it, whatever the database's own default is.
-      default_transaction_isolation: "read committed",
-      ...connection,
+      // Also if there are none, as PGOPTIONS would be sent instead.
+      options: address.options ?? "",
+      ...(address.direct === undefined
+        ? {
+            // Triggers and retries are written for it, whatever the database's own default is.
+            default_transaction_isolation: "read committed",
+            ...session,
+          }
+        : {}),
     },
-  };
+  } as SQL.Options;
 }
+
+/** Where the caller sets no other. */
+const CONNECT_TIMEOUT_S = 10;
 
 /** How long a transaction may stay idle between two statements before the server ends its connection. */
 const IDLE_IN_TRANSACTION_TIMEOUT_MS = 10_000;
@@ -137,14 +156,22 @@ export function openDatabase(address: DatabaseAddress, limits: PoolLimits, obser
     );
   }
 
+  const probe = openProbe(
+    connectionOptions(address, 1, {
+      application_name: "conduit health",
+      statement_timeout: String(PROBE_TIMEOUT_MS),
+    }),
+  );
   const all = Object.values(pools);
   return {
     rows,
     row: async (statement, parameters) => (await rows(statement, parameters))[0],
     transaction,
-    ping: async () => void (await rows(PING, [])),
+    probe: probe.check,
     state: () => ({ read: pools.read.state(), write: pools.write.state(), slow: pools.slow.state() }),
-    close: async (timeoutMs) => void (await Promise.all(all.map((pool) => pool.close(timeoutMs)))),
+    close: async (timeoutMs) => {
+      await Promise.all([probe.close(), ...all.map((pool) => pool.close(timeoutMs))]);
+    },
   };
 }
 
@@ -163,5 +190,3 @@ async function retried<Result>(isRead: boolean, run: () => Promise<Result>): Pro
     }
   }
 }
-
-const PING = read<{ one: number }>("ping", "select 1 as one");

@@ -99,16 +99,18 @@ const JOBS_CAP_DELAYS = write(
 
 /** Removes dead letters a month after their last attempt, at most 10,000. Returns how many. */
 export async function purgeDeadJobs(db: Database): Promise<number> {
-  return (await db.rows(JOBS_PURGE, [])).length;
+  return (await db.row(JOBS_PURGE, []))?.purged ?? 0;
 }
 
-const JOBS_PURGE = write(
+const JOBS_PURGE = write<{ purged: number }>(
   "jobs_purge",
-  `delete from ${JOB_SCHEMA}._private_jobs
-    where id in (select id from ${JOB_SCHEMA}._private_jobs
-                  where locked_at is null and attempts >= max_attempts and run_at < now() - interval '30 days'
-                  limit ${PURGE_BATCH})
-   returning id`,
+  `with purged as (
+     delete from ${JOB_SCHEMA}._private_jobs where id in (
+       select id from ${JOB_SCHEMA}._private_jobs
+        where locked_at is null and attempts >= max_attempts and run_at < now() - interval '30 days'
+        order by run_at limit ${PURGE_BATCH} for update skip locked)
+     returning id)
+   select count(*)::integer as purged from purged`,
 );
 
 export type QueueState = {

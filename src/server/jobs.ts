@@ -6,7 +6,7 @@ import { completeReset } from "../features/identity/password-reset/queries.ts";
 import { purgeRateLimits } from "../features/identity/rate-limits.ts";
 import { purgeSessions } from "../features/identity/sessions/queries.ts";
 import { userExists } from "../features/identity/users/queries.ts";
-import { cleanUp } from "../jobs/clean-up.ts";
+import { cleanUp, type Purge } from "../jobs/clean-up.ts";
 import { purgeDeadJobs } from "../jobs/queue.ts";
 import { startJobs, type TaskGroup } from "../jobs/runner.ts";
 import { linkUrls, type OpenMail } from "../mail/open.ts";
@@ -44,7 +44,8 @@ export function taskGroups(mail: OpenMail, config: Config, db: Database, log: Lo
   return [general, mails];
 }
 
-function purges(db: Database) {
+/** What the clean-up deletes, by name. */
+export function purges(db: Database): Readonly<Record<string, Purge>> {
   return {
     "dead letters": () => purgeDeadJobs(db),
     sessions: () => purgeSessions(db),

@@ -5,14 +5,15 @@ import { migrate } from "../db/migrations.ts";
 
 /**
  * Brings the schema of a database and of its job queue up to date, for `serve`, `migrate`, `seed` and `restore`.
- * @throws StartupError if the database cannot be reached, is too old, or has a schema that this version does not know
+ * @throws StartupError as `migrate`
  */
 export async function updateSchema(
   address: DatabaseAddress,
   config: Config,
   onProgress: (message: string) => void,
 ): Promise<void> {
-  for (const file of await migrate(address, migrations, config.databaseConnectTimeoutMs)) {
+  const wait = { timeoutMs: config.databaseStartTimeoutMs, onProgress };
+  for (const file of await migrate(address, migrations, config.databaseConnectTimeoutMs, wait)) {
     onProgress(`Applied migration ${file}`);
   }
 }

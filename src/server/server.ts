@@ -1,6 +1,7 @@
 import { randomBytes } from "node:crypto";
+import { isIP } from "node:net";
 import { join } from "node:path";
-import type { DatabaseAddress } from "../config/database-address.ts";
+import { type DatabaseAddress, directAddress } from "../config/database-address.ts";
 import { secretFromFile } from "../config/secret-file.ts";
 import type { Config } from "../config/settings.ts";
 import { StartupError } from "../config/startup-error.ts";
@@ -8,6 +9,7 @@ import { configWarnings } from "../config/warnings.ts";
 import type { PoolLimits } from "../db/bounded-pool.ts";
 import { watchDatabase } from "../db/metrics.ts";
 import { openDatabase } from "../db/pool.ts";
+import { checkPooler, findServer } from "../db/reach.ts";
 import { createRevocations, followRevocations } from "../features/identity/sessions/revocations.ts";
 import type { WriteRates } from "../features/identity/write-limits.ts";
 import { timerSeconds } from "../http/request-timer.ts";
@@ -74,7 +76,7 @@ export async function startServer(
     if (metrics !== undefined) watchDatabase(metrics, db);
 
     const revocations = createRevocations();
-    const follower = await followRevocations(address, db, log, revocations);
+    const follower = await followRevocations(directAddress(address), db, log, revocations);
     closers.push(follower.stop);
 
     const secret = inherited?.jwtSecret ?? jwtSecret(config, onProgress);
@@ -102,7 +104,7 @@ export async function startServer(
     });
     const http = listen(config, inherited, limitRequests(config, app.fetch));
     closers.push(() => stopListening(http, config.shutdownTimeoutMs));
-    const jobs = await startBackgroundJobs(mail, config, address, db, log, http.url.origin);
+    const jobs = await startBackgroundJobs(mail, config, directAddress(address), db, log, http.url.origin);
     // Requests and jobs finish side by side, within one SHUTDOWN_TIMEOUT.
     closers.push(() => Promise.all([stopListening(http, config.shutdownTimeoutMs), jobs.stop()]));
     if (metrics !== undefined) watchServer(metrics, http, db);
@@ -173,9 +175,13 @@ export async function prepareDatabase(
   log: Log,
   closers: (() => unknown)[],
 ): Promise<DatabaseAddress> {
+  for (const warning of config.warnings) log.warn({}, warning);
   const database = await reachDatabase(config, onProgress, log);
   closers.push(database.release);
   await updateSchema(database.address, config, onProgress);
+  if (database.address.direct !== undefined) {
+    for (const warning of await checkPooler(database.address, poolLimits(config))) log.warn({}, warning);
+  }
   return database.address;
 }
 
@@ -193,7 +199,9 @@ export async function reachDatabase(
   onProgress: (message: string) => void,
   log: Log,
 ): Promise<ReachedDatabase> {
-  if (config.databaseUrl !== undefined) return { address: config.databaseUrl, release: async () => {} };
+  if (config.databaseUrl !== undefined) {
+    return { address: await chooseHost(config.databaseUrl, config, onProgress), release: async () => {} };
+  }
   if (isStandalone) {
     throw new StartupError(
       "DATABASE_URL is not set. This executable brings no PostgreSQL of its own: set it to postgres://user:password@host:5432/database (PostgreSQL 15 or newer).",
@@ -201,6 +209,21 @@ export async function reachDatabase(
   }
   const postgres = await startEmbedded(config.dataDir, onProgress, (message) => log.error({}, message));
   return { address: postgres.address, release: () => postgres.stop() };
+}
+
+/** With one host there is no choice, and the first who connects reports what is wrong. */
+async function chooseHost(
+  address: DatabaseAddress,
+  config: Config,
+  onProgress: (message: string) => void,
+): Promise<DatabaseAddress> {
+  if (address.otherHosts === undefined && address.target !== "writable") return address;
+  return await findServer(address, {
+    connectTimeoutMs: config.databaseConnectTimeoutMs,
+    timeoutMs: config.databaseStartTimeoutMs,
+    mustWrite: false,
+    onProgress,
+  });
 }
 
 export function poolLimits(config: Config): PoolLimits {
@@ -254,13 +277,18 @@ function listen(
   }
 }
 
-function listenError(error: unknown, host: string, port: number): StartupError {
+/** What to do about an address that cannot be listened on. */
+export function listenError(error: unknown, host: string, port: number): StartupError {
   if ((error as NodeJS.ErrnoException).code === "EADDRINUSE") {
     return new StartupError(
       `Port ${port} is taken by another program. Stop that one, or choose another port: --port=${port + 1} or PORT=${port + 1}.`,
     );
   }
-  return new StartupError(`Cannot listen on ${host}:${port}: ${(error as Error).message}`);
+  return new StartupError(
+    isIP(host) === 0
+      ? `Cannot listen on ${host}:${port}: HOST=${host} is not a name of this machine. conda and some shells set HOST for their own purposes. Choose the address: --host=0.0.0.0 or HOST=127.0.0.1.`
+      : `Cannot listen on ${host}:${port}: ${(error as Error).message}. Choose an address of this machine: --host=0.0.0.0 or HOST=127.0.0.1.`,
+  );
 }
 
 async function stopListening(http: Bun.Server<undefined>, timeoutMs: number): Promise<void> {

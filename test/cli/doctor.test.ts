@@ -47,6 +47,29 @@ describe("conduit doctor", () => {
     expect(existsSync(dataDir)).toBe(false);
   });
 
+  test("reports a database that is not UTF-8, and one that takes no writes", async () => {
+    const { admin, address } = await testPostgres();
+    const sql = connect(admin, 1);
+    const latin = `conduit_test_latin_${process.pid}`;
+    await sql.unsafe(
+      `create database ${latin} owner ${address.username} encoding 'LATIN1' locale_provider 'libc' lc_collate 'C' lc_ctype 'C' template template0`,
+    );
+    expect((await doctor({ DATABASE_URL: urlOf({ ...address, database: latin }) })).out).toContain(
+      `PROBLEM database       The database "${latin}" has the encoding LATIN1`,
+    );
+    await sql.unsafe(`drop database ${latin} with (force)`);
+    const { database } = await testDatabase();
+    await connect(admin, 1).unsafe(`alter database ${database} set default_transaction_read_only = on`);
+    expect((await doctor({ DATABASE_URL: urlOf({ ...address, database }) })).out).toMatch(
+      /PROBLEM database +PostgreSQL .* takes no writes: it is a standby or read-only/,
+    );
+  });
+
+  test("names a HOST that is not one of this machine's", async () => {
+    const { out } = await doctor({ DATA_DIR: join(folder, "none"), HOST: "x86_64-conda-linux-gnu", PORT: "3999" });
+    expect(out).toMatch(/PROBLEM port +Cannot listen on .*: HOST=x86_64-conda-linux-gnu is not a name of this machine/);
+  });
+
   test("counts missing migrations", async () => {
     const { code, out, err } = await doctor({ DATABASE_URL: urlOf(await testDatabase({ migrated: false })) });
     expect(out).toContain(`PROBLEM migrations     ${migrations.length} of ${migrations.length} are missing`);
@@ -69,7 +92,7 @@ describe("conduit doctor", () => {
     const { address } = await testPostgres();
     const url = urlOf({ ...address, password: "not-this-one", database: "nowhere" });
     const { code, out, err } = await doctor({ DATABASE_URL: url, JWT_SECRET: "" });
-    expect(out).toMatch(/PROBLEM database +Cannot connect to the database "nowhere" at .* as user "conduit"/);
+    expect(out).toMatch(/PROBLEM database +Cannot reach the database "nowhere" at .* as user "conduit"/);
     expect(out).toMatch(/PROBLEM secrets +JWT_SECRET is not set/);
     expect(out + err).not.toContain("not-this-one");
     expect(err).toBe("Found 2 problems.\n");

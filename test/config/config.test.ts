@@ -148,7 +148,6 @@ describe("secrets", () => {
       "mysql://ann:hunter2@db/conduit",
       "postgres://ann:hunter2@db",
       "postgres://ann:hunter2@db/conduit?sslmode=maybe",
-      "postgres://ann:hunter2@db/conduit?pool=5",
       "postgres://ann:hunter2@db:99999/conduit",
       "postgres://ann:hunter2%@db/conduit",
     ]) {
@@ -169,49 +168,6 @@ describe("secrets", () => {
     expect(problems({ DATABASE_URL: URL })).toEqual([]);
     // With the embedded database, the server creates one.
     expect(problems({ NODE_ENV: "production" })).toEqual([]);
-  });
-});
-
-describe("DATABASE_URL", () => {
-  const address = (url: string) => loadConfig({ DATABASE_URL: url }).databaseUrl;
-
-  test("is parsed into an address, and decoded", () => {
-    expect(address(URL)).toEqual({
-      hostname: "db.example",
-      port: 6543,
-      username: "ann",
-      password: "p@ss",
-      database: "conduit",
-      tls: "prefer",
-    });
-    expect(address("postgresql://[::1]/my%20db")).toMatchObject({
-      hostname: "::1",
-      port: 5432,
-      username: "postgres",
-      password: "",
-      database: "my db",
-    });
-  });
-
-  test("may require TLS, name its own authorities, or name the folder of a socket", () => {
-    expect(address("postgres://db/x?sslmode=verify-full&sslrootcert=package.json")).toMatchObject({
-      tls: "verify-full",
-      tlsCaFile: "package.json",
-    });
-    expect(address("postgres:///x?host=/run/postgresql")).toMatchObject({
-      socketPath: "/run/postgresql/.s.PGSQL.5432",
-      database: "x",
-    });
-    for (const [url, problem] of [
-      ["postgres://db/x?sslrootcert=/no/such.pem", "has an unreadable sslrootcert: /no/such.pem"],
-      ["postgres://db/x?host=elsewhere", "has a host parameter that is not the absolute path of a socket's folder"],
-      [
-        "postgres://db/x?sslmode=on",
-        "has an unknown sslmode (known: disable, allow, prefer, require, verify-ca, verify-full)",
-      ],
-    ] as const) {
-      expect(problems({ DATABASE_URL: url })).toEqual([`DATABASE_URL ${problem}`]);
-    }
   });
 });
 

@@ -1,10 +1,12 @@
 import { describe, expect, test } from "bun:test";
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
+import type { SQL } from "bun";
 import { migrations } from "../../migrations/index.ts";
 import { StartupError } from "../../src/config/startup-error.ts";
+import { withMigrationLock } from "../../src/db/migration-lock.ts";
 import { type Migration, migrate } from "../../src/db/migrations.ts";
-import { connect, testDatabase } from "../support/harness.ts";
+import { connect, testDatabase, testPostgres } from "../support/harness.ts";
 
 const unmigrated = () => testDatabase({ migrated: false });
 
@@ -117,6 +119,125 @@ describe("migrating", () => {
     expect(message).toContain("it is newer");
   });
 
+  test("reports which server it waits for, waits for a limited time, and leaves no lock behind", async () => {
+    const address = await unmigrated();
+    const sql = connect(address);
+    const { promise: finished, resolve: finish } = Promise.withResolvers<void>();
+    const other = withMigrationLock(
+      address,
+      { connectTimeoutMs: 5_000, timeoutMs: 0, onProgress() {} },
+      () => finished,
+    );
+    await untilLocked(sql, 1);
+
+    const lines: string[] = [];
+    const onProgress = (line: string) => lines.push(line);
+    const { message } = await refusal(address, [ONE], 5_000, { timeoutMs: 300, onProgress });
+    expect(message).toMatch(
+      /^Another server \(.+, process \d+ of PostgreSQL, for \d+ s\) is still migrating this database after 0 s \(DATABASE_START_TIMEOUT\)/,
+    );
+    expect(lines).toEqual([
+      expect.stringMatching(/^Another server \(.+\) is migrating this database\. Waiting at most 0 s …$/),
+    ]);
+    await untilLocked(sql, 1);
+
+    const waiting = migrate(address, [ONE], 5_000, { onProgress });
+    while (lines.length < 2) await Bun.sleep(10);
+    finish();
+    await other;
+    expect(await waiting).toEqual([ONE.file]);
+    await untilLocked(sql, 0);
+  });
+
+  test("does not make `create index concurrently` of another server hang while it waits", async () => {
+    const address = await unmigrated();
+    await migrate(address, [ONE], 5_000);
+    const lines: string[] = [];
+    let waiting: Promise<string[]> | undefined;
+    await withMigrationLock(address, { connectTimeoutMs: 5_000, timeoutMs: 0, onProgress() {} }, async () => {
+      waiting = migrate(address, [ONE, TWO], 5_000, { onProgress: (line) => lines.push(line) });
+      while (lines.length === 0) await Bun.sleep(10);
+      // It waits for every snapshot that is older than its own. In a transaction that waits for a lock there is one.
+      await connect(address).unsafe("set lock_timeout = '5s'; create table indexed (id integer)").simple();
+      await connect(address, 1).unsafe("create index concurrently indexed_id on indexed (id)");
+    });
+    expect(await waiting).toEqual([TWO.file]);
+  });
+
+  test("gives way to a transaction that uses its table, and applies the step when that has ended", async () => {
+    const address = await unmigrated();
+    await migrate(address, [ONE], 5_000);
+    const sql = connect(address);
+    const change = step("0002", "alter table one add column two integer;");
+    const lines: string[] = [];
+    let migrating: Promise<string[]> | undefined;
+    await sql.begin(async (tx) => {
+      await tx`select * from one`;
+      const { message } = await refusal(address, [ONE, change], 5_000, { timeoutMs: 100 });
+      expect(message).toStartWith("Migration 0002_step.sql waits for a lock on a table that another transaction uses");
+      expect(message).toContain("Nothing of it was applied.");
+      migrating = migrate(address, [ONE, change], 5_000, { onProgress: (line) => lines.push(line) });
+      while (lines.length === 0) await Bun.sleep(10);
+      // Between two attempts, others get to the table.
+      await sql`insert into one values (2)`;
+    });
+    expect(await migrating).toEqual([change.file]);
+    expect(lines).toEqual([
+      "Migration 0002_step.sql waits for a lock on a table that another transaction uses. Trying again …",
+    ]);
+  });
+
+  test("waits for a read-only database to become writable, and says so if it does not", async () => {
+    const address = await unmigrated();
+    const { admin } = await testPostgres();
+    const sql = connect(admin, 1);
+    await sql.unsafe(`alter database ${address.database} set default_transaction_read_only = on`);
+    const { message } = await refusal(address, [ONE], 5_000, { timeoutMs: 300 });
+    expect(message).toMatch(
+      /^The database ".+" at .+ takes no writes: default_transaction_read_only is on\. Waited 0 s \(DATABASE_START_TIMEOUT\)\.$/,
+    );
+    const lines: string[] = [];
+    const migrating = migrate(address, [ONE], 5_000, { onProgress: (line) => lines.push(line) });
+    while (lines.length === 0) await Bun.sleep(10);
+    await sql.unsafe(`alter database ${address.database} reset default_transaction_read_only`);
+    expect(await migrating).toEqual([ONE.file]);
+    expect(lines).toEqual([expect.stringMatching(/Waiting at most 60 s …$/)]);
+  });
+
+  test("names the missing privilege of a user who may not create tables, and needs it only for a first start", async () => {
+    const address = await unmigrated();
+    const { admin } = await testPostgres();
+    const sql = connect({ ...admin, database: address.database }, 1);
+    const role = `conduit_test_reader_${process.pid}`;
+    await sql.unsafe(`create role ${role} login password 'reader'`);
+    const reader = { ...address, username: role, password: "reader" };
+    const { message } = await refusal(reader, [ONE], 5_000);
+    expect(message).toBe(
+      `The database user "${role}" may not create tables in the database "${address.database}" (permission denied for schema public). Run there as an administrator: grant create on schema public to "${role}"`,
+    );
+    await migrate(address, [ONE], 5_000);
+    await sql.unsafe(`grant select on all tables in schema public to ${role}`);
+    // Gets past its own tables, to those of the job queue.
+    expect((await refusal(reader, [ONE], 5_000)).message).toContain("graphile_worker");
+    await sql.unsafe(`drop owned by ${role}; drop role ${role}`).simple();
+  });
+
+  test("refuses a database that is not UTF-8", async () => {
+    const { admin, address } = await testPostgres();
+    const sql = connect(admin, 1);
+    for (const encoding of ["LATIN1", "SQL_ASCII"]) {
+      const database = `conduit_test_${encoding.toLowerCase()}_${process.pid}`;
+      await sql.unsafe(
+        `create database ${database} owner ${address.username} encoding '${encoding}' locale_provider 'libc' lc_collate 'C' lc_ctype 'C' template template0`,
+      );
+      const { message } = await refusal({ ...address, database }, [ONE], 5_000);
+      await sql.unsafe(`drop database ${database} with (force)`);
+      expect(message).toBe(
+        `The database "${database}" has the encoding ${encoding}, which cannot store every text; Conduit needs UTF8. Create another: create database conduit encoding 'UTF8' template template0`,
+      );
+    }
+  });
+
   test("changes nothing where it refuses", async () => {
     const address = await unmigrated();
     await migrate(address, [ONE], 5_000);
@@ -141,3 +262,17 @@ describe("migrating", () => {
     }
   });
 });
+
+/** Resolves when so many advisory locks are held in the database of `sql`. Throws after 5 s. */
+async function untilLocked(sql: SQL, locks: number): Promise<void> {
+  const deadline = performance.now() + 5_000;
+  for (;;) {
+    const [row] = await sql`
+      select count(*)::integer as held from pg_locks
+       where locktype = 'advisory' and granted
+         and database = (select oid from pg_database where datname = current_database())`;
+    if (row.held === locks) return;
+    if (performance.now() > deadline) throw new Error(`${row.held} advisory locks are held, not ${locks}`);
+    await Bun.sleep(10);
+  }
+}

@@ -38,7 +38,7 @@ describe("a stop", () => {
       const ready = await fetch(`${served.url}/health/ready`);
       expect(ready.status).toBe(503);
       expect(ready.headers.get("connection")).toBe("close");
-      expect(await ready.json()).toMatchObject({ checks: [{ name: "draining", status: "error" }, {}, {}] });
+      expect(await ready.json()).toMatchObject({ checks: [{ name: "draining", status: "error" }, {}, {}, {}] });
       // Until the listener closes, it answers as ever.
       expect((await fetch(`${served.url}/api/articles`)).status).toBe(200);
 

@@ -78,7 +78,8 @@ async function embedded(): Promise<Omit<StartedPostgres, "template">> {
   };
 }
 
-const superuserPassword = async (dataDir: string): Promise<string> =>
+/** The password of the superuser of an embedded PostgreSQL. */
+export const superuserPassword = async (dataDir: string): Promise<string> =>
   (await Bun.file(join(dataDir, "postgres/postgres.password")).text()).trim();
 
 async function dropDatabases(admin: DatabaseAddress, prefix: string): Promise<void> {

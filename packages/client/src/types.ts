@@ -132,7 +132,7 @@ export type ProfileResponse = {
 export type ReadyResponse = {
   status: "ok" | "error";
   checks: {
-    name: "draining" | "database" | "migrations";
+    name: "draining" | "database" | "migrations" | "writable";
     status: "ok" | "error";
     duration_ms: number;
     /** Why the check failed */

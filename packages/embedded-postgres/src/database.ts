@@ -29,7 +29,16 @@ export async function ensureDatabase(address: PostgresAddress, superuserPassword
 async function withConnection(address: PostgresAddress, use: (sql: Bun.SQL) => Promise<unknown>): Promise<void> {
   const { socketPath, ...login } = address;
   const path = socketPath === undefined ? {} : { path: socketPath };
-  const sql = new Bun.SQL({ adapter: "postgres", ...login, ...path, max: 1, connectionTimeout: connectTimeoutS });
+  const sql = new Bun.SQL({
+    adapter: "postgres",
+    ...login,
+    ...path,
+    max: 1,
+    connectionTimeout: connectTimeoutS,
+    // Otherwise Bun takes both from PG* variables.
+    connection: { application_name: "embedded-postgres", options: "" },
+    channelBinding: "disable",
+  } as Bun.SQL.Options);
   try {
     await use(sql);
   } finally {

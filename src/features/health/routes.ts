@@ -1,7 +1,8 @@
 import { Hono } from "hono";
+import { TimedOut } from "../../db/bounded-pool.ts";
 import { type Migration, missingMigrations } from "../../db/migrations.ts";
 import type { Database } from "../../db/pool.ts";
-import { ApiError } from "../../http/errors.ts";
+import { PROBE_TIMEOUT_MS } from "../../db/probe.ts";
 import { describeRoute } from "../../http/openapi.ts";
 import { jsonOf } from "../../http/validation.ts";
 import { HealthResponse, LiveResponse, type ReadyCheck, ReadyResponse } from "./schema.ts";
@@ -12,18 +13,14 @@ export type HealthOptions = {
   isDraining: () => boolean;
 };
 
-/** A check that takes longer has failed: whoever asks has a patience of its own, often of a second or three. */
-const CHECK_TIMEOUT_MS = 2_000;
-
 export function healthRoutes(db: Database, { migrations, isDraining }: HealthOptions) {
   return new Hono()
     .get(
       "/health",
       async (c) => {
         try {
-          await db.ping();
-        } catch (error) {
-          if (!(error instanceof ApiError)) throw error;
+          await db.probe();
+        } catch {
           c.header("Retry-After", "1");
           return jsonOf(c, { status: "error", message: "Server is running", database: "disconnected" }, 503);
         }
@@ -54,16 +51,18 @@ export function healthRoutes(db: Database, { migrations, isDraining }: HealthOpt
     .get(
       "/health/ready",
       async (c) => {
+        const state = db.probe();
         const checks = await Promise.all([
           check("draining", async () => (isDraining() ? "the server is stopping" : undefined)),
           check("database", async () => {
-            await db.ping();
+            await state;
             return undefined;
           }),
           check("migrations", async () => {
-            const missing = await missingMigrations(db, migrations);
+            const missing = missingMigrations((await state).migrations, migrations);
             return missing.length === 0 ? undefined : `not applied: ${missing.join(", ")}`;
           }),
+          check("writable", async () => ((await state).isReadOnly ? "the database is read-only" : undefined)),
         ]);
         const isReady = checks.every(({ status }) => status === "ok");
         if (!isReady) c.header("Retry-After", "1");
@@ -74,7 +73,7 @@ export function healthRoutes(db: Database, { migrations, isDraining }: HealthOpt
         tag: "Operations",
         summary: "Check that the server is ready for requests",
         description:
-          "For load balancers. Returns 503 if the database is unreachable, if migrations are missing, or while the server shuts down.",
+          "For load balancers. Returns 503 if the database is unreachable or read-only, if migrations are missing, or while the server shuts down. Load does not make a server unready.",
         responses: { 200: ReadyResponse, 503: ReadyResponse },
       }),
     );
@@ -83,10 +82,9 @@ export function healthRoutes(db: Database, { migrations, isDraining }: HealthOpt
 /** @param run returns what is wrong, in words that anybody may read; what it throws is told to nobody */
 async function check(name: ReadyCheck["name"], run: () => Promise<string | undefined>): Promise<ReadyCheck> {
   const started = performance.now();
-  const { promise: late, resolve } = Promise.withResolvers<string>();
-  const timer = setTimeout(resolve, CHECK_TIMEOUT_MS, `no answer within ${CHECK_TIMEOUT_MS} ms`);
-  const error = await Promise.race([run().catch(() => "failed"), late]);
-  clearTimeout(timer);
+  const error = await run().catch((reason: unknown) =>
+    reason instanceof TimedOut ? `no response within ${PROBE_TIMEOUT_MS} ms` : "failed",
+  );
   const duration_ms = Math.round((performance.now() - started) * 1000) / 1000;
   return error === undefined ? { name, status: "ok", duration_ms } : { name, status: "error", duration_ms, error };
 }

@@ -11,7 +11,7 @@ export const HealthResponse = z
 export const LiveResponse = z.object({ status: z.literal("ok") }).meta({ id: "LiveResponse" });
 
 const ReadyCheck = z.object({
-  name: z.enum(["draining", "database", "migrations"]),
+  name: z.enum(["draining", "database", "migrations", "writable"]),
   status: z.enum(["ok", "error"]),
   duration_ms: z.number(),
   error: z.string().optional().meta({ description: "Why the check failed" }),

@@ -1,5 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { read, write } from "../../../src/db/statements.ts";
 import { type TestServer, testDatabase, testServer } from "../../support/harness.ts";
+import { untilActive } from "../../support/locks.ts";
 import { startProxy } from "../../support/proxy.ts";
 
 type Ready = { status: string; checks: { name: string; status: string; duration_ms: number; error?: string }[] };
@@ -44,6 +46,7 @@ describe("health", () => {
         { name: "draining", status: "ok", duration_ms },
         { name: "database", status: "ok", duration_ms },
         { name: "migrations", status: "ok", duration_ms },
+        { name: "writable", status: "ok", duration_ms },
       ],
     });
   });
@@ -76,6 +79,7 @@ describe("health", () => {
       ["draining", "ok", undefined],
       ["database", "error", "failed"],
       ["migrations", "error", "failed"],
+      ["writable", "error", "failed"],
     ]);
     const { password, username } = proxy.address;
     for (const secret of [password, username, "127.0.0.1", "ECONNREFUSED", "POSTGRES"]) {
@@ -87,14 +91,64 @@ describe("health", () => {
     proxy.restore();
   });
 
+  test("load on the pool does not make the server unready, and all checks together use one connection", async () => {
+    const busy = await testServer({ limits: { poolMax: 1, queueTimeoutMs: 300 } });
+    const slow = read("health_test_slow", "select pg_sleep(1.5)");
+    const slowWrite = write("health_test_slow_write", "select pg_sleep(1.5)");
+    // As many as both pools run at a time, and some that wait and time out.
+    const load = [...Array(200).fill(slow), ...Array(3).fill(slowWrite)].map((statement) =>
+      busy.db.rows(statement, []).catch((error: unknown) => error),
+    );
+    await untilActive(busy.sql, "pg_sleep", 3);
+    const responses = await Promise.all(Array.from({ length: 20 }, () => ready(busy)));
+    expect(responses.map(({ status }) => status)).toEqual(Array(20).fill(200));
+    expect((await busy.request("GET", "/health")).status).toBe(200);
+    const [row] = await busy.sql`
+      select count(*)::integer as n from pg_stat_activity
+       where datname = current_database() and application_name = 'conduit health'`;
+    expect(row.n).toBe(1);
+    await busy.stop();
+    await Promise.all(load);
+  });
+
+  test("GET /health/ready is 503 while the database is read-only, and names that check", async () => {
+    const turning = await testServer();
+    expect((await ready(turning)).status).toBe(200);
+    const { database } = turning.address;
+    await turning.sql.unsafe(`alter database ${database} set default_transaction_read_only = on`);
+    // Sessions keep the default that they began with, so the check has to begin a new one.
+    await turning.sql`
+      select pg_terminate_backend(pid) from pg_stat_activity
+       where datname = current_database() and application_name = 'conduit health'`;
+    await until(async () => (await ready(turning)).body.checks[3]?.status === "error");
+    const { status, body } = await ready(turning);
+    expect(status).toBe(503);
+    expect(body.checks.map(({ name, status, error }) => [name, status, error])).toEqual([
+      ["draining", "ok", undefined],
+      ["database", "ok", undefined],
+      ["migrations", "ok", undefined],
+      ["writable", "error", "the database is read-only"],
+    ]);
+    await turning.stop();
+  });
+
   test("GET /health/ready says so within its own time where the database hangs", async () => {
     const patient = await testServer({ address: proxy.address, limits: { statementTimeoutMs: 20_000 } });
     expect((await ready(patient)).status).toBe(200);
     proxy.hang();
     const { status, body } = await ready(patient);
     expect(status).toBe(503);
-    expect(body.checks[1]?.error).toBe("no answer within 2000 ms");
+    expect(body.checks[1]?.error).toBe("no response within 2000 ms");
     await patient.stop();
     proxy.restore();
   });
 });
+
+/** Resolves when the condition holds. Throws after 5 s. */
+async function until(condition: () => Promise<boolean>): Promise<void> {
+  const deadline = performance.now() + 5_000;
+  while (!(await condition())) {
+    if (performance.now() > deadline) throw new Error("the condition does not hold");
+    await Bun.sleep(20);
+  }
+}
