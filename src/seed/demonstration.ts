@@ -1,6 +1,7 @@
 import type { SQL } from "bun";
 import { write } from "../db/statements.ts";
 import { slugBase } from "../features/articles/rules.ts";
+import { skeletonOf } from "../features/identity/users/names.ts";
 import { sameKey } from "../features/identity/users/rules.ts";
 import { type DemonstrationArticle, readCollections } from "./collections.ts";
 import { DEMO_USERNAME, PEOPLE } from "./people.ts";
@@ -24,6 +25,7 @@ export async function insertDemonstration(tx: SQL, passwordHash: string): Promis
     PEOPLE.map(({ username, bio }, i) => ({
       username,
       username_key: sameKey(username),
+      username_skeleton: skeletonOf(username),
       email: emailOf(username),
       email_key: sameKey(emailOf(username)),
       password_hash: passwordHash,
@@ -133,11 +135,12 @@ function initialsImage(username: string, place: number): string {
 
 const INSERT_PEOPLE = write(
   "seed_insert_people",
-  `insert into users (username, username_key, email, email_key, password_hash, bio, image, created_at, updated_at)
-   select username, username_key, email, email_key, password_hash, bio, image, at, at
+  `insert into users
+     (username, username_key, username_skeleton, email, email_key, password_hash, bio, image, created_at, updated_at)
+   select username, username_key, username_skeleton, email, email_key, password_hash, bio, image, at, at
      from json_to_recordset($1::text::json) as p (
-            username text, username_key text, email text, email_key text, password_hash text, bio text, image text,
-            age_s integer),
+            username text, username_key text, username_skeleton text, email text, email_key text, password_hash text,
+            bio text, image text, age_s integer),
           lateral (select now() - make_interval(secs => age_s) as at) t
     order by age_s desc`,
 );

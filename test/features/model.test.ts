@@ -1,5 +1,6 @@
 import { expect, test } from "bun:test";
 import fc from "fast-check";
+import { skeletonOf } from "../../src/features/identity/users/names.ts";
 import { type Answer, type ArticleJson, type TestServer, type TestUser, testServer } from "../support/harness.ts";
 import { type Filters, Model } from "../support/model.ts";
 import { addUsers } from "../support/people.ts";
@@ -217,9 +218,11 @@ test(`after any history of writes, every response is that of a simple model in m
   async function startOver(): Promise<void> {
     await server.sql`delete from articles`;
     await server.sql`delete from follows`;
-    await server.sql`update users set username = 'user ' || id, username_key = 'user ' || id, bio = null`;
+    await server.sql`update users set username = 'user ' || id, username_key = 'user ' || id, username_skeleton = 'user ' || id, bio = null`;
     for (const [i, username] of USERNAMES.entries()) {
-      await server.sql`update users set username = ${username}, username_key = ${username} where id = ${ids[i]}`;
+      await server.sql`
+        update users set username = ${username}, username_key = ${username}, username_skeleton = ${skeletonOf(username)}
+         where id = ${ids[i]}`;
     }
   }
 

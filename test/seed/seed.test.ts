@@ -2,6 +2,7 @@ import { beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { join } from "node:path";
 import type { DatabaseAddress } from "../../src/config/database-address.ts";
 import { StartupError } from "../../src/config/startup-error.ts";
+import { skeletonOf } from "../../src/features/identity/users/names.ts";
 import { readCollections } from "../../src/seed/collections.ts";
 import { LOAD_READERS, LOAD_WRITERS, loadEmail } from "../../src/seed/load.ts";
 import { PEOPLE } from "../../src/seed/people.ts";
@@ -185,6 +186,11 @@ describe("the load-test data set", () => {
 
   test("leaves every kept count equal to a recount", async () => {
     expect(await miscounts(seededServer.server.address)).toEqual([]);
+  });
+
+  test("has the skeleton of every username", async () => {
+    const rows = await seededServer.server.sql`select username, username_skeleton as skeleton from users`;
+    for (const { username, skeleton } of rows) expect([username, skeleton]).toEqual([username, skeletonOf(username)]);
   });
 
   test("leaves constraints, indexes and triggers as it found them", async () => {

@@ -1,4 +1,5 @@
 import { createTokens } from "../../src/features/identity/tokens.ts";
+import { skeletonOf } from "../../src/features/identity/users/names.ts";
 import { sameKey } from "../../src/features/identity/users/rules.ts";
 import { JWT_SECRET, type TestServer, type TestUser } from "./harness.ts";
 
@@ -13,8 +14,8 @@ export async function addUsers(server: TestServer, registered: TestUser, names: 
     names.map(async (username) => {
       const email = `${username.toLowerCase()}@example.com`;
       const [row] = await server.sql`
-        insert into users (username, username_key, email, email_key, password_hash)
-        select ${username}, ${sameKey(username)}, ${email}, ${sameKey(email)}, password_hash
+        insert into users (username, username_key, username_skeleton, email, email_key, password_hash)
+        select ${username}, ${sameKey(username)}, ${skeletonOf(username)}, ${email}, ${sameKey(email)}, password_hash
           from users where username = ${registered.username}
         returning id`;
       return { ...registered, username, email, token: tokens.issue(row.id, crypto.randomUUID()) };

@@ -1,10 +1,21 @@
 import { z } from "zod";
-import { characters, envelope, filter, isStorable, requiredText, timestamp, wholeNumber } from "../../http/fields.ts";
+import { hasInvisible } from "../../http/characters.ts";
+import {
+  characters,
+  envelope,
+  filter,
+  INVISIBLE,
+  isStorable,
+  requiredLine,
+  requiredText,
+  timestamp,
+  wholeNumber,
+} from "../../http/fields.ts";
 import { Profile } from "../profiles/schema.ts";
 import { normaliseTags } from "./rules.ts";
 
-const title = requiredText(255);
-const description = requiredText(1_000);
+const title = requiredLine(255);
+const description = requiredLine(1_000);
 
 const body = requiredText(Number.POSITIVE_INFINITY).refine(
   (value) => Buffer.byteLength(value) <= 1024 * 1024,
@@ -18,8 +29,15 @@ const tagList = z
   .transform(normaliseTags)
   .refine((tags) => tags.every(isStorable), { error: "contains a character that is not allowed", abort: true })
   .refine((tags) => tags.length <= 20, "has too many tags (maximum is 20)")
-  .refine((tags) => tags.every((tag) => characters(tag) <= 50), "has a tag that is too long (maximum is 50 characters)")
-  .meta({ description: "At most 20 tags of at most 50 characters each. The order is kept, duplicates are removed." });
+  .refine((tags) => tags.every((tag) => characters(tag) <= 50), {
+    error: "has a tag that is too long (maximum is 50 characters)",
+    abort: true,
+  })
+  .refine((tags) => !tags.some(hasInvisible), INVISIBLE)
+  .meta({
+    description:
+      "At most 20 tags of at most 50 characters each. The order is kept, duplicates and blank tags are removed.",
+  });
 
 export const NewArticleBody = envelope("article", { title, description, body, tagList: tagList.default([]) }).meta({
   id: "NewArticleRequest",
