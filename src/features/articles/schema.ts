@@ -6,6 +6,7 @@ import {
   filter,
   INVISIBLE,
   isStorable,
+  NOT_STORABLE,
   requiredLine,
   requiredText,
   timestamp,
@@ -26,8 +27,9 @@ const tagList = z
   .array(z.custom<string>().meta({ type: "string" }), { error: "must be a list of strings" })
   // All at once: an error for each of a million tags would block other requests for a second.
   .refine((tags) => tags.every((tag) => typeof tag === "string"), { error: "must be a list of strings", abort: true })
+  // First, because such a character counts as invisible, and blank tags are removed.
+  .refine((tags) => tags.every(isStorable), { error: NOT_STORABLE, abort: true })
   .transform(normaliseTags)
-  .refine((tags) => tags.every(isStorable), { error: "contains a character that is not allowed", abort: true })
   .refine((tags) => tags.length <= 20, "has too many tags (maximum is 20)")
   .refine((tags) => tags.every((tag) => characters(tag) <= 50), {
     error: "has a tag that is too long (maximum is 50 characters)",
