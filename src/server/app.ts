@@ -19,7 +19,7 @@ import { profileRoutes } from "../features/profiles/routes.ts";
 import { tagRoutes } from "../features/tags/routes.ts";
 import { clientAddress } from "../http/client-address.ts";
 import { ApiError } from "../http/errors.ts";
-import { answerHeaders } from "../http/headers.ts";
+import { responseHeaders } from "../http/headers.ts";
 import type { Route } from "../http/openapi.ts";
 import { observeRequests, type RequestVariables, routeOf } from "../http/request-log.ts";
 import { storablePath } from "../http/validation.ts";
@@ -72,7 +72,7 @@ export function createApp(options: AppOptions) {
   const app = new Hono<{ Variables: RequestVariables }>({ getPath });
   app
     .use(observeRequests({ log, observer, tracer, addressOf, isDraining }))
-    .use(answerHeaders(corsOrigins))
+    .use(responseHeaders(corsOrigins))
     .use(storablePath)
     .use("/assets/*", serveAssets)
     .route("/", healthRoutes(db, { migrations, isDraining }))

@@ -8,11 +8,11 @@ import { HealthResponse, LiveResponse, type ReadyCheck, ReadyResponse } from "./
 
 export type HealthOptions = {
   migrations: readonly Migration[];
-  /** Whether the server has been told to stop, and finishes what it has. */
+  /** Whether the server is stopping, and finishes the requests in flight. */
   isDraining: () => boolean;
 };
 
-/** A check that takes longer has failed: whoever asks has a patience of its own, often of a second or three. */
+/** A check that takes longer has failed. Load balancers have a timeout of their own, often of one to three seconds. */
 const CHECK_TIMEOUT_MS = 2_000;
 
 export function healthRoutes(db: Database, { migrations, isDraining }: HealthOptions) {
@@ -80,11 +80,11 @@ export function healthRoutes(db: Database, { migrations, isDraining }: HealthOpt
     );
 }
 
-/** @param run returns what is wrong, in words that anybody may read; what it throws is told to nobody */
+/** @param run returns the problem, as public text; an error that it throws is not shown */
 async function check(name: ReadyCheck["name"], run: () => Promise<string | undefined>): Promise<ReadyCheck> {
   const started = performance.now();
   const { promise: late, resolve } = Promise.withResolvers<string>();
-  const timer = setTimeout(resolve, CHECK_TIMEOUT_MS, `no answer within ${CHECK_TIMEOUT_MS} ms`);
+  const timer = setTimeout(resolve, CHECK_TIMEOUT_MS, `no response within ${CHECK_TIMEOUT_MS} ms`);
   const error = await Promise.race([run().catch(() => "failed"), late]);
   clearTimeout(timer);
   const duration_ms = Math.round((performance.now() - started) * 1000) / 1000;
