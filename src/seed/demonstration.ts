@@ -7,7 +7,7 @@ import { type DemonstrationArticle, readCollections } from "./collections.ts";
 import { DEMO_USERNAME, PEOPLE } from "./people.ts";
 
 const HOUR_S = 3600;
-/** How far back the demonstration content goes. */
+/** The age of the oldest demonstration content. */
 const SPAN_S = 270 * 24 * HOUR_S;
 
 /**
@@ -120,8 +120,8 @@ function chance(...words: string[]): number {
 }
 
 /**
- * A picture inside its own address: it needs no network, and no other server learns who looks at it.
- * @returns a data URL of some 300 characters
+ * A picture as a data URL: it needs no network, and no other server learns who views it.
+ * @returns some 300 characters
  */
 function initialsImage(username: string, place: number): string {
   const initials = username

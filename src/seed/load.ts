@@ -5,7 +5,7 @@ import { ASPECTS, ENDINGS, FIRST_NAMES, LAST_NAMES, OPENINGS, REMARKS, TOPICS } 
 /** The size of a load-test data set. Everything else in it is in proportion to these. */
 export type LoadSize = { readonly articles: number; readonly users: number };
 
-/** Readers with known names, each with this number of favourites and follows, as far as there are that many. */
+/** Readers with fixed names, with this number of favourites and follows each, or all that exist if they are fewer. */
 export const LOAD_READERS = { reader_10: 10, reader_1000: 1_000 } as const;
 
 /** Accounts `writer_1`, `writer_2`, … without articles, favourites and follows. */
@@ -23,7 +23,8 @@ const BATCH = 100_000;
  * Fills the empty tables with set-based statements. The same size gives the same content: what looks random is a hash of
  * the row's number. Authors, tags, favourites, readers and followers follow Zipf's law.
  *
- * Triggers, foreign keys, exclusion constraints and indexes are removed for the time, and the derived tables are filled once at the end.
+ * Triggers, foreign keys, exclusion constraints and indexes are removed during the load, and the derived tables are filled
+ * once at the end.
  */
 export async function insertLoadData(
   tx: SQL,
@@ -162,7 +163,7 @@ const oneOf = (array: string, key: string, purpose: number): string =>
 
 /**
  * A rank from 1 to `count` whose probability falls with the rank (Zipf–Mandelbrot, exponent 1).
- * @param flatness 1 is Zipf's own law; the larger, the less the first ranks stand out
+ * @param flatness 1 is Zipf's law; a larger number makes the first ranks stand out less
  */
 const zipf = (count: string, flatness: number, key: string, purpose: number): string =>
   `least(${count}, 1 - ${flatness} + floor(${flatness} * exp(
