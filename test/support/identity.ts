@@ -48,7 +48,7 @@ export async function linkTo(smtp: TestSmtp, email: string, subject: string): Pr
 
 /**
  * Holds the lock on the row of a user, so that a test can decide in which order requests of that user proceed.
- * @returns `waiting(n)` resolves when n statements wait for a lock; `release` lets them proceed in the order they came
+ * @returns `waiting(n)` resolves when n statements wait for a lock; `release` lets them proceed in the order of their arrival
  */
 export async function holdUser(server: TestServer, user: TestUser) {
   const connection = await server.sql.reserve();

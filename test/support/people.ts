@@ -6,7 +6,7 @@ import { JWT_SECRET, type TestServer, type TestUser } from "./harness.ts";
 const tokens = createTokens(JWT_SECRET, 3600);
 
 /**
- * More users, written by SQL with the password of one who registered: many cost no hashing.
+ * Adds users by SQL, with the password of a registered user, so that many users need no hashing.
  * @param names usernames, new to this server
  */
 export async function addUsers(server: TestServer, registered: TestUser, names: string[]): Promise<TestUser[]> {
@@ -23,7 +23,7 @@ export async function addUsers(server: TestServer, registered: TestUser, names: 
   );
 }
 
-/** A user whose account is gone, with a token that was good. */
+/** A user whose account was deleted, with a token that was valid before. */
 export async function goneUser(server: TestServer, registered: TestUser, name: string): Promise<TestUser> {
   const [user] = (await addUsers(server, registered, [name])) as [TestUser];
   await server.sql`delete from users where username = ${name}`;
