@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import fc from "fast-check";
 import { skeletonOf } from "../../src/features/identity/users/names.ts";
-import { type Answer, type ArticleJson, type TestServer, type TestUser, testServer } from "../support/harness.ts";
+import { type ArticleJson, type TestResponse, type TestServer, type TestUser, testServer } from "../support/harness.ts";
 import { type Filters, Model } from "../support/model.ts";
 import { addUsers } from "../support/people.ts";
 import { SEED } from "../support/random.ts";
@@ -58,7 +58,7 @@ async function perform(server: TestServer, tokens: string[], model: Model, step:
   const by = model.person(step.by);
   const token = tokens[model.people.indexOf(by)];
   const send = (method: string, path: string, body?: unknown) => server.request(method, path, { token, body });
-  const expectStatus = (response: Answer, status: number) =>
+  const expectStatus = (response: TestResponse, status: number) =>
     expect([response.status, response.text]).toEqual([status, expect.any(String)]);
 
   switch (step.kind) {

@@ -22,11 +22,11 @@ async function seeded(size: typeof LOAD): Promise<{ server: TestServer; login: L
 }
 
 async function signIn(server: TestServer, email: string): Promise<string> {
-  const answer = await server.request("POST", "/api/users/login", {
+  const response = await server.request("POST", "/api/users/login", {
     body: { user: { email, password: SEED_PASSWORD } },
   });
-  expect(answer.status).toBe(200);
-  return answer.json.user.token;
+  expect(response.status).toBe(200);
+  return response.json.user.token;
 }
 
 /** Where a kept count, or what is derived from articles, differs from a recount. */
