@@ -4,7 +4,7 @@ import autocannon from "autocannon";
 
 const { url, connections, durationS, once, pipelined = 1, requests } = JSON.parse(await text(process.stdin));
 
-// Each connection has a part of the sequence to itself; where there is but one request, all have that one.
+// Each connection sends its own part of the sequence; a single request is sent by all.
 const share = requests.length < connections ? requests.length : Math.floor(requests.length / connections);
 let connection = 0;
 const result = await autocannon({
@@ -12,7 +12,7 @@ const result = await autocannon({
   connections,
   pipelining: pipelined,
   ...(once ? { amount: share * connections } : { duration: durationS }),
-  // Where several go out at a time, they are the same one.
+  // If several are in flight on a connection, they are the same request.
   ...(pipelined > 1 ? requests[0] : {}),
   setupClient(client) {
     if (pipelined > 1) return;

@@ -1,4 +1,4 @@
-// The limit of HTTP: a bare Bun.serve that responds to every request with the same bytes. Messages say which.
+// The limit of HTTP: a bare Bun.serve that responds to every request with the same bytes. A message of the parent process sets them.
 
 export type Payload = { status: number; contentType: string; body: string };
 

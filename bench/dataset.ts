@@ -28,20 +28,24 @@ export type Dataset = {
 };
 
 /** Starts a PostgreSQL with a data set of this size, from the cache folder or made by the program's own seed. */
-export async function openDataset(articles: number, say: (message: string) => void): Promise<Dataset> {
+export async function openDataset(articles: number, onProgress: (message: string) => void): Promise<Dataset> {
   const dataDir = join(import.meta.dir, ".data", String(articles));
   const mark = join(dataDir, "made-by");
   const recipe = await fingerprint();
   const isMade = existsSync(mark) && readFileSync(mark, "utf8") === recipe;
   if (!isMade && existsSync(dataDir)) {
-    say(`The data set of ${articles.toLocaleString("en")} was made with another schema or seed: making it again.`);
+    onProgress(`The data set of ${articles.toLocaleString("en")} has another schema or seed: creating it again.`);
     rmSync(dataDir, { recursive: true });
   }
-  const postgres = await startEmbedded(dataDir, say);
+  const postgres = await startEmbedded(dataDir, onProgress);
   try {
     if (!isMade) {
       await migrate(postgres.address, migrations, 10_000);
-      await seed(postgres.address, { articles, users: Math.max(Math.round(articles / 10), LOAD_USERS_MIN) }, say);
+      await seed(
+        postgres.address,
+        { articles, users: Math.max(Math.round(articles / 10), LOAD_USERS_MIN) },
+        onProgress,
+      );
       writeFileSync(mark, recipe);
     }
     const sql = new SQL(connectionOptions(postgres.address, 1, { statement_timeout: "0", jit: "off" }));

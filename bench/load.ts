@@ -30,7 +30,7 @@ export function chooseLoadGenerator(name: string | undefined, folder: string): L
   const chosen = name ?? (Bun.which("wrk") === null ? "autocannon" : "wrk");
   if (chosen === "wrk") return { name: "wrk", run: (job) => runWrk(job, folder) };
   if (chosen === "autocannon") return { name: "autocannon", run: runAutocannon };
-  throw new Error(`there is no load generator ${chosen}: wrk or autocannon`);
+  throw new Error(`unknown load generator ${chosen}: choose wrk or autocannon`);
 }
 
 type Printed = { count: number; seconds: number; p50Ms: number; p99Ms: number; errors: number };

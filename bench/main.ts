@@ -37,7 +37,7 @@ const USAGE = `Usage: npm run bench -- [flags]
        npm run bench -- isolation [--articles=…] [--rounds=…] [--seconds=…]
        npm run bench -- peer [--articles=…] [--rounds=…] [--seconds=…] [--only=…] [--keep]
 
-peer loads this server and bench/peer (axum and sqlx on plain tables) in turns, and prints the ratio of each kind of request.
+peer loads this server and bench/peer (axum and sqlx on plain tables) alternately, and prints the ratio of each kind of request.
 It needs cargo, wrk and psql.
 
 isolation prints the times of GET /api/articles alone, and beside ten clients that send the slowest requests there are.
@@ -115,7 +115,7 @@ type Bench = {
 };
 
 async function bench(): Promise<void> {
-  const say = (message: string) => console.error(message);
+  const onProgress = (message: string) => console.error(message);
   const articles = Number(values.articles);
   const rounds = Number(values.rounds ?? (values.quick ? 1 : 3));
   const seconds = Number(values.seconds ?? (values.quick ? 1 : 2));
@@ -127,13 +127,13 @@ async function bench(): Promise<void> {
   const endpoints = ENDPOINTS.filter(({ name }) => wants(name));
   if (endpoints.length === 0 && !wants("workers") && !wants("starts")) {
     const names = [...ENDPOINTS.map(({ name }) => name), "workers", "starts"];
-    throw new Error(`there is no such measurement; the names are: ${names.join("; ")}`);
+    throw new Error(`unknown measurement; choose one of: ${names.join("; ")}`);
   }
 
   const closers: (() => Promise<void>)[] = [];
   try {
     const load = chooseLoadGenerator(values.load, folder);
-    const dataset = await openDataset(articles, say);
+    const dataset = await openDataset(articles, onProgress);
     closers.push(dataset.stop);
     // The readers stay signed in for the whole run.
     const settings = { DATABASE_URL: urlOf(dataset.address), JWT_SECRET, ACCESS_TOKEN_TTL: "12h", RATE_LIMITS: "off" };
@@ -172,11 +172,11 @@ async function bench(): Promise<void> {
       if (round > 1) await dataset.settle();
       select1.push(await measureSelect1(bench));
       for (const [i, endpoint] of endpoints.entries()) {
-        say(`round ${round} of ${rounds}, ${((Date.now() - started) / 1000).toFixed(0)} s: ${endpoint.name}`);
+        onProgress(`round ${round} of ${rounds}, ${((Date.now() - started) / 1000).toFixed(0)} s: ${endpoint.name}`);
         await measure(bench, endpoint, measured[i] as Measured, `${Date.now().toString(36)}${round}`);
         if (endpoint.name === "article") {
-          // A few µs of forty: visible only when both are measured in turns.
-          for (let turn = 0; turn < 4; turn++) {
+          // A few µs of forty: visible only if both are measured alternately.
+          for (let i = 0; i < 4; i++) {
             costs.loggedUs.push((await throughHttp(bench, app, endpoint, "")).appCpuUs);
             costs.silentUs.push((await throughHttp(bench, silentApp, endpoint, "")).appCpuUs);
           }
@@ -185,7 +185,7 @@ async function bench(): Promise<void> {
     }
     const requests = measured.flatMap(({ http }) => http).reduce((sum, { count }) => sum + count, 0);
     memory.push({ requests, MB: memoryOf(app.pid) });
-    if (values.soak !== undefined) memory.push(...(await soak(bench, requests, Number(values.soak), say)));
+    if (values.soak !== undefined) memory.push(...(await soak(bench, requests, Number(values.soak), onProgress)));
     const result: Result = {
       at: new Date().toISOString(),
       articles,
@@ -324,7 +324,7 @@ async function responseTo(
   { app, tokens }: Bench,
   call: ReturnType<Endpoint["calls"]>[number] | undefined,
 ): Promise<Payload> {
-  if (call === undefined) throw new Error("an endpoint without requests");
+  if (call === undefined) throw new Error("the endpoint has no requests");
   const { headers, body } = wireForm(call, tokens);
   const response = await fetch(app.url + call.path, {
     method: call.method,
@@ -344,7 +344,7 @@ async function soak(
   bench: Bench,
   requestsBefore: number,
   requests: number,
-  say: (message: string) => void,
+  onProgress: (message: string) => void,
 ): Promise<Result["memory"]> {
   const mix = ENDPOINTS.find(({ kind }) => kind === "mix") as Endpoint;
   const memory: { requests: number; MB: number }[] = [];
@@ -352,7 +352,7 @@ async function soak(
   for (const until of [requests / 2, requests]) {
     while (done < until) {
       done += (await throughHttp({ ...bench, seconds: 10 }, bench.app, mix, "")).count;
-      say(`soak: ${done.toLocaleString("en")} requests, ${memoryOf(bench.app.pid).toFixed(0)} MB`);
+      onProgress(`soak: ${done.toLocaleString("en")} requests, ${memoryOf(bench.app.pid).toFixed(0)} MB`);
     }
     memory.push({ requests: requestsBefore + done, MB: memoryOf(bench.app.pid) });
   }
@@ -360,7 +360,7 @@ async function soak(
   return memory;
 }
 
-/** Measures requests that need no database, with one process and with two, in turns. */
+/** Measures requests that need no database, alternately with one process and with two. */
 async function measureWorkers(
   bench: Bench,
   settings: Record<string, string>,
@@ -403,7 +403,7 @@ async function measureStarts(folder: string): Promise<Result["starts"]> {
   const startMs = async (): Promise<number> => {
     const app = await startApp({ DATA_DIR: dataDir, JWT_SECRET }, ["npm", "start"]);
     await app.stop();
-    // npm does not forward the signal; the program stops when it notices that npm is gone.
+    // npm does not forward the signal; the program stops when it notices that npm has exited.
     await untilUnlocked(dataDir);
     return app.startedMs;
   };

@@ -24,14 +24,14 @@ export type Result = {
   readonly costs: Costs;
   /** Of the app, after this many requests. */
   readonly memory: { readonly requests: number; readonly MB: number }[];
-  /** Requests that need no database, answered by one process and by two: one figure per round. */
+  /** Requests that need no database, served by one process and by two: one figure per round. */
   readonly workers: { readonly name: string; readonly onePerS: number[]; readonly twoPerS: number[] }[];
   /** From `npm start` to the first response. */
   readonly starts: { readonly emptyFolderMs: number; readonly existingDataMs: number } | null;
 };
 
 export type Costs = {
-  /** Checking a token that was seen before, and one that was not. */
+  /** Verification of a token that is in the cache, and of one that is not. */
   readonly knownTokenUs: number;
   readonly newTokenUs: number;
   /** CPU of the app for a request of `article`: as in production, and without log and metrics. A figure of each round. */
@@ -100,7 +100,7 @@ between the least and the largest round.
 
 Limits: select 1 ${whole(median(select1.map((s) => s.perS)))}/s (client ${whole(median(select1.map((s) => s.cpuUs)))} µs, PG ${whole(median(select1.map((s) => s.postgresCpuUs)))} µs).
 Memory of the app: ${memory.map(({ requests, MB }) => `${whole(MB)} MB after ${whole(requests)} requests`).join(", ")}.
-A token: ${costs.knownTokenUs.toFixed(1)} µs seen before, ${costs.newTokenUs.toFixed(1)} µs new.${
+A token: ${costs.knownTokenUs.toFixed(1)} µs in the cache, ${costs.newTokenUs.toFixed(1)} µs new.${
     costs.loggedUs.length === 0
       ? ""
       : ` Log and metrics on and off: ${median(costs.loggedUs).toFixed(1)} and ${median(costs.silentUs).toFixed(1)} µs a request.`

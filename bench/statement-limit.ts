@@ -1,4 +1,4 @@
-// The limit of the database: the statements of the program, through its own pool, without HTTP. Messages say which.
+// The limit of the database: the statements of the program, through its own pool, without HTTP. Messages of the parent process choose them.
 
 import "../src/server/app.ts";
 import { loadConfig } from "../src/config/settings.ts";

@@ -1,6 +1,6 @@
--- For wrk: takes the requests one after the other from a file, where they are separated by NUL, and prints the figures
--- as JSON. Arguments: the file, and "once" to stop after the last request instead of
--- beginning again, and how many requests to send at a time.
+-- For wrk: sends the requests of a file, in which they are separated by NUL, in order, and prints the figures as JSON.
+-- Arguments: the file, "once" to stop after the last request instead of starting again, and the number of requests in
+-- flight.
 local ffi = require("ffi")
 ffi.cdef [[
   typedef struct { long seconds; long nanoseconds; } timespec;
@@ -19,7 +19,7 @@ local once = false
 local sent = 0
 local thread
 
--- Read by done(), which runs apart from the thread. wrk itself waits for its time to be over, though nothing is left.
+-- Read by done(), which runs apart from the thread. wrk itself waits until its time has passed, even if no request is left.
 started = 0
 stopped = 0
 

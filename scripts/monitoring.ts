@@ -1,6 +1,6 @@
 // npm run monitoring: checks the alert rules and the dashboard in ops/ against a real Prometheus that scrapes a running
-// server. Each expression must find series, each rule must be sound and quiet while all is well, and a server that ends
-// must be noticed. Not a part of npm test: it needs Prometheus (Debian: apt-get install prometheus) and half a minute.
+// server. Each expression must find series, no rule may fire for a healthy server, and an alert must fire when the server
+// stops. Not a part of npm test: it needs Prometheus (Debian: apt-get install prometheus) and half a minute.
 
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -129,7 +129,7 @@ async function startPrometheus(target: string): Promise<string> {
   return url;
 }
 
-/** A little of everything, at a gentle pace. */
+/** A few requests of every kind, slowly. */
 async function drive(url: string, forMs: number): Promise<void> {
   const send = async (method: string, path: string, token?: string, body?: unknown) => {
     const answer = await fetch(url + path, {
@@ -164,7 +164,7 @@ async function dashboardExpressions(): Promise<{ where: string; expression: stri
   const annotations: { name: string; expr: string }[] = dashboard.annotations.list;
   return [
     ...panels.flatMap(({ title, targets }) => (targets ?? []).map(({ expr }) => ({ where: title, expression: expr }))),
-    // What it marks need not have happened: its condition is left out.
+    // Its condition is left out, because the marked event need not have happened.
     ...annotations.map(({ name, expr }) => ({ where: name, expression: expr.replace(/ > 0$/, "") })),
   ];
 }
@@ -192,7 +192,7 @@ async function rules(prometheus: string): Promise<Rule[]> {
 async function until(isSo: () => Promise<boolean>): Promise<void> {
   const ends = performance.now() + WAIT_MAX_MS;
   while (!(await isSo())) {
-    if (performance.now() > ends) throw new Error(`not so within ${WAIT_MAX_MS / 1000} s: ${isSo}`);
+    if (performance.now() > ends) throw new Error(`not true within ${WAIT_MAX_MS / 1000} s: ${isSo}`);
     await Bun.sleep(200);
   }
 }

@@ -1,5 +1,5 @@
-// A PostgreSQL for what needs DATABASE_URL, in a folder that goes with it: prints the URL, and stops on SIGTERM, on
-// SIGINT, or when what started it is gone.
+// A PostgreSQL in a temporary folder, for commands that need DATABASE_URL: prints the URL, and stops on SIGTERM, on
+// SIGINT, or when its parent process has exited.
 //
 //   bun scripts/postgres.ts
 

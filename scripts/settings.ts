@@ -11,7 +11,7 @@ const END = "<!-- end of the table -->";
 export function withSettingsTable(page: string): string {
   const begin = page.indexOf(BEGIN) + BEGIN.length;
   const end = page.indexOf(END);
-  if (begin < BEGIN.length || end < begin) throw new Error("settings.md lost the comments around its table");
+  if (begin < BEGIN.length || end < begin) throw new Error("settings.md has no comments around its table");
   return page.slice(0, begin) + settingsTable() + page.slice(end);
 }
 

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# The project beside peer (axum + sqlx on plain tables): one PostgreSQL 18, the same data, the same load, in turns.
+# The project beside peer (axum + sqlx on plain tables): one PostgreSQL 18, the same data, the same load, alternately.
 #   usage: npm run bench -- peer [--articles=20000] [--rounds=3] [--seconds=3] [--only=favourite] [--keep]
 # Needs cargo, wrk, psql (apt-get install wrk postgresql-client), root or an ordinary user, and an installed project.
-# Prints a line for each kind of request: the project's median, the peer's, and the ratio. --keep leaves all running.
+# Prints a line for each kind of request: the project's median, the peer's, and the ratio. --keep leaves everything running.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd); project=$(cd "$here/../.." && pwd); cd "$project"
 articles=20000 rounds=3 seconds=3 keep= only=
@@ -38,7 +38,7 @@ CARGO_TARGET_DIR=$work/target cargo build --release --quiet --manifest-path "$he
 DATABASE_URL=$url/conduit PORT=$ours METRICS_PORT=$((ours + 1)) RATE_LIMITS=off LOG_FORMAT=json node_modules/.bin/bun src/main.ts serve >"$work/ours.log" 2>&1 & pids+=($!)
 DATABASE_URL="$url/conduit?options=-c%20plan_cache_mode%3Dforce_generic_plan" PORT=$peer "$work/target/release/peer" >"$work/peer.log" 2>&1 & pids+=($!)
 for port in $ours $peer; do for _ in $(seq 100); do curl -fs "http://127.0.0.1:$port/health/live" >/dev/null 2>&1 && break; sleep 0.1; done; curl -fs "http://127.0.0.1:$port/health/live" >/dev/null || { echo "nothing on $port: $(tail -1 "$work/ours.log" "$work/peer.log")"; exit 1; }; done
-# Of what both have: what either has published in an earlier run is its own.
+# Only what both have, without what either published in an earlier run.
 sql conduit -c "select slug from plain.articles p join public.articles a using (id, slug) order by md5(id::text) limit 5000" >"$work/slugs.txt"
 sql conduit -c "select name from tags order by articles_count desc limit 60" >"$work/tags.txt"
 # 200 people sign up, so that every write has a session of its own.

@@ -2,16 +2,16 @@ import { isIP, isIPv4 } from "node:net";
 import type { Context } from "hono";
 import { networkList } from "../config/networks.ts";
 
-/** The part of Bun's server that tells who is at the other end of a connection. Hono has it as `c.env`. */
+/** The part of Bun's server that knows the peer of a connection. Hono has it as `c.env`. */
 type WithPeers = { requestIP?(request: Request): { address: string } | null };
 
 /** The address of the client of a request; null where it is unknown, as on a Unix socket. */
 export type ClientAddress = (c: Context) => string | null;
 
 /**
- * Tells the client's address. `X-Forwarded-For` counts only where a trusted proxy wrote it: it is read from its end,
- * the last entry being what our neighbour saw, and the first that is no trusted proxy is the client. Everything before
- * that one the client may have invented.
+ * Returns a function that finds the client's address. `X-Forwarded-For` counts only where a trusted proxy wrote it. It is
+ * read from its end, because each proxy appends the address of its peer: the first address that is not a trusted proxy is
+ * the client. The client may have invented everything before it.
  */
 export function clientAddress(trustedProxies: readonly string[]): ClientAddress {
   const trusted = networkList(trustedProxies);
@@ -23,7 +23,7 @@ export function clientAddress(trustedProxies: readonly string[]): ClientAddress 
     if (trustedProxies.length === 0) return client;
     const forwarded = (c.req.header("X-Forwarded-For") ?? "").split(",").map((part) => plain(part.trim()));
     for (let hop = forwarded.pop(); hop !== undefined && isTrusted(client); hop = forwarded.pop()) {
-      // Rubbish in the place of an address: the proxy before it is the last that is known.
+      // Not an address: the proxy before it is the last known one.
       if (isIP(hop) === 0) break;
       client = hop;
     }

@@ -1,6 +1,6 @@
 /**
- * Every kind of failure that a client can meet, with its HTTP status. The set is closed: a new kind is added here,
- * and shows in the documentation, the log and the metrics under this name.
+ * Every error code with its HTTP status. The set is closed: a new code is added here, and appears under this name in the
+ * documentation, the log and the metrics.
  */
 export const STATUS_OF = {
   bad_request: 400,
@@ -21,12 +21,12 @@ export const STATUS_OF = {
 
 export type ErrorCode = keyof typeof STATUS_OF;
 
-/** What is wrong, by the name of the field, parameter or resource. */
+/** Problems, by the name of the field, parameter or resource. */
 export type FieldErrors = Record<string, string[]>;
 
 /**
- * A failure with its answer to the client, in the API's error format (RealWorld openapi.yml, GenericErrorModel).
- * What only the log may know goes into `cause`.
+ * An error with its response to the client, in the API's error format (RealWorld openapi.yml, GenericErrorModel). Details
+ * that only the log may contain are in `cause`.
  */
 export class ApiError extends Error {
   override name = "ApiError";
@@ -58,16 +58,16 @@ export const invalid = (errors: FieldErrors): ApiError => new ApiError("invalid"
 export const taken = (...fields: string[]): ApiError =>
   new ApiError("conflict", Object.fromEntries(fields.map((field) => [field, ["has already been taken"]])));
 
-/** @param fault what is wrong with the token, as the rest of a sentence: "is missing", "has expired" */
-export const unauthorized = (fault: string): ApiError =>
+/** @param problem the problem of the token, as the rest of a sentence: "is missing", "has expired" */
+export const unauthorized = (problem: string): ApiError =>
   new ApiError(
     "unauthorized",
-    { token: [fault] },
+    { token: [problem] },
     // RFC 6750, 3: without an error code where no token was sent.
-    { "WWW-Authenticate": fault === "is missing" ? "Bearer" : 'Bearer error="invalid_token"' },
+    { "WWW-Authenticate": problem === "is missing" ? "Bearer" : 'Bearer error="invalid_token"' },
   );
 
-/** @param retryAfterS seconds after which the client may ask again */
+/** @param retryAfterS the seconds after which the client may try again */
 export const unavailable = (resource: string, retryAfterS: number, cause?: unknown): ApiError =>
   new ApiError(
     "unavailable",

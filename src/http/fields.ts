@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { changesDirection, isBlank } from "./characters.ts";
 
 /**
  * The building blocks of request shapes. Messages read as the rest of a sentence that begins with the field's name.
@@ -18,6 +19,7 @@ export function characters(text: string): number {
 export const isStorable = (text: string): boolean => !text.includes("\0") && text.isWellFormed();
 
 export const NOT_STORABLE = "contains a character that is not allowed";
+export const INVISIBLE = "must not contain invisible or unassigned characters";
 
 /** Any text that can be stored, the empty one included, of at most `max` characters. */
 export function text(max: number) {
@@ -30,10 +32,10 @@ export function text(max: number) {
     .meta(max === Number.POSITIVE_INFINITY ? {} : { maxLength: max });
 }
 
-/** Text of 1 to `max` characters, not white space alone. */
+/** Text of at most `max` characters, of which at least one is visible. */
 export function requiredText(max: number) {
   return text(max)
-    .refine((value) => value.trim() !== "", "can't be blank")
+    .refine((value) => !isBlank(value), { error: "can't be blank", abort: true })
     .meta({ minLength: 1, pattern: "\\S" });
 }
 
@@ -42,6 +44,14 @@ export function nonEmptyText(max: number) {
   return text(max)
     .refine((value) => value !== "", "can't be blank")
     .meta({ minLength: 1 });
+}
+
+/** Required text that lists show next to other text, whose order it must not change. */
+export function requiredLine(max: number) {
+  return requiredText(max).refine(
+    (value) => !changesDirection(value),
+    "must not contain characters that override the text direction",
+  );
 }
 
 /** Text of at most `max` characters or null; the empty string means null. Absent stays undefined. */

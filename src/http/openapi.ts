@@ -2,7 +2,7 @@ import type { MiddlewareHandler } from "hono";
 import { z } from "zod";
 import { type ErrorCode, STATUS_OF } from "./errors.ts";
 
-/** What the documentation says about a route. Its guards add what they check: body, query, token and their errors. */
+/** The description of a route in the document. Its guards add what they check: body, query, token and their errors. */
 export type RouteDescription = {
   /** Unique. The typed client has a function of this name, with its first letter in lower case. */
   readonly operationId: string;

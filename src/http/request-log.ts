@@ -13,7 +13,7 @@ export type RequestOptions = {
   isDraining: () => boolean;
 };
 
-/** What the log says of a request besides its method, route and status. The guards set the user. */
+/** What the log contains about a request besides its method, route and status. The guards set the user. */
 export type RequestVariables = {
   requestId: string;
   /** The path of `BASE_URL`, such as `/conduit`; undefined if it has none. */
@@ -35,9 +35,9 @@ const SAFE_REQUEST_ID = /^[A-Za-z0-9][\w.:=+/-]{0,127}$/;
 const TRACEPARENT = /^(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:$|-)/;
 
 /**
- * Surrounds every request: its id, its span, one line in the log and one observation in the metrics at its end, and the
- * end of the connection when the server stops. Log and span have the same names, those of OpenTelemetry's semantic
- * conventions. The log has no path, since a path may hold what somebody took for a token or an email address.
+ * Observes every request: it gets an id and a span, and at its end one line in the log and one observation in the metrics.
+ * While the server stops, its connection closes. Log and span use the names of OpenTelemetry's semantic conventions. The log
+ * does not contain the path, because a path may contain a token or an email address by mistake.
  */
 export function observeRequests(options: RequestOptions): MiddlewareHandler {
   const { log, observer, tracer, addressOf, isDraining } = options;
@@ -86,7 +86,7 @@ export function observeRequests(options: RequestOptions): MiddlewareHandler {
 
 /** The pattern of the route that handled a request; `(none)` for a path that belongs to no route. */
 export function routeOf(c: Context): string {
-  // Of the handler that was reached last. More may have matched: /articles/:slug matches /articles/feed.
+  // The route of the last handler that ran. Others may match too: /articles/:slug matches /articles/feed.
   const path = routePath(c);
   return path.endsWith("*") ? NO_ROUTE : path;
 }
@@ -117,7 +117,7 @@ function attributesBefore(c: Context, method: string, address: string | undefine
 
 type Fields = Attributes & { "http.request.method": string; "http.route": string };
 
-/** Ends a span with what the log says of its request, but for what the span has of its own: ids and times. */
+/** Ends a span with the fields of the log, except ids and times, which the span has already. */
 function endSpan(span: RequestSpan, method: string, fields: Fields): void {
   const { trace_id, span_id, "http.server.request.duration_ms": _, ...attributes } = fields;
   const route = fields["http.route"] === NO_ROUTE ? undefined : fields["http.route"];
@@ -131,7 +131,7 @@ function requestIdOf(c: Context): string {
   return given !== undefined && SAFE_REQUEST_ID.test(given) ? given : crypto.randomUUID();
 }
 
-/** The size of the response body if its headers say it; undefined otherwise, as for a page. */
+/** The size of the response body from its headers; undefined if they do not contain it, as for a page. */
 function bytesOf(c: Context): number | undefined {
   if (c.res.body === null) return 0;
   const length = c.res.headers.get("content-length");

@@ -11,17 +11,17 @@ export const REQUEST_SIZE_MAX = 16 * 1024;
 
 const JSON_HEADERS = { "Content-Type": "application/json" };
 
-/** An answer that is a value, as JSON, and that nobody stores: what is small, or has a token or personal data. */
+/** A response with a value as JSON that is not stored: a small one, or one with a token or personal data. */
 export function jsonOf(c: Context, value: object, status: 200 | 201 | 503 = 200): Response {
   const body = JSON.stringify(value);
-  // For the log: an answer does not know its size.
+  // For the log: a Response does not know its size.
   c.set("bytes", Buffer.byteLength(body));
   return c.body(body, status, JSON_HEADERS);
 }
 
 /**
- * A response with JSON: a value, or its text where the caller has it. A GET is answered with 304 if the client has the same
- * already (RFC 9110, 13.1.2).
+ * A response with JSON: a value, or its text if the caller has it. A GET returns 304 if the client already has the same
+ * response (RFC 9110, 13.1.2).
  */
 export function json(c: Context, value: object | string | Uint8Array<ArrayBuffer>, status: 200 | 201 = 200): Response {
   const body = typeof value === "string" || value instanceof Uint8Array ? value : JSON.stringify(value);
@@ -46,7 +46,7 @@ function isKnown(ifNoneMatch: string | undefined, etag: string): boolean {
   return ifNoneMatch.match(/"[^"]*"/g)?.includes(opaque) === true;
 }
 
-/** Guard for every path: one that holds U+0000 (`%00`) names nothing, and no statement would take it. */
+/** Guard for every path: rejects one with U+0000 (`%00`), which PostgreSQL cannot store. */
 export const storablePath: MiddlewareHandler = function checkPath(c, next) {
   if (!isStorable(c.req.path)) throw invalid({ path: [NOT_STORABLE] });
   return next();
@@ -118,14 +118,15 @@ async function readText(request: Request, sizeMax: number): Promise<string> {
   try {
     const length = request.headers.get("content-length");
     if (Number(length ?? 0) > sizeMax) throw tooLarge(sizeMax);
-    // Never more than a declared length comes through (RFC 9112, 6.3). A chunked body is counted while it arrives, which
+    // A body is never longer than its declared length (RFC 9112, 6.3). A chunked body is counted while it arrives, which
     // takes 30 µs more.
     bytes = length === null ? await readChunks(request, sizeMax) : await request.bytes();
     bodyReceived(request);
   } catch (cause) {
     if (cause instanceof ApiError) throw cause;
-    // The client hung up, or was too slow. Nobody reads this answer, but it is no fault of ours, for log and metrics.
-    throw new ApiError("bad_request", { body: ["did not arrive whole"] }, {}, { cause });
+    // The client disconnected, or was too slow. It does not read the response, but log and metrics must not count an error
+    // of the server.
+    throw new ApiError("bad_request", { body: ["is incomplete"] }, {}, { cause });
   }
   try {
     return new TextDecoder("utf-8", { fatal: true }).decode(bytes);

@@ -1,12 +1,13 @@
 import type { SQL } from "bun";
 import { write } from "../db/statements.ts";
 import { slugBase } from "../features/articles/rules.ts";
+import { skeletonOf } from "../features/identity/users/names.ts";
 import { sameKey } from "../features/identity/users/rules.ts";
 import { type DemonstrationArticle, readCollections } from "./collections.ts";
 import { DEMO_USERNAME, PEOPLE } from "./people.ts";
 
 const HOUR_S = 3600;
-/** How far back the demonstration content goes. */
+/** The age of the oldest demonstration content. */
 const SPAN_S = 270 * 24 * HOUR_S;
 
 /**
@@ -24,6 +25,7 @@ export async function insertDemonstration(tx: SQL, passwordHash: string): Promis
     PEOPLE.map(({ username, bio }, i) => ({
       username,
       username_key: sameKey(username),
+      username_skeleton: skeletonOf(username),
       email: emailOf(username),
       email_key: sameKey(emailOf(username)),
       password_hash: passwordHash,
@@ -118,8 +120,8 @@ function chance(...words: string[]): number {
 }
 
 /**
- * A picture inside its own address: it needs no network, and no other server learns who looks at it.
- * @returns a data URL of some 300 characters
+ * A picture as a data URL: it needs no network, and no other server learns who views it.
+ * @returns some 300 characters
  */
 function initialsImage(username: string, place: number): string {
   const initials = username
@@ -133,11 +135,12 @@ function initialsImage(username: string, place: number): string {
 
 const INSERT_PEOPLE = write(
   "seed_insert_people",
-  `insert into users (username, username_key, email, email_key, password_hash, bio, image, created_at, updated_at)
-   select username, username_key, email, email_key, password_hash, bio, image, at, at
+  `insert into users
+     (username, username_key, username_skeleton, email, email_key, password_hash, bio, image, created_at, updated_at)
+   select username, username_key, username_skeleton, email, email_key, password_hash, bio, image, at, at
      from json_to_recordset($1::text::json) as p (
-            username text, username_key text, email text, email_key text, password_hash text, bio text, image text,
-            age_s integer),
+            username text, username_key text, username_skeleton text, email text, email_key text, password_hash text,
+            bio text, image text, age_s integer),
           lateral (select now() - make_interval(secs => age_s) as at) t
     order by age_s desc`,
 );

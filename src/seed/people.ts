@@ -1,4 +1,4 @@
-/** Somebody of the demonstration content. */
+/** A person of the demonstration content. */
 export type Person = {
   readonly username: string;
   readonly bio: string;
@@ -6,7 +6,7 @@ export type Person = {
   readonly reads: readonly string[];
 };
 
-/** Whose login is printed. */
+/** The user whose login is printed. */
 export const DEMO_USERNAME = "demo";
 
 export const PEOPLE: readonly Person[] = [

@@ -1,4 +1,4 @@
-// What the load-test data set is put together from.
+// The words of the load-test data set.
 
 export const FIRST_NAMES = words(
   "ada aino alva amir ana anton asha bela bruno carla chidi clara dalia daniel elif emil esra eva farid felix",
@@ -12,7 +12,7 @@ export const LAST_NAMES = words(
   "okafor olsen ortiz park patel petrov rossi sato schmid silva singh sokolov tanaka torres vogel walsh weber",
 );
 
-/** Also the most used tags, this order. */
+/** Also the most used tags, in this order. */
 export const TOPICS = words(
   "javascript programming typescript databases testing postgres design cooking gardening travel photography music",
   "books writing cycling hiking bread coffee linux security privacy networks compilers performance accessibility",

@@ -22,7 +22,7 @@ import { tagRoutes } from "../features/tags/routes.ts";
 import { clientAddress } from "../http/client-address.ts";
 import { validHost } from "../http/connection.ts";
 import { ApiError } from "../http/errors.ts";
-import { answerHeaders } from "../http/headers.ts";
+import { responseHeaders } from "../http/headers.ts";
 import type { Route } from "../http/openapi.ts";
 import { observeRequests, type RequestVariables, routeOf } from "../http/request-log.ts";
 import { storablePath } from "../http/validation.ts";
@@ -83,7 +83,7 @@ export function createApp(options: AppOptions) {
   const app = new Hono<{ Variables: RequestVariables }>({ getPath });
   app
     .use(observeRequests({ log, observer, tracer, addressOf, isDraining }))
-    .use(answerHeaders(corsOrigins, keepAliveTimeoutMs))
+    .use(responseHeaders(corsOrigins, keepAliveTimeoutMs))
     .use(headLength)
     .use(withBasePath(options.baseUrl))
     .use(validHost)

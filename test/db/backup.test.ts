@@ -172,7 +172,7 @@ describe("a backup", () => {
     const old = await testDatabase({ migrated: false });
     await migrate(old, migrations.slice(0, 1), 5_000);
     const sql = connect(old, 1);
-    await sql`insert into users (username, username_key, email, email_key, password_hash) values ('old', 'old', 'o@x.y', 'o@x.y', 'x')`;
+    await sql`insert into users (username, username_key, username_skeleton, email, email_key, password_hash) values ('old', 'old', 'old', 'o@x.y', 'o@x.y', 'x')`;
     const file = await backupOf(old);
     const copy = await testDatabase({ migrated: false });
     await restoreInto(copy, file);

@@ -7,7 +7,7 @@ import { type EmbeddedPostgres, startEmbeddedPostgres } from "@conduit/embedded-
 import { migrations } from "../../migrations/index.ts";
 import type { DatabaseAddress } from "../../src/config/database-address.ts";
 import { migrate } from "../../src/db/migrations.ts";
-import { type Answer, type TestServer, testDatabase, testServer } from "../support/harness.ts";
+import { type TestResponse, type TestServer, testDatabase, testServer } from "../support/harness.ts";
 import { startProxy } from "../support/proxy.ts";
 
 setDefaultTimeout(60_000);
@@ -126,9 +126,9 @@ async function outage(
   begin: () => void,
   end: () => void | Promise<void>,
   awayMs = AWAY_MS,
-): Promise<Answer[]> {
+): Promise<TestResponse[]> {
   const server = await testServer({ address, limits });
-  const answers: { asked: number; answered: number; answer: Answer }[] = [];
+  const answers: { asked: number; answered: number; answer: TestResponse }[] = [];
   let goesOn = true;
   const load = Promise.all(
     [0, 1, 2, 3, 4, 5].map(async (i) => {
@@ -192,7 +192,7 @@ async function within<Value>(ms: number, promise: Promise<Value>): Promise<Value
   return await Promise.race([promise, late]);
 }
 
-const statuses = (answers: Answer[]) => [...new Set(answers.map(({ status }) => status))].sort();
+const statuses = (answers: TestResponse[]) => [...new Set(answers.map(({ status }) => status))].sort();
 
 function postmaster(dataDir: string): { pid: number; isReady: boolean } {
   const file = join(dataDir, "postgres/postmaster.pid");

@@ -1,5 +1,5 @@
 import { beforeAll, describe, expect, test } from "bun:test";
-import { type Answer, type TestServer, type TestUser, testServer } from "../support/harness.ts";
+import { type TestResponse, type TestServer, type TestUser, testServer } from "../support/harness.ts";
 import { untilWaiting } from "../support/locks.ts";
 import { addUsers } from "../support/people.ts";
 
@@ -17,11 +17,11 @@ beforeAll(async () => {
 });
 
 /** The responses to this many requests in flight at once. */
-const atOnce = (times: number, request: (i: number) => Promise<Answer>): Promise<Answer[]> =>
+const atOnce = (times: number, request: (i: number) => Promise<TestResponse>): Promise<TestResponse[]> =>
   Promise.all(Array.from({ length: times }, (_, i) => request(i)));
 
 /** How often each status occurs. */
-function statuses(responses: Answer[]): Record<number, number> {
+function statuses(responses: TestResponse[]): Record<number, number> {
   const counts: Record<number, number> = {};
   for (const { status } of responses) counts[status] = (counts[status] ?? 0) + 1;
   return counts;
@@ -127,7 +127,7 @@ describe("a hundred at once", () => {
 describe("registrations at once", () => {
   const register = (username: string, email: string) =>
     server.request("POST", "/api/users", { body: { user: { username, email, password: "correct horse" } } });
-  const expectOne = (responses: Answer[], errors: Record<string, string[]>) => {
+  const expectOne = (responses: TestResponse[], errors: Record<string, string[]>) => {
     expect(statuses(responses)).toEqual({ 201: 1, 409: responses.length - 1 });
     for (const { status, json } of responses) if (status === 409) expect(json.errors).toEqual(errors);
   };

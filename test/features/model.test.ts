@@ -1,6 +1,7 @@
 import { expect, test } from "bun:test";
 import fc from "fast-check";
-import { type Answer, type ArticleJson, type TestServer, type TestUser, testServer } from "../support/harness.ts";
+import { skeletonOf } from "../../src/features/identity/users/names.ts";
+import { type ArticleJson, type TestResponse, type TestServer, type TestUser, testServer } from "../support/harness.ts";
 import { type Filters, Model } from "../support/model.ts";
 import { addUsers } from "../support/people.ts";
 import { SEED } from "../support/random.ts";
@@ -57,7 +58,7 @@ async function perform(server: TestServer, tokens: string[], model: Model, step:
   const by = model.person(step.by);
   const token = tokens[model.people.indexOf(by)];
   const send = (method: string, path: string, body?: unknown) => server.request(method, path, { token, body });
-  const expectStatus = (response: Answer, status: number) =>
+  const expectStatus = (response: TestResponse, status: number) =>
     expect([response.status, response.text]).toEqual([status, expect.any(String)]);
 
   switch (step.kind) {
@@ -225,9 +226,11 @@ test(`after any history of writes, every response is that of a simple model in m
   async function startOver(): Promise<void> {
     await server.sql`delete from articles`;
     await server.sql`delete from follows`;
-    await server.sql`update users set username = 'user ' || id, username_key = 'user ' || id, bio = null`;
+    await server.sql`update users set username = 'user ' || id, username_key = 'user ' || id, username_skeleton = 'user ' || id, bio = null`;
     for (const [i, username] of USERNAMES.entries()) {
-      await server.sql`update users set username = ${username}, username_key = ${username} where id = ${ids[i]}`;
+      await server.sql`
+        update users set username = ${username}, username_key = ${username}, username_skeleton = ${skeletonOf(username)}
+         where id = ${ids[i]}`;
     }
   }
 

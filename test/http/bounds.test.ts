@@ -7,7 +7,7 @@ import { type Served, serve, stopServed } from "../support/serve.ts";
 
 setDefaultTimeout(60_000);
 
-describe("bounds on what comes from outside", () => {
+describe("limits of requests", () => {
   let address: DatabaseAddress;
   let served: Served;
   let brief: Served;
@@ -22,7 +22,7 @@ describe("bounds on what comes from outside", () => {
 
   const head = (line: string, fields = "") => `${line} HTTP/1.1\r\nHost: x\r\n${fields}\r\n`;
 
-  test("a URL of 8 KiB is taken, a longer one is 414", async () => {
+  test("a URL of 8 KiB is accepted, a longer one is 414", async () => {
     const path = "/api/articles?x=";
     const ofSize = (size: number) => path + "x".repeat(size - served.url.length - path.length);
     const [fits, long] = await Promise.all([8 * 1024, 8 * 1024 + 1].map((size) => fetch(served.url + ofSize(size))));
@@ -31,7 +31,7 @@ describe("bounds on what comes from outside", () => {
     expect<unknown>(await long?.json()).toEqual({ errors: { path: ["is too long (maximum is 8192 bytes)"] } });
   });
 
-  test("what is refused for its size or number can be read by the pages that may read any answer", async () => {
+  test("responses to rejected requests can be read by the same origins as any response", async () => {
     const long = `/api/articles?x=${"x".repeat(8 * 1024)}`;
     const any = await fetch(served.url + long, { headers: { Origin: "https://page.example" } });
     expect([any.status, any.headers.get("access-control-allow-origin")]).toEqual([414, "*"]);
@@ -45,19 +45,19 @@ describe("bounds on what comes from outside", () => {
 
   test("a head of more than 16 KiB, or of more than 200 fields, is 431", async () => {
     const big = await raw(served, [head("GET /health/live", `X-Big: ${"x".repeat(17_000)}\r\n`)]);
-    expect(big.answer).toStartWith("HTTP/1.1 431 ");
+    expect(big.response).toStartWith("HTTP/1.1 431 ");
     const many = Array.from({ length: 201 }, (_, i) => `X-${i}: x\r\n`).join("");
-    expect((await raw(served, [head("GET /health/live", many)])).answer).toStartWith("HTTP/1.1 431 ");
+    expect((await raw(served, [head("GET /health/live", many)])).response).toStartWith("HTTP/1.1 431 ");
   });
 
-  test("requests above REQUESTS_MAX are 503 at once, with Retry-After, and the others are answered", async () => {
+  test("requests above REQUESTS_MAX are 503 at once, with Retry-After, and the others succeed", async () => {
     const sql = new SQL(connectionOptions(address, 1, {}));
     const hold = await sql.reserve();
     try {
       await hold`begin`;
       await hold`lock table tags in access exclusive mode`;
       const held = Array.from({ length: 5 }, () => fetch(`${served.url}/api/tags`));
-      // They have arrived once one more is refused.
+      // They have arrived as soon as a further one is rejected.
       let refused = await fetch(`${served.url}/health/live`);
       for (let i = 0; i < 200 && refused.status !== 503; i++) {
         await Bun.sleep(10);
@@ -66,23 +66,23 @@ describe("bounds on what comes from outside", () => {
       expect([refused.status, refused.headers.get("retry-after")]).toEqual([503, "1"]);
       expect<unknown>(await refused.json()).toEqual({ errors: { server: ["is busy, try again later"] } });
       await hold`rollback`;
-      for (const answer of held) expect((await answer).status).toBe(200);
+      for (const response of held) expect((await response).status).toBe(200);
     } finally {
       hold.release();
       await sql.close({ timeout: 0 });
     }
   });
 
-  test("a request that names no host, as HTTP/1.0 allows, finds its path", async () => {
-    const { answer } = await raw(served, ["GET /health/live?x=1 HTTP/1.0\r\n\r\n"]);
-    expect(answer).toStartWith("HTTP/1.1 200 ");
+  test("a request without a Host header, as HTTP/1.0 allows, is routed", async () => {
+    const { response } = await raw(served, ["GET /health/live?x=1 HTTP/1.0\r\n\r\n"]);
+    expect(response).toStartWith("HTTP/1.1 200 ");
     const empty = await raw(served, ["GET /api/tags/ HTTP/1.1\r\nHost: \r\nConnection: close\r\n\r\n"]);
-    expect(empty.answer).toStartWith("HTTP/1.1 200 ");
+    expect(empty.response).toStartWith("HTTP/1.1 200 ");
     const unknown = await raw(served, ["GET /nope HTTP/1.0\r\n\r\n"]);
-    expect(unknown.answer).toStartWith("HTTP/1.1 404 ");
+    expect(unknown.response).toStartWith("HTTP/1.1 404 ");
   });
 
-  test("a client that hangs up in the middle of a body is no error of the server", async () => {
+  test("a client that disconnects in the middle of a body is not an error of the server", async () => {
     const id = "hangs-up";
     const fields = `X-Request-Id: ${id}\r\nTransfer-Encoding: chunked\r\n`;
     await raw(served, [head("POST /api/users", fields), "zz\r\n"], 100);
@@ -96,7 +96,7 @@ describe("bounds on what comes from outside", () => {
     expect(JSON.parse(lines()[0] ?? "")).toMatchObject({ level: "info", "http.response.status_code": 400 });
   });
 
-  test("a body that comes a byte at a time is cut off, and holds nobody else up", async () => {
+  test("a body that arrives byte by byte is cut off, and delays no other client", async () => {
     const slow = Array.from({ length: 30 }, () =>
       raw(brief, [head("POST /api/users", "Content-Length: 100\r\n"), ..."x".repeat(99)], 1_000),
     );
@@ -105,22 +105,22 @@ describe("bounds on what comes from outside", () => {
       isOver = true;
       return results;
     });
-    let answered = 0;
+    let completed = 0;
     while (!isOver) {
-      const answer = await fetch(`${brief.url}/api/articles`, { signal: AbortSignal.timeout(5_000) });
-      expect(answer.status).toBe(200);
-      answered++;
+      const response = await fetch(`${brief.url}/api/articles`, { signal: AbortSignal.timeout(5_000) });
+      expect(response.status).toBe(200);
+      completed++;
       await Bun.sleep(50);
     }
-    // Cut off long before the last of a hundred bytes.
+    // It was cut off long before the last of the hundred bytes.
     for (const { sent } of await over) expect(sent).toBeLessThan(20);
-    expect(answered).toBeGreaterThan(10);
+    expect(completed).toBeGreaterThan(10);
   });
 });
 
-/** Sends the parts as they are, a pause between them, and returns what came back until the server closed. */
-async function raw({ url }: Served, parts: string[], pauseMs = 0): Promise<{ answer: string; sent: number }> {
-  let answer = "";
+/** Sends the parts unchanged, with a pause between them, and returns what the server sends until it closes. */
+async function raw({ url }: Served, parts: string[], pauseMs = 0): Promise<{ response: string; sent: number }> {
+  let response = "";
   let isClosed = false;
   const { promise: closed, resolve } = Promise.withResolvers<void>();
   const socket = await Bun.connect({
@@ -128,7 +128,7 @@ async function raw({ url }: Served, parts: string[], pauseMs = 0): Promise<{ ans
     port: Number(new URL(url).port),
     socket: {
       data(_socket, bytes) {
-        answer += bytes.toString();
+        response += bytes.toString();
       },
       close() {
         isClosed = true;
@@ -145,5 +145,5 @@ async function raw({ url }: Served, parts: string[], pauseMs = 0): Promise<{ ans
     if (pauseMs > 0) await Promise.race([Bun.sleep(pauseMs), closed]);
   }
   await closed;
-  return { answer, sent };
+  return { response, sent };
 }

@@ -6,7 +6,7 @@ import { recordingLog } from "../support/recording.ts";
 const WHOLE = { title: "t", description: "d", body: "b" };
 const AWAY = { database: ["is unavailable, try again later"] };
 
-describe("while the database is away", () => {
+describe("while the database is unreachable", () => {
   let direct: TestServer;
   let server: TestServer;
   let anna: TestUser;
@@ -45,7 +45,7 @@ describe("while the database is away", () => {
       { status: "error", message: expect.any(String), database: "disconnected" },
     ]);
     expect(health.text).not.toMatch(/postgres|connect(?!ed"})|ECONN|socket|127\.0/i);
-    // What needs no database is answered as ever.
+    // Routes that need no database still work.
     expect((await server.request("GET", "/api/user")).status).toBe(401);
     expect((await server.request("GET", "/api/nope")).status).toBe(404);
     expect((await server.request("POST", "/api/auth/logout", { body: {} })).status).toBe(422);
@@ -71,7 +71,7 @@ describe("while the database is away", () => {
     });
   };
 
-  test("everything that needs it is 503 with Retry-After, /health too, and all is well when it is back", async () => {
+  test("every route that needs it returns 503 with Retry-After, including /health, and recovers with the database", async () => {
     await expectBack();
     proxy.refuse();
     await expectAway();
@@ -79,20 +79,20 @@ describe("while the database is away", () => {
     await expectBack();
   });
 
-  test("so it is where the database hangs instead of hanging up", async () => {
+  test("the same holds if the database hangs instead of closing connections", async () => {
     await expectBack();
     proxy.hang();
-    const asked = await Promise.all(
+    const responses = await Promise.all(
       requests.map(([method, path, body]) => server.request(method, path, { token: anna.token, body })),
     );
-    for (const { status, json } of asked) expect([status, json.errors]).toEqual([503, AWAY]);
+    for (const { status, json } of responses) expect([status, json.errors]).toEqual([503, AWAY]);
     expect((await server.request("GET", "/health")).status).toBe(503);
     proxy.restore();
     await expectBack();
   });
 });
 
-describe("an error that nobody foresaw", () => {
+describe("an unexpected error", () => {
   const { log, lines } = recordingLog();
   let server: TestServer;
   let anna: TestUser;
@@ -114,7 +114,7 @@ describe("an error that nobody foresaw", () => {
     ["PUT", "/api/user", { user: { bio: "b" } }],
   ];
 
-  test("is one fixed sentence to the client, in the error format, and its cause is in the log alone", async () => {
+  test("is one fixed sentence to the client, in the error format, and only the log has its cause", async () => {
     for (const [method, path, body] of requests) {
       lines.splice(0);
       const { status, text, headers } = await server.request(method, path, { token: anna.token, body });
@@ -131,7 +131,7 @@ describe("an error that nobody foresaw", () => {
     }
   });
 
-  test("leaves the server well", async () => {
+  test("does not affect later requests", async () => {
     await server.sql`alter table articles rename column lost_column to favorites_count`;
     await server.sql`alter table users rename column lost_picture to image`;
     expect((await server.request("GET", `/api/articles/${slug}`)).status).toBe(200);
@@ -139,7 +139,7 @@ describe("an error that nobody foresaw", () => {
   });
 });
 
-test("a statement that runs too long is 503, and what it would have changed is not changed", async () => {
+test("a statement that takes too long is 503, and changes nothing", async () => {
   const server = await testServer({ limits: { statementTimeoutMs: 300 } });
   const anna = await server.register("anna");
   const { slug } = await server.publish(anna);
@@ -152,7 +152,7 @@ test("a statement that runs too long is 503, and what it would have changed is n
       body: { article: { body: "late" } },
     });
     expect([status, json.errors, headers.get("retry-after")]).toEqual([503, AWAY, "1"]);
-    // Reads wait for nobody.
+    // Reads do not wait.
     expect((await server.request("GET", `/api/articles/${slug}`)).json.article.body).toBe("A body");
   } finally {
     await other`rollback`;
@@ -164,7 +164,7 @@ test("a statement that runs too long is 503, and what it would have changed is n
 test("one line is logged for each request, with its route, status and time", async () => {
   const { log, lines } = recordingLog();
   const server = await testServer({ log, jwtSecret: JWT_SECRET });
-  const ask = async (method: string, path: string) => {
+  const loggedRoute = async (method: string, path: string) => {
     lines.splice(0);
     const { status } = await server.request(method, path);
     expect(lines.length).toBe(1);
@@ -173,10 +173,10 @@ test("one line is logged for each request, with its route, status and time", asy
     expect(rest).toMatchObject({ "http.request.method": method, "http.response.status_code": status });
     return rest["http.route"];
   };
-  expect(await ask("GET", "/api/articles?tag=x")).toBe("/api/articles");
-  expect(await ask("GET", "/api/articles/some-slug")).toBe("/api/articles/:slug");
-  expect(await ask("DELETE", "/api/articles/some-slug/comments/1")).toBe("/api/articles/:slug/comments/:id");
-  expect(await ask("POST", "/api/users")).toBe("/api/users");
-  await ask("GET", "/nope");
-  await ask("PATCH", "/api/user");
+  expect(await loggedRoute("GET", "/api/articles?tag=x")).toBe("/api/articles");
+  expect(await loggedRoute("GET", "/api/articles/some-slug")).toBe("/api/articles/:slug");
+  expect(await loggedRoute("DELETE", "/api/articles/some-slug/comments/1")).toBe("/api/articles/:slug/comments/:id");
+  expect(await loggedRoute("POST", "/api/users")).toBe("/api/users");
+  await loggedRoute("GET", "/nope");
+  await loggedRoute("PATCH", "/api/user");
 });

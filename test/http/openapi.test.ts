@@ -244,7 +244,7 @@ describe("the response check of the test harness", () => {
     ["an error in another format", "/things/1", response(404, '{"message":"not found"}')],
     ["a response of an undocumented route", "/hidden", response(200, "{}")],
   ])("rejects %s", (_what, path, given) => {
-    expect(() => check("GET", path, given)).toThrow("not as documented");
+    expect(() => check("GET", path, given)).toThrow("differs from the document");
   });
 
   test("applies to every response that the harness receives", async () => {

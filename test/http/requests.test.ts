@@ -19,7 +19,7 @@ beforeAll(async () => {
 const MIB = 1024 * 1024;
 const WHOLE = { title: "t", description: "d", body: "b" };
 
-/** Sends bytes, or a stream without a length, as they are; without a content type unless one is given. */
+/** Sends bytes, or a stream without a length; without a content type unless one is given. */
 async function send(
   body: string | Uint8Array<ArrayBuffer> | ReadableStream<Uint8Array>,
   contentType: string | null = "application/json",
@@ -35,7 +35,7 @@ async function send(
   return { status: response.status, errors: ((await response.json()) as { errors?: unknown }).errors };
 }
 
-/** A body of exactly this many bytes: a good article, and an unknown field that fills. */
+/** A body of exactly this many bytes: a valid article, and an unknown field as padding. */
 function bodyOf(size: number): string {
   const [before, after] = JSON.stringify({ fill: "@", article: WHOLE }).split("@") as [string, string];
   return before + "x".repeat(size - before.length - after.length) + after;
@@ -53,19 +53,19 @@ function chunked(text: string): ReadableStream<Uint8Array> {
   });
 }
 
-/** What comes back on a connection for a request written by hand, until the end of its head and body. */
+/** The response to a raw request, until the end of its head and body. */
 function raw(text: string): Promise<string> {
   const { hostname, port } = new URL(server.url);
   return new Promise((resolve, reject) => {
-    let answer = "";
+    let response = "";
     const socket = connectTcp(Number(port), hostname, () => socket.write(text));
-    socket.setTimeout(5_000, () => socket.destroy(new Error(`no answer but ${JSON.stringify(answer)}`)));
+    socket.setTimeout(5_000, () => socket.destroy(new Error(`incomplete response: ${JSON.stringify(response)}`)));
     socket.on("data", (data) => {
-      answer += data;
-      if (answer.includes("}")) socket.destroy();
+      response += data;
+      if (response.includes("}")) socket.destroy();
     });
     socket.on("error", reject);
-    socket.on("close", () => resolve(answer));
+    socket.on("close", () => resolve(response));
   });
 }
 
@@ -149,7 +149,7 @@ describe("a body", () => {
     expect(answer).toEndWith(JSON.stringify({ errors: tooLarge(REQUEST_SIZE_MAX) }));
   });
 
-  test("that is no JSON is 400", async () => {
+  test("that is not JSON is 400", async () => {
     const errors = { body: ["is not valid JSON"] };
     for (const text of [
       "{",
@@ -165,7 +165,7 @@ describe("a body", () => {
       expect([text, await send(text)]).toEqual([text, { status: 400, errors }]);
   });
 
-  test("that is no UTF-8 is 400", async () => {
+  test("that is not UTF-8 is 400", async () => {
     for (const bytes of [[0xff], [0xc3], [0xed, 0xa0, 0x80], [0xc0, 0x80]]) {
       const text = (s: string) => [...new TextEncoder().encode(s)];
       const body = new Uint8Array([...text('{"article":{"title":"'), ...bytes, ...text('"}}')]);
@@ -173,8 +173,8 @@ describe("a body", () => {
     }
   });
 
-  test("that is compressed is 415, and the answer says what would do", async () => {
-    const answer = await fetch(`${server.url}/api/articles`, {
+  test("that is compressed is 415, and the response names what the server accepts", async () => {
+    const response = await fetch(`${server.url}/api/articles`, {
       method: "POST",
       headers: {
         Authorization: `Token ${anna.token}`,
@@ -183,7 +183,7 @@ describe("a body", () => {
       },
       body: Bun.gzipSync(JSON.stringify({ article: WHOLE })),
     });
-    expect([answer.status, answer.headers.get("Accept-Encoding"), await answer.json()]).toEqual([
+    expect([response.status, response.headers.get("Accept-Encoding"), await response.json()]).toEqual([
       415,
       "identity",
       { errors: { body: ["must be sent without a Content-Encoding"] } },
@@ -213,7 +213,7 @@ describe("a body", () => {
     expect((await send(`\ufeff${JSON.stringify({ article: WHOLE })}`)).status).toBe(201);
   });
 
-  test("that is missing or empty lacks the object", async () => {
+  test("that is missing or empty reports the missing object", async () => {
     for (const type of ["application/json", "text/plain"]) {
       expect(await send("", type)).toEqual({ status: 422, errors: { article: ["is missing"] } });
     }
@@ -221,7 +221,7 @@ describe("a body", () => {
     expect([none.status, none.json.errors]).toEqual([422, { user: ["is missing"] }]);
   });
 
-  test("without the object that it must hold names it", async () => {
+  test("without the required object reports its name", async () => {
     const inside: [string, string, string][] = [
       ["POST", "/api/users", "user"],
       ["POST", "/api/users/login", "user"],
@@ -231,22 +231,22 @@ describe("a body", () => {
       ["POST", `/api/articles/${article.slug}/comments`, "comment"],
     ];
     for (const [method, path, name] of inside) {
-      const ask = async (body: unknown) => {
+      const post = async (body: unknown) => {
         const { status, json } = await server.request(method, path, { token: anna.token, body });
         return { path, status, errors: json.errors };
       };
-      expect(await ask({})).toEqual({ path, status: 422, errors: { [name]: ["is missing"] } });
-      expect(await ask({ [name]: null })).toEqual({ path, status: 422, errors: { [name]: ["is missing"] } });
+      expect(await post({})).toEqual({ path, status: 422, errors: { [name]: ["is missing"] } });
+      expect(await post({ [name]: null })).toEqual({ path, status: 422, errors: { [name]: ["is missing"] } });
       for (const wrong of ["x", 1, true, []]) {
-        expect(await ask({ [name]: wrong })).toEqual({ path, status: 422, errors: { [name]: ["must be an object"] } });
+        expect(await post({ [name]: wrong })).toEqual({ path, status: 422, errors: { [name]: ["must be an object"] } });
       }
       for (const whole of ["null", "[]", '"x"', "1", "true"]) {
-        expect(await ask(whole)).toEqual({ path, status: 422, errors: { body: ["must be an object"] } });
+        expect(await post(whole)).toEqual({ path, status: 422, errors: { body: ["must be an object"] } });
       }
     }
   });
 
-  test("may hold unknown fields, which are ignored, also those with odd names", async () => {
+  test("may contain unknown fields, which are ignored, even with unusual names", async () => {
     const text = JSON.stringify({ article: { ...WHOLE, slug: "mine", favoritesCount: 9, author: null }, other: [1] });
     const odd = text.replace("{", '{"__proto__":{"title":"x"},"constructor":1,"":0,');
     const { status, json } = await server.request("POST", "/api/articles", { token: anna.token, body: odd });
@@ -255,16 +255,16 @@ describe("a body", () => {
     expect(json.article.slug).not.toBe("mine");
   });
 
-  test("that is nested without end or full of faults is answered like any other", async () => {
+  test("that is deeply nested or full of errors gets a normal response", async () => {
     const deep = `{"article":{"title":${"[".repeat(500_000)}${"]".repeat(500_000)}}}`;
     expect([400, 422]).toContain((await send(deep)).status);
-    const faults = JSON.stringify({ article: { ...WHOLE, tagList: new Array(900_000).fill(1) } });
-    expect(await send(faults)).toEqual({ status: 422, errors: { tagList: ["must be a list of strings"] } });
+    const wrong = JSON.stringify({ article: { ...WHOLE, tagList: new Array(900_000).fill(1) } });
+    expect(await send(wrong)).toEqual({ status: 422, errors: { tagList: ["must be a list of strings"] } });
   });
 });
 
 describe("U+0000 and lone surrogates", () => {
-  const fault = ["contains a character that is not allowed"];
+  const problem = ["contains a character that is not allowed"];
   const BAD = ["\0", "a\0b", "\ud800", "a\udc00b", "\udc00\ud800"];
   const places: [method: string, path: () => string, field: string, body: (bad: string) => unknown][] = [
     [
@@ -306,7 +306,7 @@ describe("U+0000 and lone surrogates", () => {
     test(`are 422 in the ${field} of ${method} ${where}`, async () => {
       for (const bad of BAD) {
         const { status, json } = await server.request(method, path(), { token: anna.token, body: body(bad) });
-        expect([bad, status, json.errors]).toEqual([bad, 422, { [field]: fault }]);
+        expect([bad, status, json.errors]).toEqual([bad, 422, { [field]: problem }]);
       }
     });
   }
@@ -314,7 +314,7 @@ describe("U+0000 and lone surrogates", () => {
   test("are 422 in a query", async () => {
     for (const name of ["tag", "author", "favorited"]) {
       const { status, json } = await server.request("GET", `/api/articles?${name}=a%00b`);
-      expect([name, status, json.errors]).toEqual([name, 422, { [name]: fault }]);
+      expect([name, status, json.errors]).toEqual([name, 422, { [name]: problem }]);
     }
     for (const name of ["limit", "offset"]) {
       expect((await server.request("GET", `/api/articles?${name}=1%00`)).status).toBe(422);
@@ -339,11 +339,11 @@ describe("U+0000 and lone surrogates", () => {
   test("are 422 in a path", async () => {
     for (const [method, path, body] of paths("a%00b")) {
       const { status, json } = await server.request(method, path, { token: anna.token, body });
-      expect([method, path, status, json.errors]).toEqual([method, path, 422, { path: fault }]);
+      expect([method, path, status, json.errors]).toEqual([method, path, 422, { path: problem }]);
     }
   });
 
-  test("as bytes that are no UTF-8 in a path or a query name nothing that there is", async () => {
+  test("as bytes that are not UTF-8 in a path or a query match nothing", async () => {
     for (const bytes of ["%ED%A0%80", "%FF", "%C0%80", "%", "%zz", "a%E2%82"]) {
       for (const [method, path, body] of paths(bytes)) {
         const { status } = await server.request(method, path, { token: anna.token, body });
@@ -376,7 +376,7 @@ const ROUTES: [path: string, methods: string[]][] = [
 
 describe("a path", () => {
   for (const [path, methods] of ROUTES) {
-    test(`answers 405 with Allow to every method it has not, with a trailing slash or without: ${path}`, async () => {
+    test(`returns 405 with Allow for every other method, with or without a trailing slash: ${path}`, async () => {
       for (const method of ["GET", "POST", "PUT", "DELETE", "PATCH"].filter((method) => !methods.includes(method))) {
         for (const form of [path, `${path}/`]) {
           const { status, headers, json } = await server.request(method, form);
@@ -387,7 +387,7 @@ describe("a path", () => {
     });
   }
 
-  test("that is not there is 404 to every method", async () => {
+  test("that does not exist is 404 for every method", async () => {
     for (const path of [
       "/api",
       "/api/",
@@ -411,7 +411,7 @@ describe("a path", () => {
 
   test("with a trailing slash is the same path", async () => {
     const { slug } = await server.publish(anna, { title: "Slashes" });
-    const ask = (method: string, path: string, body?: unknown) =>
+    const call = (method: string, path: string, body?: unknown) =>
       server.request(method, path, { token: anna.token, body });
     for (const path of [
       "/health",
@@ -422,25 +422,25 @@ describe("a path", () => {
       `/api/articles/${slug}/comments`,
       "/api/profiles/anna",
     ]) {
-      const [plain, slashed] = [await ask("GET", path), await ask("GET", `${path}/`)];
+      const [plain, slashed] = [await call("GET", path), await call("GET", `${path}/`)];
       expect([path, plain.status, slashed.status, slashed.text]).toEqual([path, 200, 200, plain.text]);
     }
-    expect((await ask("GET", "/api/articles/?limit=1&offset=0")).json.articles[0]?.slug).toBe(slug);
-    expect((await ask("POST", "/api/users/", { user: {} })).status).toBe(422);
-    expect((await ask("POST", "/api/users/login/", { user: {} })).status).toBe(422);
-    expect((await ask("PUT", "/api/user/", { user: { bio: null } })).status).toBe(200);
-    expect((await ask("POST", "/api/articles/", { article: WHOLE })).status).toBe(201);
-    expect((await ask("PUT", `/api/articles/${slug}/`, { article: { body: "b" } })).status).toBe(200);
-    expect((await ask("POST", `/api/articles/${slug}/favorite/`)).json.article.favorited).toBe(true);
-    expect((await ask("DELETE", `/api/articles/${slug}/favorite/`)).json.article.favorited).toBe(false);
-    const { id } = (await ask("POST", `/api/articles/${slug}/comments/`, { comment: { body: "c" } })).json.comment;
-    expect((await ask("DELETE", `/api/articles/${slug}/comments/${id}/`)).status).toBe(204);
-    expect((await ask("POST", "/api/profiles/nobody/follow/")).status).toBe(404);
-    expect((await ask("DELETE", "/api/profiles/anna/follow/")).status).toBe(200);
-    expect((await ask("DELETE", `/api/articles/${slug}/`)).status).toBe(204);
+    expect((await call("GET", "/api/articles/?limit=1&offset=0")).json.articles[0]?.slug).toBe(slug);
+    expect((await call("POST", "/api/users/", { user: {} })).status).toBe(422);
+    expect((await call("POST", "/api/users/login/", { user: {} })).status).toBe(422);
+    expect((await call("PUT", "/api/user/", { user: { bio: null } })).status).toBe(200);
+    expect((await call("POST", "/api/articles/", { article: WHOLE })).status).toBe(201);
+    expect((await call("PUT", `/api/articles/${slug}/`, { article: { body: "b" } })).status).toBe(200);
+    expect((await call("POST", `/api/articles/${slug}/favorite/`)).json.article.favorited).toBe(true);
+    expect((await call("DELETE", `/api/articles/${slug}/favorite/`)).json.article.favorited).toBe(false);
+    const { id } = (await call("POST", `/api/articles/${slug}/comments/`, { comment: { body: "c" } })).json.comment;
+    expect((await call("DELETE", `/api/articles/${slug}/comments/${id}/`)).status).toBe(204);
+    expect((await call("POST", "/api/profiles/nobody/follow/")).status).toBe(404);
+    expect((await call("DELETE", "/api/profiles/anna/follow/")).status).toBe(200);
+    expect((await call("DELETE", `/api/articles/${slug}/`)).status).toBe(204);
   });
 
-  test("answers HEAD as GET, without the body", async () => {
+  test("responds to HEAD as to GET, without the body", async () => {
     for (const path of ["/health", "/api/articles", `/api/articles/${article.slug}`, "/api/tags"]) {
       const { status, text, headers } = await server.request("HEAD", path);
       expect([path, status, text]).toEqual([path, 200, ""]);
@@ -459,8 +459,8 @@ describe("CORS", () => {
         "Access-Control-Request-Headers": "authorization,content-type",
       },
     });
-  /** Answers of every kind, errors above all. */
-  const answers = async (to: TestServer, from: string) => {
+  /** Responses of every kind, mostly errors. */
+  const responses = async (to: TestServer, from: string) => {
     const headers = { Origin: from };
     return [
       await to.request("GET", "/api/tags", { headers }),
@@ -475,7 +475,7 @@ describe("CORS", () => {
   };
   const STATUSES = [200, 401, 404, 405, 422, 400, 415, 413];
 
-  test("lets every origin in by default, on error answers too, and its preflight allows every method and header", async () => {
+  test("allows every origin by default, in errors too, and its preflight allows every method and header", async () => {
     const { status, headers } = await preflight(server, origin);
     expect(status).toBe(204);
     expect(headers.get("access-control-allow-origin")).toBe("*");
@@ -484,26 +484,26 @@ describe("CORS", () => {
     expect(headers.get("access-control-allow-headers")?.toLowerCase()).toBe("authorization,content-type");
     expect(Number(headers.get("access-control-max-age"))).toBeGreaterThan(0);
 
-    const all = await answers(server, origin);
-    expect(all.map((answer) => answer.status)).toEqual(STATUSES);
-    for (const answer of all) expect(answer.headers.get("access-control-allow-origin")).toBe("*");
-    // What a page may read beside the body.
+    const all = await responses(server, origin);
+    expect(all.map((response) => response.status)).toEqual(STATUSES);
+    for (const response of all) expect(response.headers.get("access-control-allow-origin")).toBe("*");
+    // What a page may read besides the body.
     expect(all[1]?.headers.get("access-control-expose-headers")).toContain("WWW-Authenticate");
   });
 
-  test("lets in the listed origins alone where there is a list", async () => {
+  test("allows only the listed origins if there is a list", async () => {
     const strict = await testServer({ address: server.address, corsOrigins: ["https://other.example", origin] });
     const listed = await preflight(strict, origin);
     expect([listed.status, listed.headers.get("access-control-allow-origin")]).toEqual([204, origin]);
     const foreign = await preflight(strict, "https://evil.example");
     expect(foreign.headers.get("access-control-allow-origin")).toBeNull();
-    for (const answer of await answers(strict, origin)) {
-      expect(answer.headers.get("access-control-allow-origin")).toBe(origin);
-      // So that no cache gives one origin's answer to another.
-      expect(answer.headers.get("vary")).toContain("Origin");
+    for (const response of await responses(strict, origin)) {
+      expect(response.headers.get("access-control-allow-origin")).toBe(origin);
+      // So that no cache serves the response for one origin to another.
+      expect(response.headers.get("vary")).toContain("Origin");
     }
-    for (const answer of await answers(strict, "https://evil.example")) {
-      expect(answer.headers.get("access-control-allow-origin")).toBeNull();
+    for (const response of await responses(strict, "https://evil.example")) {
+      expect(response.headers.get("access-control-allow-origin")).toBeNull();
     }
   });
 });

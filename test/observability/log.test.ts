@@ -1,6 +1,6 @@
 import { afterAll, describe, expect, test } from "bun:test";
 import { createLog, describeError } from "../../src/observability/log.ts";
-import { type Answer, testApp, testServer } from "../support/harness.ts";
+import { type TestResponse, testApp, testServer } from "../support/harness.ts";
 
 type Line = { level: string; msg: string; err?: { type: string; message: string; cause?: object } } & Record<
   string,
@@ -184,7 +184,7 @@ test("no token, password, email or body is in the log, whatever a client sends a
   };
   const sender =
     (token: string) =>
-    async (method: string, path: string, body?: unknown): Promise<Answer> => {
+    async (method: string, path: string, body?: unknown): Promise<TestResponse> => {
       const answer = await server.request(method, path, { token, body });
       for (const [name, value] of [
         ["token", answer.json?.user?.token],

@@ -2,6 +2,7 @@ import { beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { join } from "node:path";
 import type { DatabaseAddress } from "../../src/config/database-address.ts";
 import { StartupError } from "../../src/config/startup-error.ts";
+import { skeletonOf } from "../../src/features/identity/users/names.ts";
 import { readCollections } from "../../src/seed/collections.ts";
 import { LOAD_READERS, LOAD_WRITERS, loadEmail } from "../../src/seed/load.ts";
 import { PEOPLE } from "../../src/seed/people.ts";
@@ -21,11 +22,11 @@ async function seeded(size: typeof LOAD): Promise<{ server: TestServer; login: L
 }
 
 async function signIn(server: TestServer, email: string): Promise<string> {
-  const answer = await server.request("POST", "/api/users/login", {
+  const response = await server.request("POST", "/api/users/login", {
     body: { user: { email, password: SEED_PASSWORD } },
   });
-  expect(answer.status).toBe(200);
-  return answer.json.user.token;
+  expect(response.status).toBe(200);
+  return response.json.user.token;
 }
 
 /** Where a kept count, or what is derived from articles, differs from a recount. */
@@ -185,6 +186,11 @@ describe("the load-test data set", () => {
 
   test("leaves every kept count equal to a recount", async () => {
     expect(await miscounts(seededServer.server.address)).toEqual([]);
+  });
+
+  test("has the skeleton of every username", async () => {
+    const rows = await seededServer.server.sql`select username, username_skeleton as skeleton from users`;
+    for (const { username, skeleton } of rows) expect([username, skeleton]).toEqual([username, skeletonOf(username)]);
   });
 
   test("leaves constraints, indexes and triggers as it found them", async () => {

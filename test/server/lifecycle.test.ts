@@ -18,7 +18,7 @@ beforeAll(async () => {
 afterAll(stopServed);
 
 describe("a stop", () => {
-  test("makes the server unready first, then lets what is under way finish, then exits 0", async () => {
+  test("makes the server unready first, then lets requests in flight finish, then exits with 0", async () => {
     const sql = new SQL(connectionOptions(address, 1, {}));
     const hold = await sql.reserve();
     try {
@@ -39,7 +39,7 @@ describe("a stop", () => {
       expect(ready.status).toBe(503);
       expect(ready.headers.get("connection")).toBe("close");
       expect(await ready.json()).toMatchObject({ checks: [{ name: "draining", status: "error" }, {}, {}, {}] });
-      // Until the listener closes, it answers as ever.
+      // Until the listener closes, it responds as before.
       expect((await fetch(`${served.url}/api/articles`)).status).toBe(200);
 
       while ((await statusOf(`${served.url}/health/live`)) !== undefined) await Bun.sleep(20);
@@ -54,7 +54,7 @@ describe("a stop", () => {
     }
   });
 
-  test("does not wait longer than SHUTDOWN_TIMEOUT for what is under way", async () => {
+  test("does not wait longer than SHUTDOWN_TIMEOUT for requests in flight", async () => {
     const sql = new SQL(connectionOptions(address, 1, {}));
     const hold = await sql.reserve();
     try {
@@ -62,7 +62,7 @@ describe("a stop", () => {
       await hold`lock table tags in access exclusive mode`;
       const served = await serve(address, { SHUTDOWN_TIMEOUT: "200ms", DATABASE_STATEMENT_TIMEOUT: "1s" });
       const slow = fetch(`${served.url}/api/tags`).then(
-        () => "answered",
+        () => "responded",
         () => "cut",
       );
       await untilLocked(sql);
@@ -76,7 +76,7 @@ describe("a stop", () => {
     }
   });
 
-  test("asked for twice is at once", async () => {
+  test("is immediate at the second signal", async () => {
     const served = await serve(address, { SHUTDOWN_DELAY: "10m" });
     served.kill("SIGTERM");
     await untilStopping(served);
@@ -87,7 +87,7 @@ describe("a stop", () => {
   });
 });
 
-// As load balancers do. What a connection risks that is made in the moment of the end: docs/decisions/0010-workers.md.
+// As load balancers do. docs/decisions/0010-workers.md describes the risk for connections opened at that moment.
 test("a restart of one of two servers on one port drops no request of clients that keep their connections", async () => {
   const settings = { REUSE_PORT: "yes", SHUTDOWN_DELAY: "500ms" };
   const first = await serve(address, settings);
@@ -105,7 +105,7 @@ test("a restart of one of two servers on one port drops no request of clients th
     console.log(`one of two restarted, then the other: ${sent} requests sent, ${failed.length} failed`);
   expect(failed).toEqual([]);
   expect(sent).toBeGreaterThan(100);
-  // Each had its share.
+  // Both received requests.
   for (const { output } of [first, second, third]) expect(output()).toContain('"http.route":"/api/articles"');
   third.kill("SIGTERM");
   expect(await third.exited).toBe(0);
@@ -119,7 +119,7 @@ describe("workers", () => {
     served = await serve(address, { WORKERS: "2", NODE_ENV: "production" });
   });
 
-  test("warn once that there is no mail server, in production, and answer 503 to what needs one", async () => {
+  test("warn once that there is no mail server, in production, and return 503 for what needs one", async () => {
     const warnings = served.output().match(/SMTP_URL is not set/g);
     expect(warnings).toHaveLength(1);
     const response = await fetch(`${served.url}/api/auth/forgot-password`, {
@@ -133,7 +133,7 @@ describe("workers", () => {
     expect((await fetch(`${served.url}/dev/mail`)).status).toBe(404);
   });
 
-  test("answer on one port, each with its own connections, and their metrics stand on one port", async () => {
+  test("serve one port, each with its own connections, and one other port has their metrics", async () => {
     for (let i = 0; i < 40; i++) await fetch(`${served.url}/api/tags`, { headers: { Connection: "close" } });
     const series = await metricsOf(served);
     const of = (worker: string) =>
@@ -142,13 +142,13 @@ describe("workers", () => {
     expect(of("0")).toBeGreaterThan(0);
     expect(of("1")).toBeGreaterThan(0);
     expect(series.get(`conduit_workers{worker="supervisor"}`)).toBe(2);
-    // What the features keep is there too.
+    // The metrics of the features are there too.
     for (const name of ["password_hashes_waiting", "password_hashes_in_flight", "mail_queue_waiting"]) {
       expect(series.get(`${name}{worker="0"}`)).toBe(0);
     }
   });
 
-  test("know each other's tokens, and get secrets by no command line or environment that was not there", async () => {
+  test("accept each other's tokens, and receive no secret by command line or a new environment variable", async () => {
     const user = { username: "ada", email: "ada@example.com", password: "correct horse" };
     const made = await fetch(`${served.url}/api/users`, {
       method: "POST",
@@ -165,7 +165,7 @@ describe("workers", () => {
     }
   });
 
-  test("are replaced when they crash, and the others go on", async () => {
+  test("are replaced when they crash, and the others continue", async () => {
     const before = workersOf(served);
     process.kill(before[0] ?? 0, "SIGKILL");
     while (
@@ -179,7 +179,7 @@ describe("workers", () => {
     expect(served.output()).toContain("worker exited unexpectedly (signal SIGKILL), starting another");
   });
 
-  test("write whole lines, nothing but JSON in production, and each says whose it is", async () => {
+  test("write whole lines, only JSON in production, each with its worker", async () => {
     await Promise.all(
       Array.from({ length: 300 }, (_, i) =>
         fetch(`${served.url}/api/articles?tag=${i}`, { headers: { "X-Request-Id": `${i}-${"x".repeat(100)}` } }),
@@ -197,14 +197,14 @@ describe("workers", () => {
     expect(lines.filter((line) => line["request.id"]?.endsWith("xx")).length).toBe(300);
   });
 
-  test("are ended with SIGTERM to their supervisor, and drop nothing", async () => {
+  test("stop on SIGTERM to their supervisor, and drop no request", async () => {
     const workers = workersOf(served);
     served.kill("SIGTERM");
     expect(await served.exited).toBe(0);
     expect(workers.filter(isThere)).toEqual([]);
   });
 
-  test("end by themselves when their supervisor is killed", async () => {
+  test("exit when their supervisor is killed", async () => {
     const other = await serve(address, { WORKERS: "2" });
     const workers = workersOf(other);
     expect(workers.length).toBe(2);
@@ -212,7 +212,7 @@ describe("workers", () => {
     while (workers.some(isThere)) await Bun.sleep(50);
   });
 
-  test("report in one line a port that another program holds, even with REUSE_PORT", async () => {
+  test("report in one line a port that another program uses, even with REUSE_PORT", async () => {
     const blocker = Bun.serve({ hostname: "127.0.0.1", port: 0, fetch: () => new Response() });
     try {
       await expect(serve(address, { WORKERS: "2", PORT: String(blocker.port), REUSE_PORT: "yes" })).rejects.toThrow(
@@ -224,7 +224,7 @@ describe("workers", () => {
   });
 });
 
-describe("a taken port", () => {
+describe("a port in use", () => {
   test.each(["1", "2"])("is reported before anything is created, with WORKERS=%s", async (WORKERS) => {
     const folder = await mkdtemp(join(tmpdir(), "conduit-port-"));
     const blocker = Bun.serve({ hostname: "127.0.0.1", port: 0, fetch: () => new Response() });
@@ -253,9 +253,9 @@ function startLoad(url: string) {
       for (let i = 0; goesOn && i < 2_000; i++) {
         sent++;
         try {
-          const answer = await fetch(`${url}/api/articles`);
-          await answer.text();
-          if (answer.status !== 200) failed.push(String(answer.status));
+          const response = await fetch(`${url}/api/articles`);
+          await response.text();
+          if (response.status !== 200) failed.push(String(response.status));
         } catch (error) {
           failed.push(String(error));
         }

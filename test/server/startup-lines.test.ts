@@ -8,7 +8,7 @@ setDefaultTimeout(30_000);
 
 afterAll(stopServed);
 
-/** What the program prints until it runs and while it stops, line by line. */
+/** The lines that the program prints during startup and shutdown. */
 async function printed(...[address, settings]: Parameters<typeof serve>): Promise<{ url: string; lines: string[] }> {
   const served = await serve(address, settings);
   served.kill("SIGTERM");
@@ -48,7 +48,7 @@ test("production has no mailbox and prints no login", async () => {
   ]);
 });
 
-test("every line is JSON if standard output is no terminal, whatever LOG_LEVEL says", async () => {
+test("every line is JSON if standard output is not a terminal, whatever LOG_LEVEL says", async () => {
   for (const settings of [{}, { LOG_LEVEL: "silent" }, { WORKERS: "2" }]) {
     const { lines } = await printed(await testDatabase({ migrated: false }), settings as Record<string, string>);
     const messages = lines.map((line) => JSON.parse(line).msg);
@@ -59,7 +59,7 @@ test("every line is JSON if standard output is no terminal, whatever LOG_LEVEL s
   }
 });
 
-test("addresses that stand for all interfaces become localhost", () => {
+test("addresses that mean all interfaces become localhost", () => {
   expect(clickable("http://0.0.0.0:3000")).toBe("http://localhost:3000");
   expect(clickable("http://[::]:3000")).toBe("http://localhost:3000");
   for (const url of ["http://127.0.0.1:3000", "http://[::1]:3000", "http://10.0.0.0:3000"])

@@ -18,7 +18,7 @@ export type Conduit = {
   end(signal: NodeJS.Signals): Promise<number>;
 };
 
-/** Starts the program as a user would. Of the test's environment it gets PATH only. */
+/** Starts the program as a user would. Its environment has only PATH. */
 export function conduit(args: string[], env: Record<string, string> = {}): Conduit {
   const child = Bun.spawn([process.execPath, "src/main.ts", ...args], {
     cwd: root,

@@ -121,7 +121,7 @@ async function run(address: DatabaseAddress, statement: string): Promise<void> {
   await sql.close();
 }
 
-/** A connection for a test to look at the tables, or to break them. Closed with the run. */
+/** A connection to inspect tables, or to break them. Closed with the run. */
 export function connect(address: DatabaseAddress, max = 2): SQL {
   const sql = new SQL(connectionOptions(address, max, {}));
   closeAtEnd(() => sql.close({ timeout: 0 }));

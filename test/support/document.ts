@@ -3,13 +3,13 @@ import addFormats from "ajv-formats";
 import type { Json, JsonObject, Route } from "../../src/http/openapi.ts";
 import { conduitDocument } from "../../src/web/docs/document.ts";
 
-/** Throws an error that says how a response differs from the document. */
+/** Throws an error that describes how a response differs from the document. */
 export type ResponseCheck = (method: string, path: string, response: CheckedResponse) => void;
 type CheckedResponse = { status: number; headers: Headers; text: string };
 
 /**
- * What the document says about the body of a response: it is empty, or of a type without a shape, or it has to match a
- * schema. An object with a problem if the document has no such media type; undefined if it has no such status.
+ * How the document describes the body of a response: empty, of a type without a shape, or with a schema. An object with a
+ * problem if the document has no such media type; undefined if it has no such status.
  */
 type Expected = "empty" | "any" | { problem: string } | ValidateFunction | undefined;
 
@@ -69,7 +69,7 @@ export function createResponseCheck(app: { routes: readonly Route[] }): Response
     }
     const expected = cache.get(key);
     const undocumented = (problem: string) =>
-      new Error(`not as documented: ${method} ${path} -> ${status}: ${problem}\n${text.slice(0, 500)}`);
+      new Error(`differs from the document: ${method} ${path} -> ${status}: ${problem}\n${text.slice(0, 500)}`);
     if (!isDocumented && status !== 404 && status !== 405) throw undocumented("there is no such operation");
     if (expected === undefined) throw undocumented("the document does not list this status");
     if (expected === "any" || method === "HEAD") return;

@@ -7,7 +7,7 @@ export async function expectIndex(server: TestServer, statement: string, index: 
   const text = statements.get(statement)?.text;
   const connection = await server.sql.reserve();
   try {
-    // A small table is read whole, whatever its indexes are.
+    // Otherwise PostgreSQL reads a small table sequentially.
     await connection`set enable_seqscan = off`;
     const rows = await connection.unsafe(`explain (costs off) ${text}`);
     const plan = rows.map((row: { "QUERY PLAN": string }) => row["QUERY PLAN"]).join("\n");

@@ -94,17 +94,18 @@ export async function testServer(
     async register(username) {
       const email = `${username.toLowerCase().replace(/[<>]/g, "")}@example.com`;
       const user = { username, email, password: "correct horse" };
-      const answer = await request("POST", "/api/users", { body: { user } });
-      if (answer.status !== 201) throw new Error(`could not register ${username}: ${answer.status} ${answer.text}`);
-      return { ...user, token: answer.json.user.token, refreshToken: answer.json.refresh_token };
+      const response = await request("POST", "/api/users", { body: { user } });
+      if (response.status !== 201)
+        throw new Error(`could not register ${username}: ${response.status} ${response.text}`);
+      return { ...user, token: response.json.user.token, refreshToken: response.json.refresh_token };
     },
     async publish(user, article = {}) {
-      const answer = await request("POST", "/api/articles", {
+      const response = await request("POST", "/api/articles", {
         token: user.token,
         body: { article: { title: "A title", description: "A description", body: "A body", ...article } },
       });
-      if (answer.status !== 201) throw new Error(`could not publish: ${answer.status} ${answer.text}`);
-      return answer.json.article;
+      if (response.status !== 201) throw new Error(`could not publish: ${response.status} ${response.text}`);
+      return response.json.article;
     },
     stop,
   };

@@ -1,4 +1,4 @@
-import type { Answer, SessionJson, TestServer, TestUser } from "./harness.ts";
+import type { SessionJson, TestResponse, TestServer, TestUser } from "./harness.ts";
 import { linkIn, type TestSmtp } from "./mail.ts";
 
 /** The subjects of mails, or a part of them. */
@@ -10,13 +10,13 @@ export const SESSION_ENDED_SUBJECT = "A device was signed out";
 
 /** The requests to register, log in, verify an address and reset a password. */
 export function identityRequests(server: TestServer) {
-  const post = (path: string, body: unknown, token?: string): Promise<Answer> =>
+  const post = (path: string, body: unknown, token?: string): Promise<TestResponse> =>
     server.request("POST", path, { body, token });
   let users = 0;
   return {
     post,
     newUser: (): Promise<TestUser> => server.register(`user-${++users}`),
-    login: (email: string, password: string, headers: Record<string, string> = {}): Promise<Answer> =>
+    login: (email: string, password: string, headers: Record<string, string> = {}): Promise<TestResponse> =>
       server.request("POST", "/api/users/login", { body: { user: { email, password } }, headers }),
     refresh: (refresh_token: unknown) => post("/api/auth/refresh", { refresh_token }),
     logOut: (user: TestUser) => post("/api/auth/logout", { refresh_token: user.refreshToken }),
@@ -25,15 +25,15 @@ export function identityRequests(server: TestServer) {
     forgot: (email: string) => post("/api/auth/forgot-password", { email }),
     reset: (token: string, new_password = "a brand new horse") =>
       post("/api/auth/reset-password", { token, new_password }),
-    update: (user: TestUser, changes: object): Promise<Answer> =>
+    update: (user: TestUser, changes: object): Promise<TestResponse> =>
       server.request("PUT", "/api/user", { token: user.token, body: { user: changes } }),
     /** Submits the form of a page. */
-    submit: (path: string, fields: Record<string, string>): Promise<Answer> =>
+    submit: (path: string, fields: Record<string, string>): Promise<TestResponse> =>
       server.request("POST", path, {
         body: new URLSearchParams(fields).toString(),
         headers: { "Content-Type": "application/x-www-form-urlencoded" },
       }),
-    current: (token: string): Promise<Answer> => server.request("GET", "/api/user", { token }),
+    current: (token: string): Promise<TestResponse> => server.request("GET", "/api/user", { token }),
     sessions: async (token: string): Promise<SessionJson[]> =>
       (await server.request("GET", "/api/auth/sessions", { token })).json.sessions,
     isVerified: async (user: TestUser): Promise<boolean> =>
@@ -48,7 +48,7 @@ export async function linkTo(smtp: TestSmtp, email: string, subject: string): Pr
 
 /**
  * Holds the lock on the row of a user, so that a test can decide in which order requests of that user proceed.
- * @returns `waiting(n)` resolves when n statements wait for a lock; `release` lets them proceed in the order they came
+ * @returns `waiting(n)` resolves when n statements wait for a lock; `release` lets them proceed in the order of their arrival
  */
 export async function holdUser(server: TestServer, user: TestUser) {
   const connection = await server.sql.reserve();

@@ -1,6 +1,6 @@
 import type { SQL } from "bun";
 
-/** A job in the queue, as a test looks at it. */
+/** A job in the queue. */
 export type QueuedJob = {
   id: string;
   attempts: number;
@@ -25,11 +25,15 @@ export async function jobsOf(sql: SQL, name: string): Promise<QueuedJob[]> {
 }
 
 /** Resolves when the jobs of one type are as expected. Waits at most 10 s. */
-export async function whenJobs(sql: SQL, name: string, areSo: (jobs: QueuedJob[]) => boolean): Promise<QueuedJob[]> {
+export async function whenJobs(
+  sql: SQL,
+  name: string,
+  isExpected: (jobs: QueuedJob[]) => boolean,
+): Promise<QueuedJob[]> {
   let jobs: QueuedJob[] = [];
   for (let i = 0; i < 400; i++) {
     jobs = await jobsOf(sql, name);
-    if (areSo(jobs)) return jobs;
+    if (isExpected(jobs)) return jobs;
     await Bun.sleep(25);
   }
   throw new Error(`the queue has ${JSON.stringify(jobs)}`);
@@ -40,7 +44,7 @@ export async function passBackoff(sql: SQL): Promise<void> {
   await sql`update graphile_worker._private_jobs set run_at = now() where locked_at is null and run_at > now()`;
 }
 
-/** Lets so much time go by for the jobs that are running, and then for the server to look after its queue. */
+/** Makes running jobs look started this much earlier, and lets the worker inspect the queue at once. */
 export async function passTime(sql: SQL, seconds: number): Promise<void> {
   await sql`update graphile_worker._private_jobs set locked_at = locked_at - ${seconds}::float8 * interval '1 second'`;
   await sql`select graphile_worker.add_job('maintain_queue', job_key := 'maintain_queue')`;

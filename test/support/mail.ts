@@ -8,14 +8,14 @@ import type { Log } from "../../src/observability/log.ts";
 import { mailUsers } from "../../src/server/jobs.ts";
 import { JWT_SECRET, type TestServer } from "./harness.ts";
 
-/** A mail that arrived, also as it came over the line. */
+/** A mail that arrived, parsed and as received. */
 export type Arrived = ParsedMail & { raw: string };
 
 /** A real mail server on a free port of the loopback interface. */
 export type TestSmtp = {
   readonly port: number;
   readonly arrived: Arrived[];
-  /** The mail to this address whose subject has these words; waits for it, at most 10 s. Takes it out. */
+  /** The mail to this address whose subject has these words; waits for it, at most 10 s. Removes it. */
   take(to: string, subject: string): Promise<Arrived>;
   stop(): Promise<void>;
 };
@@ -33,7 +33,7 @@ export async function testSmtp(options: SMTPServerOptions = {}): Promise<TestSmt
     },
     ...options,
   });
-  // A client that breaks off a handshake does not fail the test.
+  // A client that aborts a handshake does not fail the test.
   server.on("error", () => {});
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   return {

@@ -1,7 +1,7 @@
 import { slugBase } from "../../src/features/articles/rules.ts";
 import type { ArticleJson, CommentJson, ProfileJson } from "./harness.ts";
 
-/** What a test checks of an answer beside its status. */
+/** What a test checks of a response besides its status. */
 export type Expected = { status: number; article?: ArticleJson; comment?: CommentJson; profile?: ProfileJson };
 
 type Person = { username: string; bio: string | null; follows: Set<Person> };
@@ -22,8 +22,8 @@ type Fields = { title?: string; description?: string; body?: string; tagList?: s
 export type Filters = { tag?: string; author?: string; favorited?: string; limit?: number; offset?: number };
 
 /**
- * The API as a few plain objects in memory: what every answer has to be, after any history of writes, one at a time.
- * What the server is free to choose (paths, times, ids) is learned from its answers, and held to its rules there.
+ * The API as a few plain objects in memory, which predict every response after any sequence of writes. The model takes what
+ * the server is free to choose (paths, times, ids) from its responses, and checks it against the rules.
  */
 export class Model {
   readonly people: Person[];
@@ -38,7 +38,7 @@ export class Model {
     return this.people[i % this.people.length] as Person;
   }
 
-  /** Any article, or undefined where there are none. */
+  /** Any article, or undefined if there are none. */
   article(i: number): Article | undefined {
     return this.articles[i % Math.max(1, this.articles.length)];
   }
@@ -62,7 +62,7 @@ export class Model {
     return article.comments.map(({ json, author }) => ({ ...json, author: this.profile(author, viewer) })).reverse();
   }
 
-  /** The page and the count of a list, seen by a viewer. */
+  /** The page and the count of a list, for a viewer. */
   list(filters: Filters, viewer: Person | undefined) {
     return this.#page(filters, viewer, (article) => {
       const isFavoritedBy = (username: string) =>
@@ -96,7 +96,7 @@ export class Model {
     );
   }
 
-  /** A publication, with the path and the time that the server gave it. */
+  /** Publishes an article, with the path and the time that the server chose. */
   publish(author: Person, fields: Required<Fields>, { slug, createdAt }: ArticleJson): Article {
     this.#checkPath(slug, fields.title, undefined);
     const article: Article = {
@@ -125,7 +125,7 @@ export class Model {
     Object.assign(article, { ...fields, tagList: [...new Set(tagList)], slug, updatedAt });
   }
 
-  /** The plain path where it is free, and one with a suffix where not. */
+  /** The plain path if it is free, otherwise one with a suffix. */
   #checkPath(slug: string, title: string, itself: Article | undefined): void {
     const base = slugBase(title);
     const isTaken = this.articles.some((other) => other !== itself && other.slug === base) || base === "feed";
@@ -139,5 +139,5 @@ export class Model {
   }
 }
 
-/** Enough for the names of this test. */
+/** Sufficient for the names of this test. */
 const isSame = (one: string, other: string): boolean => one.toLowerCase() === other.toLowerCase();

@@ -3,19 +3,19 @@ import type { DatabaseAddress } from "../../src/config/database-address.ts";
 
 type Peer = { other: Socket<Peer> | undefined; unsent: Buffer[]; isClosed: boolean };
 
-/** A TCP proxy in front of a PostgreSQL, to make the faults of a network on purpose. */
+/** A TCP proxy in front of a PostgreSQL, which simulates network failures. */
 export type Proxy = {
-  /** The database as it is seen through the proxy. */
+  /** The address of the database through the proxy. */
   readonly address: DatabaseAddress;
   /** Closes every connection and refuses new ones. */
   refuse(): void;
-  /** Closes every connection; new ones are taken. */
+  /** Closes every connection and accepts new ones. */
   cut(): void;
-  /** Takes connections and bytes, and passes nothing on: neither an answer nor a fault reaches anybody. */
+  /** Accepts connections and bytes, and forwards nothing: neither side gets a response or an error. */
   hang(): void;
   /** Resolves when something has been sent into the hanging network. */
   whenSwallowed(): Promise<void>;
-  /** Passes everything on again. What hung stays hung, as after a network that forgot its connections. */
+  /** Forwards everything again, except on connections that hung: a network may have forgotten them. */
   restore(): void;
   stop(): void;
 };
@@ -85,7 +85,7 @@ export function startProxy(target: DatabaseAddress): Proxy {
     },
     whenSwallowed: () => swallowed.promise,
     restore() {
-      // Forgotten, but not closed: the other side is never told.
+      // Forgotten, but not closed: neither side is notified.
       if (hangs) sockets.clear();
       hangs = false;
       listener ??= listen(port);
@@ -111,7 +111,7 @@ async function connect(
   return await connecting.catch(() => undefined);
 }
 
-/** To the other side, or kept for it until it is connected. */
+/** Sends to the other side, or keeps the bytes until that is connected. */
 function send(to: Socket<Peer> | undefined, from: Peer, bytes: Buffer): void {
   if (to === undefined) from.unsent.push(Buffer.from(bytes));
   else write(to, Buffer.from(bytes));

@@ -1,4 +1,4 @@
-/** The seed of this run's random tests: `TEST_SEED=… npm test` runs them again as they were. */
+/** The seed of this run's random tests: `TEST_SEED=… npm test` repeats a run. */
 export const SEED = Number(process.env.TEST_SEED ?? Math.floor(Math.random() * 2 ** 31));
 
 export type Random = {
@@ -22,7 +22,7 @@ export function createRandom(seed: number): Random {
   return {
     below,
     pick: (items) => {
-      if (items.length === 0) throw new Error("nothing to pick from");
+      if (items.length === 0) throw new Error("the list is empty");
       return items[below(items.length)] as (typeof items)[number];
     },
     chance: (probability) => next() < probability,

@@ -2,7 +2,7 @@ import type { AppOptions } from "../../src/server/app.ts";
 
 type Line = { level: string; message: string; fields: Record<string, unknown> };
 
-/** A log that keeps what it is told. */
+/** A log that keeps its lines. */
 export function recordingLog(): { log: AppOptions["log"]; lines: Line[] } {
   const lines: Line[] = [];
   const at = (level: string) => (fields: object, message: string) =>

@@ -11,16 +11,16 @@ export type Served = {
   readonly url: string;
   readonly metricsUrl: string;
   readonly pid: number;
-  /** What it has printed so far, log and all. */
+  /** Everything printed so far, including the log. */
   output(): string;
   kill(signal: NodeJS.Signals): void;
-  /** Its exit code, and null where a signal ended it. */
+  /** The exit code; null if a signal ended it. */
   readonly exited: Promise<number | null>;
 };
 
 const running: { kill(): void; exited: Promise<unknown> }[] = [];
 
-/** Ends what is still running. For `afterAll`. */
+/** Stops the servers that still run. For `afterAll`. */
 export async function stopServed(): Promise<void> {
   for (const served of running.splice(0)) {
     served.kill();
@@ -28,9 +28,9 @@ export async function stopServed(): Promise<void> {
   }
 }
 
-/** Starts `conduit serve` on a database that is there, with these settings, and waits until it listens. */
+/** Starts `conduit serve` on an existing database with these settings, and waits until it listens. */
 export async function serve(address: DatabaseAddress, settings: Record<string, string> = {}): Promise<Served> {
-  // Never used with DATABASE_URL, but nothing of a test may lie in the project.
+  // Not used with DATABASE_URL, but tests must not write into the project.
   const dataDir = await mkdtemp(join(tmpdir(), "conduit-serve-"));
   const child = Bun.spawn([process.execPath, join(root, "src/main.ts"), "serve"], {
     env: {

@@ -7,10 +7,10 @@ export type TestServer = {
   readonly url: string;
   readonly address: DatabaseAddress;
   readonly db: Database;
-  /** For looking behind the API. */
+  /** To inspect the database. */
   readonly sql: SQL;
   /** Sends a request; `path` begins with `/`. Throws if the response is not as the OpenAPI document describes it. */
-  request(method: string, path: string, options?: RequestOptions): Promise<Answer>;
+  request(method: string, path: string, options?: RequestOptions): Promise<TestResponse>;
   /** Registers a user with this name. */
   register(username: string): Promise<TestUser>;
   /** Publishes an article by this user. */
@@ -32,7 +32,7 @@ export type RequestOptions = {
 };
 
 /** A response whose body has been read. `json` has the type of every possible body; tests check which one it is. */
-export type Answer = { status: number; headers: Headers; text: string; json: AnyBody };
+export type TestResponse = { status: number; headers: Headers; text: string; json: AnyBody };
 
 export type ProfileJson = { username: string; bio: string | null; image: string | null; following: boolean };
 export type UserJson = {

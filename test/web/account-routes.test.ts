@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { type Answer, type TestServer, type TestUser, testServer } from "../support/harness.ts";
+import { type TestResponse, type TestServer, type TestUser, testServer } from "../support/harness.ts";
 import { linkIn, startSending, type TestSmtp, testSmtp } from "../support/mail.ts";
 import { recordingLog } from "../support/recording.ts";
 
@@ -34,14 +34,14 @@ async function resetLink(user: TestUser): Promise<{ path: string; token: string 
   return linkTo(user, "Choose a new password");
 }
 
-const submit = (path: string, fields: Record<string, string>): Promise<Answer> =>
+const submit = (path: string, fields: Record<string, string>): Promise<TestResponse> =>
   server.request("POST", path, {
     body: new URLSearchParams(fields).toString(),
     headers: { "Content-Type": "application/x-www-form-urlencoded" },
   });
 
 /** Status and heading of a page. */
-function outline({ status, text }: Answer): [number, string | undefined] {
+function outline({ status, text }: TestResponse): [number, string | undefined] {
   return [status, /<h1>([^<]+)<\/h1>/.exec(text)?.[1]];
 }
 

@@ -97,7 +97,7 @@ export type NewArticleRequest = {
     title: string;
     description: string;
     body: string;
-    /** At most 20 tags of at most 50 characters each. The order is kept, duplicates are removed. */
+    /** At most 20 tags of at most 50 characters each. The order is kept, duplicates and blank tags are removed. */
     tagList?: string[];
   };
 };
@@ -110,7 +110,7 @@ export type NewCommentRequest = {
 
 export type NewUserRequest = {
   user: {
-    /** 3 to 50 characters, without control characters and without / ? # % */
+    /** 3 to 50 visible characters without / ? # %. Letters are of one script; Latin may be mixed with Chinese, Japanese or Korean. Runs of spaces become one space. */
     username: string;
     email: string;
     password: string;
@@ -191,7 +191,7 @@ export type UpdateArticleRequest = {
     title?: string;
     description?: string;
     body?: string;
-    /** At most 20 tags of at most 50 characters each. The order is kept, duplicates are removed. */
+    /** At most 20 tags of at most 50 characters each. The order is kept, duplicates and blank tags are removed. */
     tagList?: string[];
   };
 };
@@ -199,7 +199,7 @@ export type UpdateArticleRequest = {
 /** Absent fields keep their value. At least one field is required. */
 export type UpdateUserRequest = {
   user: {
-    /** 3 to 50 characters, without control characters and without / ? # % */
+    /** 3 to 50 visible characters without / ? # %. Letters are of one script; Latin may be mixed with Chinese, Japanese or Korean. Runs of spaces become one space. */
     username?: string;
     email?: string;
     password?: string;

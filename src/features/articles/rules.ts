@@ -1,4 +1,5 @@
 import anyAscii from "any-ascii";
+import { isBlank } from "../../http/characters.ts";
 
 /** Leaves room for a suffix below the 120 characters of the schema. */
 const BASE_LENGTH_MAX = 100;
@@ -38,5 +39,5 @@ export function slugWithSuffix(base: string): string {
 
 /** A title's tags as they are kept: trimmed, in order, each once, none blank. */
 export function normaliseTags(tags: readonly string[]): string[] {
-  return [...new Set(tags.map((tag) => tag.trim()))].filter((tag) => tag !== "");
+  return [...new Set(tags.map((tag) => tag.trim()))].filter((tag) => !isBlank(tag));
 }

@@ -1,11 +1,23 @@
 import { z } from "zod";
+import { hasInvisible } from "../../http/characters.ts";
 import { cursorOf, nextCursor, position } from "../../http/cursor.ts";
-import { characters, envelope, filter, isStorable, requiredText, timestamp, wholeNumber } from "../../http/fields.ts";
+import {
+  characters,
+  envelope,
+  filter,
+  INVISIBLE,
+  isStorable,
+  NOT_STORABLE,
+  requiredLine,
+  requiredText,
+  timestamp,
+  wholeNumber,
+} from "../../http/fields.ts";
 import { Profile } from "../profiles/schema.ts";
 import { normaliseTags } from "./rules.ts";
 
-const title = requiredText(255);
-const description = requiredText(1_000);
+const title = requiredLine(255);
+const description = requiredLine(1_000);
 
 const BODY_MAX = 1024 * 1024;
 const body = requiredText(Number.POSITIVE_INFINITY)
@@ -16,13 +28,19 @@ const tagList = z
   .array(z.custom<string>().meta({ type: "string", maxLength: 50 }), { error: "must be a list of strings" })
   // All at once: an error for each of a million tags would block other requests for a second.
   .refine((tags) => tags.every((tag) => typeof tag === "string"), { error: "must be a list of strings", abort: true })
+  // First, because such a character counts as invisible, and blank tags are removed.
+  .refine((tags) => tags.every(isStorable), { error: NOT_STORABLE, abort: true })
   .transform(normaliseTags)
-  .refine((tags) => tags.every(isStorable), { error: "contains a character that is not allowed", abort: true })
   .refine((tags) => tags.length <= 20, "has too many tags (maximum is 20)")
-  .refine((tags) => tags.every((tag) => characters(tag) <= 50), "has a tag that is too long (maximum is 50 characters)")
+  .refine((tags) => tags.every((tag) => characters(tag) <= 50), {
+    error: "has a tag that is too long (maximum is 50 characters)",
+    abort: true,
+  })
+  .refine((tags) => !tags.some(hasInvisible), INVISIBLE)
   .meta({
     maxItems: 20,
-    description: "At most 20 tags of at most 50 characters each. The order is kept, duplicates are removed.",
+    description:
+      "At most 20 tags of at most 50 characters each. The order is kept, duplicates and blank tags are removed.",
   });
 
 export const NewArticleBody = envelope("article", { title, description, body, tagList: tagList.default([]) }).meta({

@@ -9,7 +9,7 @@ import { HealthResponse, LiveResponse, type ReadyCheck, ReadyResponse } from "./
 
 export type HealthOptions = {
   migrations: readonly Migration[];
-  /** Whether the server has been told to stop, and finishes what it has. */
+  /** Whether the server is stopping, and finishes the requests in flight. */
   isDraining: () => boolean;
 };
 
@@ -79,7 +79,7 @@ export function healthRoutes(db: Database, { migrations, isDraining }: HealthOpt
     );
 }
 
-/** @param run returns what is wrong, in words that anybody may read; what it throws is told to nobody */
+/** @param run returns the problem, as public text; an error that it throws is not shown */
 async function check(name: ReadyCheck["name"], run: () => Promise<string | undefined>): Promise<ReadyCheck> {
   const started = performance.now();
   const error = await run().catch((reason: unknown) =>

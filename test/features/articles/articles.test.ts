@@ -68,11 +68,21 @@ describe("POST /api/articles", () => {
 
   test("reports each missing, null, empty or blank field as blank", async () => {
     const blank = ["can't be blank"];
-    for (const value of [undefined, null, "", " \n\t\u00a0"]) {
+    for (const value of [undefined, null, "", " \n\t\u00a0", "\u3164", "\u00ad\u200b", "\u202e\u2800 "]) {
       const { status, json } = await post({ title: value, description: value, body: value });
       expect(status).toBe(422);
       expect(json.errors).toEqual({ title: blank, description: blank, body: blank });
     }
+  });
+
+  test("rejects titles and descriptions that override the text direction, and accepts marks", async () => {
+    for (const control of ["\u202a", "\u202b", "\u202c", "\u202d", "\u202e", "\u2066", "\u2067", "\u2068", "\u2069"]) {
+      const { status, json } = await post({ title: `a${control}b`, description: `a${control}b`, body: `a${control}b` });
+      const problem = ["must not contain characters that override the text direction"];
+      expect([status, json.errors]).toEqual([422, { title: problem, description: problem }]);
+    }
+    const title = "C#\u200e — \u200fשלום\u061c";
+    expect((await post({ ...WHOLE, title })).json.article.title).toBe(title);
   });
 
   test("accepts titles of 255 characters, descriptions of 1,000 and bodies of 1 MiB, and stores them unchanged", async () => {
@@ -108,10 +118,10 @@ describe("POST /api/articles", () => {
       description: "\tline\r\nline\b\f\u0001 {{}} $1 '; drop table users; --",
       body: '  # Markdown\n\n<script>alert("x")</script>\u2029🐉 \ufeff ',
     };
-    const { json } = await post({ ...odd, tagList: ['"', "\\", "{a,b}", "null", "NULL", "a\nb", "<i>", "'"] });
+    const { json } = await post({ ...odd, tagList: ['"', "\\", "{a,b}", "null", "NULL", "a  b", "<i>", "'"] });
     expect(json.article).toMatchObject({
       ...odd,
-      tagList: ['"', "\\", "{a,b}", "null", "NULL", "a\nb", "<i>", "'"],
+      tagList: ['"', "\\", "{a,b}", "null", "NULL", "a  b", "<i>", "'"],
     });
     expect((await read(json.article.slug)).json.article).toEqual(json.article);
     const { body: _, ...inList } = json.article;
@@ -167,8 +177,21 @@ describe("publishedAt", () => {
 });
 
 describe("a tag list", () => {
+  test("has no invisible characters, except where a script or an emoji needs them", async () => {
+    for (const tag of ["look\u200balike", "look\u00adalike", "look\u202ealike", "look\u200calike", "tea\u0007"]) {
+      const { status, json } = await post({ ...WHOLE, tagList: ["tea", tag] });
+      const problem = "must not contain invisible or unassigned characters";
+      expect([tag, status, json.errors]).toEqual([tag, 422, { tagList: [problem] }]);
+    }
+    const tagList = ["می\u200cخواهم", "ශ්\u200dරී", "❤\ufe0f", "👩\u200d👩\u200d👧"];
+    expect((await post({ ...WHOLE, tagList })).json.article.tagList).toEqual(tagList);
+  });
+
   test("keeps its order, and is trimmed, without blank and repeated tags", async () => {
-    const { json } = await post({ ...WHOLE, tagList: ["b", " a\t", "b ", "", "  ", "A", "a", "c d"] });
+    const { json } = await post({
+      ...WHOLE,
+      tagList: ["b", " a\t", "b ", "", "  ", "\u3164", "\u00ad\u200b", "A", "a", "c d"],
+    });
     expect(json.article.tagList).toEqual(["b", "a", "A", "c d"]);
   });
 

@@ -62,7 +62,7 @@ describe("POST /api/articles/:slug/comments", () => {
   });
 
   test("rejects blank text", async () => {
-    for (const body of [undefined, null, "", " \n "]) {
+    for (const body of [undefined, null, "", " \n ", "\u3164", "\u00ad\u200b", "\u202e\u2800 "]) {
       const { status, json } = await add(body);
       expect([status, json.errors]).toEqual([422, { body: ["can't be blank"] }]);
     }

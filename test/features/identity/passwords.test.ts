@@ -2,14 +2,14 @@ import { beforeAll, describe, expect, test } from "bun:test";
 import { availableParallelism } from "node:os";
 import { createHashingQueue } from "../../../src/features/identity/hashing-queue.ts";
 import { verifyPassword } from "../../../src/features/identity/passwords.ts";
-import { type Answer, type TestServer, testServer } from "../../support/harness.ts";
+import { type TestResponse, type TestServer, testServer } from "../../support/harness.ts";
 
 let server: TestServer;
 beforeAll(async () => {
   server = await testServer();
 });
 
-const login = (email: string, password: string, on = server): Promise<Answer> =>
+const login = (email: string, password: string, on = server): Promise<TestResponse> =>
   on.request("POST", "/api/users/login", { body: { user: { email, password } } });
 
 describe("hashing passwords", () => {

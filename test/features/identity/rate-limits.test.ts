@@ -1,7 +1,7 @@
 import { beforeAll, describe, expect, test } from "bun:test";
 import { networkOf, purgeRateLimits, RATE_LIMITS } from "../../../src/features/identity/rate-limits.ts";
 import { expectIndex } from "../../support/explain.ts";
-import { type Answer, type TestServer, type TestUser, testServer } from "../../support/harness.ts";
+import { type TestResponse, type TestServer, type TestUser, testServer } from "../../support/harness.ts";
 import { addUsers } from "../../support/people.ts";
 
 let server: TestServer;
@@ -17,11 +17,11 @@ const newUser = async (): Promise<TestUser> => {
   return user;
 };
 
-const login = (email: string, password: string, on = server, headers = {}): Promise<Answer> =>
+const login = (email: string, password: string, on = server, headers = {}): Promise<TestResponse> =>
   on.request("POST", "/api/users/login", { body: { user: { email, password } }, headers });
 const forgot = (email: string, on = server, headers = {}) =>
   on.request("POST", "/api/auth/forgot-password", { body: { email }, headers });
-const statuses = (answers: Answer[]) => answers.map(({ status }) => status).sort();
+const statuses = (answers: TestResponse[]) => answers.map(({ status }) => status).sort();
 
 describe("wrong passwords", () => {
   test("ten per user in 15 minutes are allowed, also at once; then even the right one is refused", async () => {
@@ -97,7 +97,7 @@ describe("a limit", () => {
 
   test("by address ignores X-Forwarded-For from an untrusted client", async () => {
     const strict = await testServer({ rateLimits });
-    const answers: Answer[] = [];
+    const answers: TestResponse[] = [];
     for (let i = 0; i < 3; i++)
       answers.push(await forgot("a@example.com", strict, { "X-Forwarded-For": `192.0.2.${i}` }));
     expect(answers.at(-1)?.status).toBe(429);

@@ -18,6 +18,7 @@ import {
   type SessionLimits,
 } from "../sessions/queries.ts";
 import type { Revocation } from "../sessions/revocations.ts";
+import { skeletonOf } from "./names.ts";
 import { emailKeyOf, sameKey } from "./rules.ts";
 import type { UserUpdate } from "./schema.ts";
 
@@ -47,24 +48,25 @@ export async function registerUser(
   client: Client,
   limits: SessionLimits,
 ): Promise<{ user: User; session: OpenedSession }> {
-  const [usernameKey, emailKey] = [sameKey(username), sameKey(email)];
+  const emailKey = sameKey(email);
+  const keys = { ...usernameKeys(username), emailKey, exceptId: null };
   try {
     return await db.transaction(async (tx) => {
-      const user = await tx.row(USER_INSERT, { username, usernameKey, email, emailKey, passwordHash });
+      const user = await tx.row(USER_INSERT, { ...keys, email, passwordHash });
       if (user === undefined) throw new Error("an insert without a conflict clause returned no row");
       const session = await openSession(tx, user.id, client, limits);
       if (link !== null) await sendVerification(tx, user, { email, emailKey }, link);
       return { user, session };
     });
   } catch (error) {
-    throw await asTaken(error, db, { usernameKey, emailKey, exceptId: null });
+    throw await asTaken(error, db, keys);
   }
 }
 
 const USER_INSERT = write<User>(
   "user_insert",
-  `insert into users (username, username_key, email, email_key, password_hash)
-   values (:username, :usernameKey, :email, :emailKey, :passwordHash)
+  `insert into users (username, username_key, username_skeleton, email, email_key, password_hash)
+   values (:username, :usernameKey, :usernameSkeleton, :email, :emailKey, :passwordHash)
    returning ${USER}`,
 );
 
@@ -137,7 +139,7 @@ export async function updateUser(
   options: UpdateOptions,
 ): Promise<{ user: User; revoked: Revocation[] }> {
   const keys: UserKeys = {
-    usernameKey: changes.username === undefined ? null : sameKey(changes.username),
+    ...usernameKeys(changes.username),
     emailKey: changes.email === undefined ? null : sameKey(changes.email),
     exceptId: userId,
   };
@@ -151,7 +153,7 @@ export async function updateUser(
 async function updateLocked(
   tx: Queries,
   userId: string,
-  { username, email, bio, image }: UserUpdate,
+  { email, bio, image }: UserUpdate,
   keys: UserKeys,
   { sessionId, passwordHash, link, requireConfirmation }: UpdateOptions,
 ): Promise<{ user: User; revoked: Revocation[] }> {
@@ -171,8 +173,7 @@ async function updateLocked(
 
   const user = await tx.row(USER_UPDATE, {
     id: userId,
-    username: username ?? null,
-    usernameKey: keys.usernameKey,
+    ...keys,
     email: waits ? null : (email ?? null),
     emailKey: waits ? null : keys.emailKey,
     passwordHash,
@@ -210,6 +211,7 @@ const USER_UPDATE = write<User>(
   `update users
       set username          = coalesce(:username, username),
           username_key      = coalesce(:usernameKey, username_key),
+          username_skeleton = coalesce(:usernameSkeleton, username_skeleton),
           email             = coalesce(:email, email),
           email_key         = coalesce(:emailKey, email_key),
           email_verified_at = case when :emailKey <> email_key then null else email_verified_at end,
@@ -221,14 +223,25 @@ const USER_UPDATE = write<User>(
    returning ${USER}`,
 );
 
-/** The keys that must be unique; null for one that does not change. `exceptId` is the user who may have them. */
+/** What must be unique; null for what does not change. `exceptId` is the user who may have it. */
 type UserKeys = {
+  readonly username: string | null;
   readonly usernameKey: string | null;
+  readonly usernameSkeleton: string | null;
   readonly emailKey: string | null;
   readonly exceptId: string | null;
 };
 
-const FIELD_OF: Record<string, "username" | "email"> = { users_username_key: "username", users_email_key: "email" };
+function usernameKeys(username: string | undefined): Pick<UserKeys, "username" | "usernameKey" | "usernameSkeleton"> {
+  if (username === undefined) return { username: null, usernameKey: null, usernameSkeleton: null };
+  return { username, usernameKey: sameKey(username), usernameSkeleton: skeletonOf(username) };
+}
+
+const FIELD_OF: Record<string, "username" | "email"> = {
+  users_username_key: "username",
+  users_username_range: "username",
+  users_email_key: "email",
+};
 
 /**
  * The 409 for an error that is a unique violation; any other error as it is. PostgreSQL reports only the first constraint
@@ -240,18 +253,20 @@ async function asTaken(error: unknown, db: Queries, keys: UserKeys): Promise<unk
 }
 
 /** The fields whose value another user has. */
-async function findTaken(
-  db: Queries,
-  { usernameKey, emailKey, exceptId }: UserKeys,
-): Promise<("username" | "email")[]> {
-  const row = await db.row(USER_TAKEN, [usernameKey, emailKey, exceptId]);
+async function findTaken(db: Queries, keys: UserKeys): Promise<("username" | "email")[]> {
+  const row = await db.row(USER_TAKEN, keys);
   return [...(row?.username ? ["username" as const] : []), ...(row?.email ? ["email" as const] : [])];
 }
 
 const USER_TAKEN = read<{ username: boolean; email: boolean }>(
   "user_taken",
-  `select exists (select from users where username_key = $1 and id is distinct from $3::bigint) as username,
-          exists (select from users where email_key = $2 and id is distinct from $3::bigint) as email`,
+  `select exists (
+            select from users
+             where (username_key = :usernameKey
+                or username_range(username, username_key, username_skeleton)
+                   && username_range(:username, :usernameKey, :usernameSkeleton))
+               and id is distinct from :exceptId::bigint) as username,
+          exists (select from users where email_key = :emailKey and id is distinct from :exceptId::bigint) as email`,
 );
 
 /** Whether the user still exists. */

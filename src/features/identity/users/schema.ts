@@ -1,17 +1,35 @@
 import { z } from "zod";
-import { characters, envelope, nonEmptyText, optionalText, requiredText, text } from "../../../http/fields.ts";
+import { hasInvisible, isBlank } from "../../../http/characters.ts";
+import {
+  characters,
+  envelope,
+  INVISIBLE,
+  nonEmptyText,
+  optionalText,
+  requiredText,
+  text,
+} from "../../../http/fields.ts";
 import { TokenPair } from "../sessions/schema.ts";
+import { hasStackedMarks, mixesScripts } from "./names.ts";
+
+const LENGTH = "must be 3 to 50 characters long";
 
 const username = text(Number.POSITIVE_INFINITY)
-  .transform((value) => value.trim())
-  .refine((value) => value !== "", { error: "can't be blank", abort: true })
-  .refine((value) => characters(value) >= 3 && characters(value) <= 50, "must be 3 to 50 characters long")
+  // Several spaces look like one, and every kind of space looks the same.
+  .transform((value) => value.trim().replace(/\p{Zs}+/gu, " "))
+  .refine((value) => !isBlank(value), { error: "can't be blank", abort: true })
+  .refine((value) => characters(value) <= 50, { error: LENGTH, abort: true })
+  .refine((value) => characters(value) >= 3, LENGTH)
   // These would break the paths and headers that contain a username.
-  .refine((value) => !/[\p{Cc}/?#%]/u.test(value), "must not contain control characters or any of / ? # %")
+  .refine((value) => !/[/?#%]/.test(value), "must not contain any of / ? # %")
+  .refine((value) => !hasInvisible(value), { error: INVISIBLE, abort: true })
+  .refine((value) => !mixesScripts(value), "must not mix letters of different scripts")
+  .refine((value) => !hasStackedMarks(value), "must not stack or repeat accents")
   // Clients resolve a path segment of dots to another path (RFC 3986, 5.2.4).
   .refine((value) => !/^\.+$/.test(value), "must not consist only of dots")
   .meta({
-    description: "3 to 50 characters, without control characters and without / ? # %",
+    description:
+      "3 to 50 visible characters without / ? # %. Letters are of one script; Latin may be mixed with Chinese, Japanese or Korean. Runs of spaces become one space.",
     minLength: 3,
     // White space around it is removed.
     pattern: String.raw`^\s*[^\s/?#%\x00-\x1f\x7f-\x9f][^/?#%\x00-\x1f\x7f-\x9f]{1,48}[^\s/?#%\x00-\x1f\x7f-\x9f]\s*$`,

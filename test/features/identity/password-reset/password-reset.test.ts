@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { createLinkTokens } from "../../../../src/mail/links.ts";
-import { type Answer, JWT_SECRET, type TestServer, testServer } from "../../../support/harness.ts";
+import { JWT_SECRET, type TestResponse, type TestServer, testServer } from "../../../support/harness.ts";
 import {
   holdUser,
   identityRequests,
@@ -160,7 +160,7 @@ describe("POST /api/auth/forgot-password", () => {
     const user = await api.newUser();
     const [known, unknown] = [await api.forgot(user.email), await api.forgot("unknown@example.com")];
     expect([known.status, known.text]).toEqual([200, unknown.text]);
-    const headers = ({ headers }: Answer) => [...headers.keys()].sort();
+    const headers = ({ headers }: TestResponse) => [...headers.keys()].sort();
     expect(headers(known)).toEqual(headers(unknown));
     await resetLink(user.email);
     // This user's mail is sent after the one to the unknown address would have been.

@@ -47,7 +47,7 @@ describe("POST /api/users", () => {
     const { status, json } = await register({ username: "a/", email: "no-address", password: "short" });
     expect(status).toBe(422);
     expect(json.errors).toEqual({
-      username: ["must be 3 to 50 characters long", "must not contain control characters or any of / ? # %"],
+      username: ["must be 3 to 50 characters long", "must not contain any of / ? # %"],
       email: ["is not a valid address"],
       password: ["is too short (minimum is 8 characters)"],
     });
@@ -114,14 +114,10 @@ describe("a username", () => {
     expect((await update({ username: " \n Zoë Łuk \t" }, user.token)).json.user.username).toBe("Zoë Łuk");
   });
 
-  test("has no control characters and none of / ? # %, and does not consist of dots", async () => {
-    for (const bad of ["a/bc", "a?bc", "a#bc", "a%bc", "a\nbc", "a\u007fbc", "a\u0085bc"]) {
+  test("has none of / ? # %, and does not consist of dots", async () => {
+    for (const bad of ["a/bc", "a?bc", "a#bc", "a%bc"]) {
       const { status, json } = await update({ username: bad });
-      expect([bad, status, json.errors.username]).toEqual([
-        bad,
-        422,
-        ["must not contain control characters or any of / ? # %"],
-      ]);
+      expect([bad, status, json.errors.username]).toEqual([bad, 422, ["must not contain any of / ? # %"]]);
     }
     expect((await update({ username: "..." })).json.errors.username).toEqual(["must not consist only of dots"]);
   });
