@@ -47,6 +47,8 @@ export async function isolation(articles: number, rounds: number, seconds: numbe
 function slowRequests(articles: number, tag: string, reader: string): SlowRequest[] {
   const deep = `limit=100&offset=${articles - 100}`;
   return [
+    // For comparison: what ten more clients of the same request do.
+    { name: "the same request", path: "/api/articles" },
     { name: "100 comments of 10,000 characters", path: "/api/articles/isolation-0/comments" },
     { name: "an article of 1 MiB", path: "/api/articles/isolation-0" },
     { name: "100 articles, all fields as long as they may be", path: "/api/articles?tag=isolation&limit=100" },

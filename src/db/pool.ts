@@ -1,3 +1,4 @@
+import { availableParallelism } from "node:os";
 import type { SQL } from "bun";
 import type { DatabaseAddress } from "../config/database-address.ts";
 import { unavailable } from "../http/errors.ts";
@@ -83,8 +84,8 @@ const CONNECT_TIMEOUT_S = 10;
 /** How long a transaction may stay idle between two statements before the server ends its connection. */
 const IDLE_IN_TRANSACTION_TIMEOUT_MS = 10_000;
 
-/** Connections for slow reads, opened at first use. As few as can be: each of them may keep a core busy. */
-const SLOW_CONNECTIONS = 2;
+/** Connections for slow reads, opened at first use. Each of them may keep a core busy, so they leave one to the others. */
+const SLOW_CONNECTIONS = availableParallelism() > 2 ? 2 : 1;
 
 /**
  * Pools of connections with bounds on every wait.

@@ -9,6 +9,8 @@ import { bodyReceived } from "./request-timer.ts";
 /** The largest request body, in bytes, on routes that do not need more. */
 export const REQUEST_SIZE_MAX = 16 * 1024;
 
+const LONG_TEXT = 16 * 1024;
+
 const JSON_HEADERS = { "Content-Type": "application/json" };
 
 /** A response with a value as JSON that is not stored: a small one, or one with a token or personal data. */
@@ -24,7 +26,9 @@ export function jsonOf(c: Context, value: object, status: 200 | 201 | 503 = 200)
  * response (RFC 9110, 13.1.2).
  */
 export function json(c: Context, value: object | string | Uint8Array<ArrayBuffer>, status: 200 | 201 = 200): Response {
-  const body = typeof value === "string" || value instanceof Uint8Array ? value : JSON.stringify(value);
+  const text = typeof value === "string" || value instanceof Uint8Array ? value : JSON.stringify(value);
+  // Otherwise a long text is encoded for its hash, for its size and for the response.
+  const body = typeof text === "string" && text.length > LONG_TEXT ? Buffer.from(text) : text;
   if (status === 200 && (c.req.method === "GET" || c.req.method === "HEAD")) {
     const etag = `W/"${Bun.hash(body).toString(36)}"`;
     c.header("ETag", etag);

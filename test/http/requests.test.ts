@@ -105,13 +105,20 @@ describe("a body", () => {
     const reading: string[] = [];
     for (const [method, path, sizeMax] of routes) {
       // No JSON: whoever parses it responds with 400.
-      const broken = (size: number) => server.request(method, path, { token: anna.token, body: "{".repeat(size) });
+      const broken = async (size: number) => {
+        const response = await fetch(server.url + path, {
+          method,
+          headers: { Authorization: `Token ${anna.token}`, "Content-Type": "application/json" },
+          body: "{".repeat(size),
+        });
+        return { status: response.status, text: await response.text() };
+      };
       const fits = await broken(sizeMax);
       // Following and favouriting read no body, and pages read forms.
       if (fits.status !== 400) continue;
       reading.push(path);
       const large = await broken(sizeMax + 1);
-      expect([path, large.status, large.json.errors]).toEqual([path, 413, tooLarge(sizeMax)]);
+      expect([path, large.status, large.text]).toEqual([path, 413, JSON.stringify({ errors: tooLarge(sizeMax) })]);
     }
     expect(reading.length).toBeGreaterThanOrEqual(10);
     expect(small.length).toBeGreaterThan(6);

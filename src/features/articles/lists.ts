@@ -16,7 +16,9 @@ import {
 import { articlesByKeys, type PreviewRow, previewOf } from "./rows.ts";
 import { ArticleCursor, type ArticleList, type ListFilters, type Page } from "./schema.ts";
 
-/** Skipping so many rows may take more than a few milliseconds. */
+/** A page with more articles may be half a megabyte. The default of `limit` is fast. */
+const FAST_LIMIT_MAX = 20;
+/** To skip more rows takes milliseconds. */
 const FAST_OFFSET_MAX = 1_000;
 /** The feed reads as many articles of as many authors. */
 const FAST_FEED_OFFSET_MAX = 100;
@@ -34,7 +36,7 @@ export async function listArticles(
   };
   const list = listBy(FILTERS.filter((filter) => filter in values));
   // A person's favourites with a tag are looked up one by one to count them.
-  const isSlow = offset > FAST_OFFSET_MAX || (tag !== undefined && favorited !== undefined);
+  const isSlow = limit > FAST_LIMIT_MAX || offset > FAST_OFFSET_MAX || (tag !== undefined && favorited !== undefined);
   const statement = isSlow ? slowForViewer(list) : list;
   return listOf(await rowsForViewer(db, statement, viewerId, { limit, offset, ...after(cursor), ...values }), limit);
 }
@@ -42,7 +44,8 @@ export async function listArticles(
 /** Articles by authors whom the viewer follows, newest first, with the number of all. Throws 401. */
 export async function listFeed(db: Database, viewerId: string, { limit, offset, cursor }: Page): Promise<ArticleList> {
   const list = cursor === undefined ? FEED : FEED_AFTER;
-  const statement = offset > FAST_FEED_OFFSET_MAX ? slow(list) : list;
+  const isSlow = limit > FAST_LIMIT_MAX || offset > FAST_FEED_OFFSET_MAX;
+  const statement = isSlow ? slow(list) : list;
   const values = { limit, offset, viewerId, ...(cursor === undefined ? {} : after(cursor)) };
   const { viewerGone, ...page } = listOf(await db.rows(statement, values), limit);
   if (viewerGone) throw userMissing();

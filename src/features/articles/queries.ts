@@ -4,7 +4,7 @@ import type { LeftJoined } from "../../db/rows.ts";
 import { textArray, write } from "../../db/statements.ts";
 import { forbidden, notFound } from "../../http/errors.ts";
 import { userMissing } from "../identity/guards.ts";
-import { readForViewer, rowsForViewer, VIEWER, viewerGone } from "../profiles/viewer.ts";
+import { readForViewer, rowsForViewer, slowForViewer, VIEWER, viewerGone } from "../profiles/viewer.ts";
 import { type ArticleRow, articleColumns, articleOf } from "./rows.ts";
 import { SUFFIX_LENGTH, slugBase, slugWithSuffix } from "./rules.ts";
 import type { Article, ArticleUpdate, NewArticle } from "./schema.ts";
@@ -15,17 +15,28 @@ export async function findArticle(
   viewerId: string | null,
   slug: string,
 ): Promise<{ article: Article; viewerGone: boolean }> {
-  const [row] = await rowsForViewer(db, ARTICLE_BY_SLUG, viewerId, { slug });
+  const [small] = await rowsForViewer(db, ARTICLE_BY_SLUG, viewerId, { slug, bodySizeMax: FAST_BODY_SIZE_MAX });
+  const bodySizeMax = Number.MAX_SAFE_INTEGER;
+  const row =
+    small?.body === null ? (await rowsForViewer(db, LARGE_ARTICLE, viewerId, { slug, bodySizeMax }))[0] : small;
   if (row === undefined) throw notFound("article");
-  return { article: articleOf(row), viewerGone: row.viewerGone };
+  return { article: articleOf(row as ArticleRow), viewerGone: row.viewerGone };
 }
 
-const ARTICLE_BY_SLUG = readForViewer<ArticleRow & { viewerGone: boolean }>(
+/** In bytes: what the connection that other reads share may carry at a time. */
+const FAST_BODY_SIZE_MAX = 64 * 1024;
+
+// PostgreSQL knows the size of a body without reading it.
+const ARTICLE_BY_SLUG = readForViewer<Omit<ArticleRow, "body"> & { body: string | null; viewerGone: boolean }>(
   "article_by_slug",
-  (viewer) => `select ${articleColumns(viewer)}, ${viewerGone(viewer)}
+  (
+    viewer,
+  ) => `select ${articleColumns(viewer, { body: "case when octet_length(a.body) <= :bodySizeMax::bigint then a.body end as body" })}, ${viewerGone(viewer)}
      from articles a join users u on u.id = a.author_id
     where a.slug = :slug`,
 );
+
+const LARGE_ARTICLE = slowForViewer(ARTICLE_BY_SLUG);
 
 /** Publishes an article. Its slug is the title's, with a suffix if another article has that. Throws 401. */
 export async function insertArticle(

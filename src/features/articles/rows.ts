@@ -8,7 +8,7 @@ import type { Viewer } from "../profiles/viewer.ts";
 import { Article, ArticlePreview } from "./schema.ts";
 
 /** SQL for what a statement knows better than the tables. */
-type Known = { readonly favorited?: string; readonly favoritesCount?: string };
+type Known = { readonly favorited?: string; readonly favoritesCount?: string; readonly body?: string };
 
 /** The columns of an article without its body, of `articles a` and its author `users u`, as a viewer sees them. */
 export const previewColumns = (viewer: Viewer, known: Known = {}): string => `
@@ -24,8 +24,8 @@ export const previewColumns = (viewer: Viewer, known: Known = {}): string => `
     ${profileColumns(viewer)}`;
 
 /** The columns of an article with its body. */
-export const articleColumns = (viewer: Viewer, known?: Known): string => `${previewColumns(viewer, known)},
-    a.body`;
+export const articleColumns = (viewer: Viewer, known: Known = {}): string => `${previewColumns(viewer, known)},
+    ${known.body ?? "a.body"}`;
 
 const favoritedBy = (viewer: Viewer): string =>
   viewer === null
