@@ -96,7 +96,7 @@ start_postgres() {
   as_user "$work/pg/bin/pg_ctl" -D "$work/cluster/data" -w -l "$work/cluster/log" -o "$options" start >/dev/null
 }
 
-sql() { psql -v ON_ERROR_STOP=1 -qAt "$postgres_url/$1" "${@:2}"; }
+sql() { PGOPTIONS='-c client_min_messages=warning' psql -v ON_ERROR_STOP=1 -qAt "$postgres_url/$1" "${@:2}"; }
 
 # Seeded once. Every run works on a fresh copy, so that what one run publishes does not slow down the next.
 seed() {
