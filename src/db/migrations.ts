@@ -17,15 +17,15 @@ export type Migration = {
 /** The oldest PostgreSQL that the statements and the schema are written for. */
 export const OLDEST_MAJOR = 15;
 
-/** One lock for everybody who migrates a database. Any number does, as long as it is ours alone. */
+/** The lock of everyone who migrates a database. An arbitrary number that no other program uses. */
 const LOCK = 7_306_418_211;
 
 /**
- * Brings the schema up to date: each missing migration in a transaction of its own, then the schema of the job queue, one
+ * Updates the schema: each missing migration in a transaction of its own, then the schema of the job queue, one
  * instance at a time.
  * @returns the files that were applied, in order
- * @throws StartupError where the database cannot be reached, is too old, newer than this program, or was migrated by
- *   another history
+ * @throws StartupError if the database cannot be reached, is too old, is newer than this program, or has different
+ *   migrations
  */
 export async function migrate(
   address: DatabaseAddress,
@@ -38,8 +38,8 @@ export async function migrate(
   } as SQL.Options);
   try {
     await checkServer(sql, address);
-    // A session's lock, not a transaction's: it is held over all of the transactions below. Closing the connection
-    // gives it back, whatever happens.
+    // A lock of the session, which covers all of the transactions below. Closing the connection releases it in any
+    // case.
     await sql.unsafe(`select pg_advisory_lock(${LOCK})`);
     await sql.unsafe(
       `create table if not exists schema_migrations (
@@ -57,12 +57,12 @@ export async function migrate(
       const known = migrations[i];
       if (known === undefined) {
         throw new StartupError(
-          `The database has migration ${done.file}, which this version of Conduit does not know: it is newer. Start that newer version, or restore a backup from before.`,
+          `The database has migration ${done.file}, which this version of Conduit does not know: it is newer. Start that version, or restore an older backup.`,
         );
       }
       if (known.version !== done.version || checksum(known) !== done.checksum) {
         throw new StartupError(
-          `Migration ${known.file} is not what was applied to this database (${done.file}): applied migrations must not be changed or removed. Put the file back as it was, and change the schema by a new one.`,
+          `Migration ${known.file} is not what was applied to this database (${done.file}): applied migrations must not be changed or removed. Restore the file, and add a new migration instead.`,
         );
       }
     }
@@ -91,8 +91,8 @@ export async function migrate(
 }
 
 /**
- * The files of migrations that this program knows and the database does not have, or has in another form. Those that a
- * newer program has added are none of its business: during an upgrade both run.
+ * The files of migrations that the database does not have, or has in a different form. Those that a newer program has
+ * applied are ignored, because both run during an upgrade.
  */
 export async function missingMigrations(db: Database, migrations: readonly Migration[]): Promise<string[]> {
   const applied = new Map((await db.rows(APPLIED, [])).map((row) => [row.version, row.checksum]));
@@ -114,7 +114,7 @@ async function checkServer(sql: SQL, address: DatabaseAddress): Promise<void> {
   } catch (error) {
     const where = address.socketPath ?? `${address.hostname}:${address.port}`;
     throw new StartupError(
-      `Cannot reach the database "${address.database}" at ${where} as user "${address.username}": ${(error as Error).message}. Check DATABASE_URL, and that PostgreSQL is running and lets this machine in.`,
+      `Cannot reach the database "${address.database}" at ${where} as user "${address.username}": ${(error as Error).message}. Check DATABASE_URL, and that PostgreSQL is running and accepts connections from this machine.`,
       { cause: error },
     );
   }
@@ -124,6 +124,6 @@ async function checkServer(sql: SQL, address: DatabaseAddress): Promise<void> {
   }
 }
 
-/** Of the file as it is applied. */
+/** The SHA-256 of a migration, as stored in `schema_migrations`. */
 export const checksum = (migration: Migration): string =>
   new Bun.CryptoHasher("sha256").update(migration.sql).digest("hex");

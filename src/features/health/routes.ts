@@ -84,7 +84,7 @@ export function healthRoutes(db: Database, { migrations, isDraining }: HealthOpt
 async function check(name: ReadyCheck["name"], run: () => Promise<string | undefined>): Promise<ReadyCheck> {
   const started = performance.now();
   const { promise: late, resolve } = Promise.withResolvers<string>();
-  const timer = setTimeout(resolve, CHECK_TIMEOUT_MS, `no answer within ${CHECK_TIMEOUT_MS} ms`);
+  const timer = setTimeout(resolve, CHECK_TIMEOUT_MS, `no response within ${CHECK_TIMEOUT_MS.toLocaleString("en")} ms`);
   const error = await Promise.race([run().catch(() => "failed"), late]);
   clearTimeout(timer);
   const duration_ms = Math.round((performance.now() - started) * 1000) / 1000;
