@@ -38,7 +38,8 @@ export async function checkMentionedFiles(): Promise<string[]> {
       const end = `/${mention.replace(/^(\.\.?\/)+/, "")}`;
       // Built, or written by a command.
       if (/\/(dist|target|\.data)\//.test(end)) continue;
-      if (!existing.some((known) => known.endsWith(end))) problems.push(`${file} mentions ${mention}, which does not exist`);
+      if (!existing.some((known) => known.endsWith(end)))
+        problems.push(`${file} mentions ${mention}, which does not exist`);
     }
   };
   for (const file of filesOf("*.md", "{docs,packages,migrations,.github}/**/*.md")) {
@@ -47,7 +48,8 @@ export async function checkMentionedFiles(): Promise<string[]> {
     verify(file, (await textOf(file)).replace(/```[\s\S]*?```/g, ""));
   }
   for (const file of filesOf("{src,packages,test,bench,scripts}/**/*.{ts,tsx,mjs}")) {
-    for (const [comment] of (await textOf(file)).matchAll(/\/\*[\s\S]*?\*\/|(?<=^|\s)\/\/[^\n]*/gm)) verify(file, comment);
+    for (const [comment] of (await textOf(file)).matchAll(/\/\*[\s\S]*?\*\/|(?<=^|\s)\/\/[^\n]*/gm))
+      verify(file, comment);
   }
   return problems;
 }

@@ -113,7 +113,7 @@ export const SETTINGS = {
     name: "SESSIONS_MAX",
     flag: "sessions-max",
     fallback: "10",
-    what: "Maximum number of sessions per account. A new one ends the one that was idle longest.",
+    what: "Maximum number of sessions per user. A new one ends the one that was idle longest.",
     parse: wholeNumber(1, 1_000),
   }),
   trustedProxies: setting({
@@ -133,31 +133,31 @@ export const SETTINGS = {
   baseUrl: optional({
     name: "BASE_URL",
     flag: "base-url",
-    what: "Public URL of this server for links in mails, such as `https://conduit.example`. Default: `http://localhost` with the port.",
+    what: "Public URL of this server for links in emails, such as `https://conduit.example`. Default: `http://localhost` with the port.",
     parse: webAddress,
   }),
   verifyUrl: optional({
     name: "VERIFY_URL",
     flag: "verify-url",
-    what: "Page of your front end that confirms an email address, instead of `/verify-email` here. Mails add `?token=`.",
+    what: "Page of your front end that verifies an email address, instead of `/verify-email` here. Emails add `?token=`.",
     parse: webAddress,
   }),
   resetUrl: optional({
     name: "RESET_URL",
     flag: "reset-url",
-    what: "Page of your front end that resets a password, instead of `/reset-password` here. Mails add `?token=`.",
+    what: "Page of your front end that resets a password, instead of `/reset-password` here. Emails add `?token=`.",
     parse: webAddress,
   }),
   requireEmailConfirmation: setting({
     name: "REQUIRE_EMAIL_CONFIRMATION",
     flag: "require-email-confirmation",
     fallback: "false",
-    what: "`true` keeps an account's old email address until the new one is confirmed.",
+    what: "`true` keeps a user's old email address until the new one is verified.",
     parse: (text) => oneOf("true", "false")(text) === "true",
   }),
   smtpUrl: optional({
     name: "SMTP_URL",
-    what: "Mail server: `smtp://user:password@host:587` (STARTTLS if offered) or `smtps://host` (TLS). Alternatively, set the variables below. Without a mail server, mails go to the development mailbox at `/dev/mail`, and in production nowhere.",
+    what: "Mail server: `smtp://user:password@host:587` (STARTTLS if offered) or `smtps://host` (TLS). Alternatively, set the variables below. Without a mail server, emails go to the development mailbox at `/dev/mail`, and in production nowhere.",
     parse: (text) => new Secret(smtpUrl(text)),
   }),
   smtpHost: optional({ name: "SMTP_HOST", flag: "smtp-host", what: "Host name of the mail server.", parse: nonEmpty }),
@@ -183,7 +183,7 @@ export const SETTINGS = {
     name: "SMTP_FROM_EMAIL",
     flag: "smtp-from-email",
     fallback: "conduit@localhost",
-    what: "Sender address of mails.",
+    what: "Sender address of emails.",
     parse: (text) => {
       if (!/^[^\s<>@]+@[^\s<>@]+$/.test(text)) throw new Error("must be an email address such as conduit@example.com");
       return text;
@@ -193,7 +193,7 @@ export const SETTINGS = {
     name: "SMTP_FROM_NAME",
     flag: "smtp-from-name",
     fallback: "Conduit",
-    what: "Sender name of mails.",
+    what: "Sender name of emails.",
     parse: nonEmpty,
   }),
   corsOrigins: setting({
@@ -349,7 +349,7 @@ export function loadConfig(env: Record<string, string | undefined>, flags: Recor
   }
   const sendsMail = env[SETTINGS.smtpUrl.name] || values.smtpHost !== undefined;
   if (production && sendsMail && !values.baseUrl) {
-    problems.push("BASE_URL must be set in production, as mails link to it");
+    problems.push("BASE_URL must be set in production, as emails link to it");
   }
   if (production && !sendsMail && values.requireEmailConfirmation) {
     problems.push("REQUIRE_EMAIL_CONFIRMATION=true needs a mail server in production: set SMTP_URL");

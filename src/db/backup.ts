@@ -338,9 +338,13 @@ function requireKnown(
   for (const [i, { file, checksum: sum }] of applied.entries()) {
     const known = migrations[i];
     if (known === undefined)
-      throw new StartupError(`${what} belongs to a newer version of Conduit: it has migration ${file}. Use that version.`);
+      throw new StartupError(
+        `${what} belongs to a newer version of Conduit: it has migration ${file}. Use that version.`,
+      );
     if (known.file !== file || checksum(known) !== sum) {
-      throw new StartupError(`${what} has different migrations: ${file} is not the ${known.file} of this version of Conduit.`);
+      throw new StartupError(
+        `${what} has different migrations: ${file} is not the ${known.file} of this version of Conduit.`,
+      );
     }
   }
 }

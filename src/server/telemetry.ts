@@ -88,12 +88,12 @@ export function watchServer(metrics: Metrics, http: Bun.Server<undefined>, db: D
   };
   metrics.gauge({
     name: "mail_queue_waiting",
-    help: "Mails that are not sent yet.",
+    help: "Emails that are not sent yet.",
     value: async () => (await readMails())?.waiting,
   });
   metrics.gauge({
     name: "mail_queue_oldest_seconds",
-    help: "Age of the oldest mail that is not sent yet.",
+    help: "Age of the oldest email that is not sent yet.",
     value: async () => (await readMails())?.oldest_s,
   });
 }

@@ -41,7 +41,7 @@ export function accountPageRoutes(db: Database, { revocations, limits }: Identit
             const token = tokenOf(await readForm(c.req.raw));
             await limits.count(c, "verify");
             await verifyEmail(db, token);
-            return respondWithPage(c, messagePage("Email address confirmed", "Thank you. You can close this page."));
+            return respondWithPage(c, messagePage("Email address verified", "Thank you. You can close this page."));
           }),
         describePage(
           "VerifyEmailByForm",

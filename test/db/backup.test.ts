@@ -223,7 +223,11 @@ describe("restoring refuses", () => {
     ["a backup cut in a line", (text) => text.slice(0, -5), "its last line is incomplete"],
     ["a backup that goes on", (text) => `${text}["1"]\n`, "it has more lines after the checksum"],
     ["another file", () => '{"a":1}\n', "its first line is not that of a backup"],
-    ["a backup of a newer format", (text) => text.replace('"version":1', '"version":2'), "written by a newer version of Conduit"],
+    [
+      "a backup of a newer format",
+      (text) => text.replace('"version":1', '"version":2'),
+      "written by a newer version of Conduit",
+    ],
   ])("%s, before anything is changed", async (_what, change, message) => {
     const changed = newFile();
     await Bun.write(changed, gzipSync(change(whole())));
@@ -239,7 +243,9 @@ describe("restoring refuses", () => {
   });
 
   test("a backup of a newer Conduit", async () => {
-    await expect(restoreBackup(empty, migrations.slice(0, 1), file, 5_000)).rejects.toThrow("belongs to a newer version of Conduit");
+    await expect(restoreBackup(empty, migrations.slice(0, 1), file, 5_000)).rejects.toThrow(
+      "belongs to a newer version of Conduit",
+    );
   });
 
   test("a file that is not there", async () => {

@@ -40,7 +40,7 @@ export function passwordResetRoutes(db: Database, { revocations, mail, limits }:
       async (c) => {
         const { token, new_password } = c.var.body;
         revocations.add(await resetByLink(db, token, new_password));
-        return jsonOf(c, { message: "The password was changed; log in with it" });
+        return jsonOf(c, { message: "The password was changed; sign in with it" });
       },
       describeRoute({
         operationId: "ResetPassword",
