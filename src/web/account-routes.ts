@@ -130,7 +130,7 @@ const MESSAGES: {
   conflict: {
     status: 409,
     title: "This email address is already in use",
-    text: "Another account uses it.",
+    text: "Another user has it.",
   },
   invalid: { status: 422, title: "This link is incomplete", text: "Copy the whole link from the email." },
   too_many_requests: { status: 429, title: "Too many requests", text: "Wait a few minutes, then try again." },

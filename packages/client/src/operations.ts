@@ -92,7 +92,7 @@ export function operationsOf(call: Call) {
     resendVerification: (options?: CallOptions): Promise<MessageResponse> =>
       call("POST", "/api/auth/resend-verification", {}, options),
 
-    /** Request a password reset. Emails a link for choosing a new password. The response is the same whether or not an account has this address. */
+    /** Request a password reset. Emails a link for choosing a new password. The response is the same whether or not a user has this address. */
     forgotPassword: (
       args: {
         body: ForgotPasswordRequest;

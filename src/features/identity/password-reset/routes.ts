@@ -21,14 +21,14 @@ export function passwordResetRoutes(db: Database, { revocations, mail, limits }:
       async (c) => {
         requireMail(mail);
         await requestReset(db, c.var.body.email);
-        return jsonOf(c, { message: "If an account has this address, a link to choose a new password is on its way" });
+        return jsonOf(c, { message: "If a user has this address, a link to choose a new password is on its way" });
       },
       describeRoute({
         operationId: "ForgotPassword",
         tag: "Accounts",
         summary: "Request a password reset",
         description:
-          "Emails a link for choosing a new password. The response is the same whether or not an account has this address.",
+          "Emails a link for choosing a new password. The response is the same whether or not a user has this address.",
         responses: { 200: MessageResponse },
       }),
     )
