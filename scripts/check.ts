@@ -1,7 +1,7 @@
 // npm run check: everything about the code that a program can verify. Prints what failed, and exits with 1 if anything did.
 
 import { join } from "node:path";
-import { checkDecisions, checkLinks } from "./checks/documents.ts";
+import { checkDecisions, checkLinks, checkMentionedFiles, checkThreats } from "./checks/documents.ts";
 import { root } from "./checks/files.ts";
 import { checkCycles, checkDirections, checkTestFolders } from "./checks/folders.ts";
 import { checkPhrases } from "./checks/phrases.ts";
@@ -21,6 +21,8 @@ const checks: [name: string, check: () => Promise<string[]>][] = [
   ["client and OpenAPI document", clientDrift],
   ["English in public texts", checkPhrases],
   ["links", checkLinks],
+  ["mentioned files", checkMentionedFiles],
+  ["tests of threats", checkThreats],
   ["decisions", checkDecisions],
 ];
 

@@ -25,6 +25,49 @@ export async function checkLinks(): Promise<string[]> {
   return problems;
 }
 
+/** A path with a folder and a known extension, unless it is part of a URL, an absolute path or a package name. */
+const PATH = /(?<![\w./@:$*{}<>-])(?:[\w.-]+\/)+[\w.-]+\.(?:ts|tsx|mjs|js|css|sql|sh|lua|rs|md|yml)\b(?![\w/*])/g;
+
+/** Files that documentation and comments mention, as a path or the end of one, and that do not exist. */
+export async function checkMentionedFiles(): Promise<string[]> {
+  const problems: string[] = [];
+  const existing = filesOf("**/*").map((file) => `/${file}`);
+  const verify = (file: string, text: string) => {
+    for (const [mention] of text.matchAll(PATH)) {
+      // A path from the folder of the file, or any part of one from its end.
+      const end = `/${mention.replace(/^(\.\.?\/)+/, "")}`;
+      // Built, or written by a command.
+      if (/\/(dist|target|\.data)\//.test(end)) continue;
+      if (!existing.some((known) => known.endsWith(end)))
+        problems.push(`${file} mentions ${mention}, which does not exist`);
+    }
+  };
+  for (const file of filesOf("*.md", "{docs,packages,migrations,.github}/**/*.md")) {
+    // Decisions are history.
+    if (file.startsWith("docs/decisions/0")) continue;
+    verify(file, (await textOf(file)).replace(/```[\s\S]*?```/g, ""));
+  }
+  for (const file of filesOf("{src,packages,test,bench,scripts}/**/*.{ts,tsx,mjs}")) {
+    for (const [comment] of (await textOf(file)).matchAll(/\/\*[\s\S]*?\*\/|(?<=^|\s)\/\/[^\n]*/gm))
+      verify(file, comment);
+  }
+  return problems;
+}
+
+/** Entries of the column "tested in" of the threats that are not the name of a test file. */
+export async function checkThreats(): Promise<string[]> {
+  const file = "docs/guide/accounts.md";
+  const tests = new Set(filesOf("test/**/*.test.ts").map((path) => basename(path, ".test.ts")));
+  const [, table = ""] = /\| tested in \|\n((?:\|.*\n)+)/.exec(await textOf(file)) ?? [];
+  if (table === "") return [`${file} has no table with a column "tested in"`];
+  const rows = table.trim().split("\n").slice(1);
+  return rows.flatMap((row) => {
+    const names = row.split("|").at(-2)?.trim().split(", ") ?? [];
+    const unknown = names.filter((name) => name !== "by construction" && !tests.has(name));
+    return unknown.map((name) => `${file} says that a threat is tested in "${name}", which is not a test file`);
+  });
+}
+
 /** The anchors that GitHub gives to the headings of a page. */
 function anchorsOf(page: string): string[] {
   return [...page.matchAll(/^#+ (.+)$/gm)].map(([, heading = ""]) =>

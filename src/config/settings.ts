@@ -132,7 +132,7 @@ export const SETTINGS = {
     name: "SESSIONS_MAX",
     flag: "sessions-max",
     fallback: "10",
-    what: "Maximum number of sessions per account. A new one ends the one that was idle longest.",
+    what: "Maximum number of sessions per user. A new one ends the one that was idle longest.",
     parse: wholeNumber(1, 1_000),
   }),
   trustedProxies: setting({
@@ -194,31 +194,31 @@ export const SETTINGS = {
   baseUrl: optional({
     name: "BASE_URL",
     flag: "base-url",
-    what: "Public URL of this server for links in mails and pages, such as `https://conduit.example`. It may have a path, which the proxy in front removes. Default: `http://localhost` with the port.",
+    what: "Public URL of this server for links in emails and pages, such as `https://conduit.example`. It may have a path, which the proxy in front removes. Default: `http://localhost` with the port.",
     parse: webAddress,
   }),
   verifyUrl: optional({
     name: "VERIFY_URL",
     flag: "verify-url",
-    what: "Page of your front end that confirms an email address, instead of `/verify-email` here. Mails add `?token=`, in a hash route (`https://app.example/#/verify`) behind the route.",
+    what: "Page of your front end that verifies an email address, instead of `/verify-email` here. Emails add `?token=`, in a hash route (`https://app.example/#/verify`) behind the route.",
     parse: pageAddress,
   }),
   resetUrl: optional({
     name: "RESET_URL",
     flag: "reset-url",
-    what: "Page of your front end that resets a password, instead of `/reset-password` here. Mails add `?token=` likewise.",
+    what: "Page of your front end that resets a password, instead of `/reset-password` here. Emails add `?token=` likewise.",
     parse: pageAddress,
   }),
   requireEmailConfirmation: setting({
     name: "REQUIRE_EMAIL_CONFIRMATION",
     flag: "require-email-confirmation",
     fallback: "false",
-    what: "`true` keeps an account's old email address until the new one is confirmed.",
+    what: "`true` keeps a user's old email address until the new one is verified.",
     parse: (text) => oneOf("true", "false")(text) === "true",
   }),
   smtpUrl: optional({
     name: "SMTP_URL",
-    what: "Mail server: `smtp://user:password@host:587` (STARTTLS if offered) or `smtps://host` (TLS). Alternatively, set the variables below. Without a mail server, mails go to the development mailbox at `/dev/mail`, and in production nowhere.",
+    what: "Mail server: `smtp://user:password@host:587` (STARTTLS if offered) or `smtps://host` (TLS). Alternatively, set the variables below. Without a mail server, emails go to the development mailbox at `/dev/mail`, and in production nowhere.",
     parse: (text) => new Secret(smtpUrl(text)),
   }),
   smtpHost: optional({ name: "SMTP_HOST", flag: "smtp-host", what: "Host name of the mail server.", parse: nonEmpty }),
@@ -250,7 +250,7 @@ export const SETTINGS = {
     name: "SMTP_FROM_EMAIL",
     flag: "smtp-from-email",
     fallback: "conduit@localhost",
-    what: "Sender address of mails.",
+    what: "Sender address of emails.",
     parse: (text) => {
       if (!/^[^\s<>@]+@[^\s<>@]+$/.test(text)) throw new Error("must be an email address such as conduit@example.com");
       return text;
@@ -260,7 +260,7 @@ export const SETTINGS = {
     name: "SMTP_FROM_NAME",
     flag: "smtp-from-name",
     fallback: "Conduit",
-    what: "Sender name of mails.",
+    what: "Sender name of emails.",
     parse: nonEmpty,
   }),
   corsOrigins: setting({
@@ -329,7 +329,7 @@ export const SETTINGS = {
     name: "METRICS_ALLOWED_HOSTS",
     flag: "metrics-allowed-hosts",
     fallback: "none",
-    what: "Host names that `/metrics` answers to besides `METRICS_HOST`, `localhost`, IP addresses and names without a dot, separated by commas. Others are refused, as a page on the web may have made its name resolve to this server.",
+    what: "Host names under which `/metrics` is available, besides `METRICS_HOST`, `localhost`, IP addresses and names without a dot, separated by commas. Others are refused, as a page on the web may have made its name resolve to this server.",
     parse: hostNames,
   }),
   metricsHost: setting({
@@ -435,7 +435,7 @@ export function loadConfig(env: Record<string, string | undefined>, flags: Recor
   }
   const sendsMail = env[SETTINGS.smtpUrl.name] || values.smtpHost !== undefined;
   if (production && sendsMail && !values.baseUrl) {
-    problems.push("BASE_URL must be set in production, as mails link to it");
+    problems.push("BASE_URL must be set in production, as emails link to it");
   }
   if (production && !sendsMail && values.requireEmailConfirmation) {
     problems.push("REQUIRE_EMAIL_CONFIRMATION=true needs a mail server in production: set SMTP_URL");

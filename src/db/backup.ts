@@ -14,11 +14,11 @@ import { connectionOptions } from "./pool.ts";
 /*
  * A backup is one file: JSON lines, gzipped. First a header; then each table as a line with its columns, a line for each
  * row (an array of the columns as PostgreSQL writes them, or null) and a line with the number of rows; then the next
- * numbers of the identity columns; last the SHA-256 of all that stands before. The job queue is not part of it: yesterday's
+ * numbers of the identity columns; last the SHA-256 of all lines before. The job queue is not part of it: yesterday's
  * mail must not be sent again when yesterday's backup is restored.
  *
  * Rows as text, not the files of the cluster: they do not depend on the version of PostgreSQL, its platform or its
- * collations, they fit DATABASE_URL as well as the embedded one, and `zcat` shows them.
+ * collations, they fit an external PostgreSQL as well as the embedded one, and `zcat` shows them.
  */
 
 type Header = {
@@ -34,16 +34,16 @@ type TableLine = { table: string; columns: Column[] };
 type Sequence = { table: string; column: string; value: string; used: boolean };
 type Line = Header | TableLine | { rows: number } | { sequences: Sequence[] } | { sha256: string };
 
-/** What was written or read: rows by table. */
+/** What was backed up or restored: rows by table. */
 export type BackupReport = { readonly takenAt: string; readonly rows: Record<string, number> };
 
 const ROWS_AT_ONCE = 500;
 const BATCH_CHARACTERS_MAX = 2 * 1024 * 1024;
 
 /**
- * Writes all tables into a file, as they were at one moment, beside whatever else the database is doing.
+ * Writes all tables into a file, as of one moment. Other statements can run at the same time.
  * @param conduit the version of this program
- * @throws StartupError where the file is there already or the database has no schema
+ * @throws StartupError if the file exists or the database has no schema
  */
 export async function writeBackup(
   address: DatabaseAddress,
@@ -51,7 +51,7 @@ export async function writeBackup(
   conduit: string,
   file: string,
 ): Promise<BackupReport> {
-  if (await stat(file).catch(() => undefined)) throw new StartupError(`${file} is there already. Choose another name.`);
+  if (await stat(file).catch(() => undefined)) throw new StartupError(`${file} exists already. Choose another name.`);
   const sql = openConnection(address);
   const draft = `${file}.partial`;
   const report = { takenAt: new Date().toISOString(), rows: {} as Record<string, number> };
@@ -59,7 +59,7 @@ export async function writeBackup(
     // One snapshot for all tables (PostgreSQL 13.2.2, Repeatable Read).
     await sql.begin("isolation level repeatable read read only", async (tx) => {
       const lines = sealed(backupLines(tx, migrations, conduit, report));
-      // Password hashes are in it: nobody else's to read.
+      // It contains password hashes, so only its owner may read it.
       await pipeline(Readable.from(lines), createGzip(), createWriteStream(draft, { mode: 0o600, flush: true }));
     });
     await rename(draft, file);
@@ -79,7 +79,7 @@ async function* backupLines(
   const [server] = (await tx.unsafe(
     "select current_setting('server_version') as version, to_regclass('schema_migrations') is not null as migrated",
   )) as { version: string; migrated: boolean }[];
-  if (!server?.migrated) throw new StartupError("The database has no schema: there is nothing to back up.");
+  if (!server?.migrated) throw new StartupError("The database has no schema, so there is nothing to back up.");
   const applied = (await tx.unsafe("select file, checksum from schema_migrations order by version")) as {
     file: string;
     checksum: string;
@@ -104,7 +104,7 @@ async function* backupLines(
     );
     for (;;) {
       const fetched = (await tx.unsafe(`fetch ${ROWS_AT_ONCE} from backup`)) as { row: string }[];
-      // JSON text has no line break of its own.
+      // JSON text contains no line break.
       if (fetched.length > 0) yield fetched.map(({ row }) => `${row}\n`).join("");
       rows += fetched.length;
       if (fetched.length < ROWS_AT_ONCE) break;
@@ -113,13 +113,13 @@ async function* backupLines(
     report.rows[table] = rows;
     yield lineOf({ rows });
   }
-  // Not part of the snapshot, so last: what a later writer took is only skipped.
+  // Last, because sequences are not part of the snapshot: numbers that later writers took are skipped.
   yield lineOf({ sequences: await sequencesOf(tx) });
 }
 
 const lineOf = (line: Line): string => `${JSON.stringify(line)}\n`;
 
-/** The lines, and at their end the hash of them all. */
+/** The lines, followed by the hash of them all. */
 async function* sealed(lines: AsyncIterable<string>): AsyncGenerator<string> {
   const hash = createHash("sha256");
   for await (const line of lines) {
@@ -130,8 +130,8 @@ async function* sealed(lines: AsyncIterable<string>): AsyncGenerator<string> {
 }
 
 /**
- * Reads a backup into a database without accounts, and brings its schema up to date. All of it or nothing.
- * @throws StartupError where the file is no backup, not whole or newer than this program, or the database is in use
+ * Restores a backup into a database without users, and updates its schema. Restores everything or nothing.
+ * @throws StartupError if the file is no backup, is incomplete or newer than this program, or the database has users
  */
 export async function restoreBackup(
   address: DatabaseAddress,
@@ -154,7 +154,7 @@ export async function restoreBackup(
   }
 }
 
-/** Reads the whole file once: so that nothing is begun that cannot be ended. */
+/** Reads the whole file, so that an invalid one changes nothing. */
 async function verifyBackup(file: string): Promise<Header> {
   const hash = createHash("sha256");
   let header: Header | undefined;
@@ -163,21 +163,21 @@ async function verifyBackup(file: string): Promise<Header> {
     for await (const line of linesOf(file)) {
       if (header === undefined) {
         const first = JSON.parse(line) as Partial<Header>;
-        if (first.format !== "conduit-backup") throw new Error("it does not begin as one");
+        if (first.format !== "conduit-backup") throw new Error("its first line is not that of a backup");
         if (first.version !== 1)
-          throw new StartupError(`${file} was made by a newer Conduit. Restore it with that one.`);
+          throw new StartupError(`${file} was written by a newer version of Conduit. Restore it with that version.`);
         header = first as Header;
       }
-      if (seal !== undefined) throw new Error("it goes on after its end");
+      if (seal !== undefined) throw new Error("it has more lines after the checksum");
       if (line.startsWith('{"sha256"')) seal = (JSON.parse(line) as { sha256: string }).sha256;
       else hash.update(`${line}\n`);
     }
-    if (header === undefined || seal === undefined) throw new Error("it ends too early");
-    if (hash.digest("hex") !== seal) throw new Error("its checksum is wrong");
+    if (header === undefined || seal === undefined) throw new Error("it ends before the checksum");
+    if (hash.digest("hex") !== seal) throw new Error("its checksum does not match");
     return header;
   } catch (error) {
     if (error instanceof StartupError) throw error;
-    throw new StartupError(`${file} is not a whole backup: ${(error as Error).message}.`, { cause: error });
+    throw new StartupError(`${file} is not a complete backup: ${(error as Error).message}.`, { cause: error });
   }
 }
 
@@ -195,7 +195,7 @@ async function* linesOf(file: string): AsyncGenerator<string> {
     yield* parts.slice(1, -1);
     rest = [parts.at(-1) ?? ""];
   }
-  if (rest.join("") !== "") throw new Error("its last line is cut off");
+  if (rest.join("") !== "") throw new Error("its last line is incomplete");
 }
 
 async function requireEmpty(sql: SQL, header: Header): Promise<void> {
@@ -217,13 +217,13 @@ async function requireEmpty(sql: SQL, header: Header): Promise<void> {
   }
   if (found?.users) {
     const [some] = (await sql.unsafe("select exists (select from users) as any")) as { any: boolean }[];
-    if (some?.any) throw refuse("The database has accounts already");
+    if (some?.any) throw refuse("The database already has users");
   }
 }
 
 /**
- * Loads every row as it was. The triggers of the tables rest meanwhile, as what they keep is in the backup; the foreign
- * keys are checked at the end, whatever the order of the tables.
+ * Loads all rows. Triggers are disabled meanwhile, because what they maintain is in the backup. Foreign keys are checked at
+ * the end, so the order of the tables does not matter.
  * @returns rows by table
  */
 async function loadTables(tx: Bun.SQL, file: string): Promise<Record<string, number>> {
@@ -232,9 +232,9 @@ async function loadTables(tx: Bun.SQL, file: string): Promise<Record<string, num
     `select conrelid::regclass::text as table, quote_ident(conname) as name from pg_constraint
       where contype = 'f' and not condeferrable and connamespace = current_schema()::regnamespace`,
   )) as { table: string; name: string }[];
-  // The migrations have put rows of their own there.
+  // The migrations may have inserted rows.
   await tx.unsafe(`truncate ${tables.join(", ")}`);
-  // Jobs that were left in the database belong to other data: their mail must not be sent.
+  // Remaining jobs belong to other data: their mail must not be sent.
   await tx.unsafe(`delete from ${JOB_SCHEMA}._private_jobs`);
   for (const table of tables) await tx.unsafe(`alter table ${table} disable trigger user`);
   for (const { table, name } of foreignKeys) {
@@ -295,7 +295,7 @@ function insertOf({ table, columns }: TableLine): string {
           select ${values.join(", ")} from json_array_elements($1::text::json) as r`;
 }
 
-/** The tables with the columns that are stored and not generated, but for the list of migrations. */
+/** The tables except for the list of migrations, with their columns except for generated ones. */
 async function tablesOf(tx: Bun.SQL): Promise<TableLine[]> {
   return (await tx.unsafe(
     `select c.relname as table,
@@ -329,7 +329,7 @@ async function sequencesOf(tx: Bun.SQL): Promise<Sequence[]> {
   return sequences;
 }
 
-/** Throws where a history of migrations is not the beginning of this program's. */
+/** Throws if the applied migrations are not the first ones of this program. */
 function requireKnown(
   applied: readonly { file: string; checksum: string }[],
   migrations: readonly Migration[],
@@ -338,9 +338,13 @@ function requireKnown(
   for (const [i, { file, checksum: sum }] of applied.entries()) {
     const known = migrations[i];
     if (known === undefined)
-      throw new StartupError(`${what} is of a newer Conduit (it has migration ${file}). Use that one.`);
+      throw new StartupError(
+        `${what} belongs to a newer version of Conduit: it has migration ${file}. Use that version.`,
+      );
     if (known.file !== file || checksum(known) !== sum) {
-      throw new StartupError(`${what} has another history: migration ${file} is not this Conduit's ${known.file}.`);
+      throw new StartupError(
+        `${what} has different migrations: ${file} is not the ${known.file} of this version of Conduit.`,
+      );
     }
   }
 }
@@ -349,7 +353,7 @@ function openConnection(address: DatabaseAddress): SQL {
   return new SQL(
     connectionOptions(address, 1, {
       statement_timeout: "0",
-      // What values look like as text, whatever the server's settings say.
+      // The format of values as text, independent of the server's settings.
       datestyle: "ISO, YMD",
       intervalstyle: "postgres",
       extra_float_digits: "1",

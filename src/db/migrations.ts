@@ -20,7 +20,7 @@ const LOCK_TIMEOUT_MS = 2_000;
 const LOCK_RETRY_MS = 500;
 
 /**
- * Brings the schema up to date: each missing migration in a transaction of its own, then the schema of the job queue, one
+ * Updates the schema: each missing migration in a transaction of its own, then the schema of the job queue, one
  * instance at a time.
  * @param options.timeoutMs how long to wait for a standby to become writable, for another server's migration, and for a
  *   lock on a table
@@ -179,7 +179,7 @@ export function missingMigrations(applied: ReadonlyMap<string, string>, migratio
   return migrations.filter((known) => applied.get(known.version) !== checksum(known)).map(({ file }) => file);
 }
 
-/** Of the file as it is applied. */
+/** The SHA-256 of a migration, as stored in `schema_migrations`. */
 export const checksum = (migration: Migration): string =>
   new Bun.CryptoHasher("sha256").update(textOf(migration)).digest("hex");
 

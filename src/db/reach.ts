@@ -140,7 +140,7 @@ export function connectionProblem(error: unknown, address: DatabaseAddress): str
   const [, parameter] = /unsupported startup parameter(?: in options)?: (\w+)/.exec(message) ?? [];
   const where = locationOf(address);
   if (parameter === undefined) {
-    return `Cannot reach the database "${address.database}" at ${where} as user "${address.username}": ${message}. Check DATABASE_URL, and that PostgreSQL is running and lets this machine in`;
+    return `Cannot reach the database "${address.database}" at ${where} as user "${address.username}": ${message}. Check DATABASE_URL, and that PostgreSQL is running and accepts connections from this machine`;
   }
   if (address.direct === undefined) {
     return pooler(address, `it refuses ${parameter}`);

@@ -25,20 +25,20 @@ function contentOf(mail: QueuedMail, token: string | null, urls: LinkUrls): Cont
   const name = oneLine(mail.username ?? "you");
   const title = `Hello ${name}`;
   const link = (url: string) => {
-    if (token === null) throw new Error(`a mail of kind ${mail.kind} has no link`);
+    if (token === null) throw new Error(`an email of kind ${mail.kind} has no link`);
     return withToken(url, token);
   };
   const ifNotYou = `If this wasn't you, choose a new password: ${urls.home}`;
   switch (mail.kind) {
     case "verify_email":
       return {
-        subject: `Confirm your email address, ${name}`,
+        subject: `Verify your email address, ${name}`,
         title,
         paragraphs: [
-          "Please confirm that this is your email address. The link works once, within 24 hours.",
+          "Please verify that this is your email address. The link works once, within 24 hours.",
           "If you did not enter this address at Conduit, you can ignore this email.",
         ],
-        button: { label: "Confirm email address", url: link(urls.verify) },
+        button: { label: "Verify email address", url: link(urls.verify) },
       };
     case "reset_password":
       return {

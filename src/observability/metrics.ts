@@ -66,7 +66,7 @@ export function createMetrics(version: string, labels: Record<string, string> = 
 
   const requests = new Counter({
     name: "http_requests_total",
-    help: "Requests answered.",
+    help: "Responses sent.",
     labelNames: ["method", "route", "status"],
     registers,
   });

@@ -43,10 +43,10 @@ export type AppOptions = {
   revocations: Revocations;
   trustedProxies: string[];
   mail: Mail;
-  /** Where mail lands that is not sent; null where it is, or where nobody may read it. */
+  /** The development mailbox; null if mail is sent, and in production. */
   mailbox: Mailbox | null;
   requireEmailConfirmation: boolean;
-  /** Other than the usual ones; null for none. */
+  /** Replaces the default limits; null turns them off. */
   rateLimits?: Parameters<typeof createRateLimits>[2];
   /** How much an account and a network may write; null, the default, for no limits. */
   writeRates?: WriteRates | null;
@@ -55,13 +55,13 @@ export type AppOptions = {
   baseUrl?: string | undefined;
   /** How long an idle connection stays open, for a header. */
   keepAliveTimeoutMs?: number;
-  /** Whether the server has been told to stop, and finishes what it has. */
+  /** Whether the server is shutting down. */
   isDraining?: () => boolean;
   observer?: RequestObserver | undefined;
   tracer?: RequestTracer | undefined;
 };
 
-/** The whole HTTP application, without side effects: nothing is opened, nothing listens. */
+/** The whole HTTP application. It has no side effects: it opens no connection and no port. */
 export function createApp(options: AppOptions) {
   const { db, log, jwtSecret, sessionLimits, revocations, corsOrigins } = options;
   const { keepAliveTimeoutMs = 75_000, isDraining = () => false, observer, tracer } = options;
@@ -95,7 +95,7 @@ export function createApp(options: AppOptions) {
       docsRoutes((): readonly Route[] => app.routes, options.mailbox !== null),
     )
     .route("/api", userRoutes(db, identity, guards))
-    // Before the API, as a browser that opens a link of the API gets a page.
+    // Before the API, because a browser that opens one of the API's links gets a page.
     .route("/", accountPageRoutes(db, identity))
     .route("/api", emailVerificationRoutes(db, identity, guards))
     .route("/api", passwordResetRoutes(db, identity))
@@ -137,8 +137,8 @@ export function createApp(options: AppOptions) {
 }
 
 /**
- * The path without a slash at its end. A request that names no host, as those of HTTP/1.0 need not, has a URL of path and
- * query alone, in which Hono would look for the path behind a host.
+ * The path without a trailing slash. A request without a host, which HTTP/1.0 allows, has a URL of only path and query, in
+ * which Hono would not find the path.
  */
 function getPath(request: Request): string {
   return getPathNoStrict(request.url.startsWith("/") ? ({ url: `http://host${request.url}` } as Request) : request);
@@ -182,13 +182,13 @@ function patternOf(path: string): RegExp {
   return new RegExp(`^${segments.join("/")}$`);
 }
 
-/** The methods of the routes that a path matches, for the 405 of the methods that have none. */
+/** Returns a function from a path to the methods of its routes, for the header `Allow` of a 405. */
 function methodsByPath(routes: { method: string; path: string }[]): (path: string) => string[] {
   const patterns = new Map<string, { pattern: RegExp; methods: string[] }>();
   for (const { method, path } of routes) {
     if (method === "ALL") continue;
     const entry = patterns.get(path) ?? {
-      // A trailing slash is gone from the path by now; a second one belongs to another path.
+      // `getPath` has removed one trailing slash; with a second one, it is another path.
       pattern: patternOf(path),
       methods: [],
     };

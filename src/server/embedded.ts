@@ -42,7 +42,7 @@ export async function startEmbedded(
 }
 
 /**
- * The address of the PostgreSQL that a running server has started on `dataDir`; undefined if there is none.
+ * The address of the PostgreSQL that a running server has started on `dataDir`; undefined if no server runs there.
  * @throws StartupError if the folder or the password in it cannot be read.
  */
 export async function runningEmbedded(dataDir: string): Promise<DatabaseAddress | undefined> {

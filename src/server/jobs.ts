@@ -14,10 +14,10 @@ import type { Mail } from "../mail/queue.ts";
 import { type MailUsers, sendMail } from "../mail/send.ts";
 import type { Log } from "../observability/log.ts";
 
-/** Mails that are sent at a time. */
+/** Maximum number of mails sent at the same time. */
 const MAILS_MAX = 5;
 
-/** The tasks in the background: what they do is up to the features. Add a task here. */
+/** The background tasks. The features implement them; add a task here. */
 export function taskGroups(mail: OpenMail, config: Config, db: Database, log: Log, serverUrl: string): TaskGroup[] {
   const general: TaskGroup = {
     tasks: [cleanUp(purges(db), log)],
@@ -38,7 +38,7 @@ export function taskGroups(mail: OpenMail, config: Config, db: Database, log: Lo
       }),
     ],
     concurrency: MAILS_MAX,
-    // Only mails that failed wait for a time.
+    // Only retries have a time in the future.
     pollIntervalMs: 5_000,
   };
   return [general, mails];
@@ -64,7 +64,7 @@ export function mailUsers(mail: Pick<Mail, "newLink">, db: Database): MailUsers 
 
 /**
  * Starts the background jobs of this server.
- * @param serverUrl where it listens, for links where `BASE_URL` is not set
+ * @param serverUrl the address it listens on, for links if `BASE_URL` is not set
  */
 export async function startBackgroundJobs(
   mail: OpenMail,

@@ -3,7 +3,7 @@ import { ApiError } from "../http/errors.ts";
 import { headersBeforeRoutes } from "../http/headers.ts";
 import { type RequestTimers, startTimer, timerSeconds } from "../http/request-timer.ts";
 
-/** The longest URL, in bytes. Heads as a whole are bounded by Bun: 16 KiB and 200 fields, beyond which it answers 431. */
+/** The longest URL, in bytes. Bun limits the headers to 16 KiB and 200 fields, and returns 431 beyond that. */
 export const URL_SIZE_MAX = 8 * 1024;
 
 type Limits = Pick<Config, "requestsMax" | "corsOrigins" | "requestTimeoutMs" | "keepAliveTimeoutMs">;
@@ -11,8 +11,9 @@ type Server = RequestTimers & { readonly pendingRequests: number };
 type Fetch = (request: Request, server: Server) => Response | Promise<Response>;
 
 /**
- * Bounds what is taken in before any of it costs: the requests under way at a time, and the length of a URL. What is too
- * much gets its answer at once, without log or route. Bounds the time to receive a request and to keep a connection idle.
+ * Limits the requests in flight and the length of a URL before any work is done. A request beyond a limit gets its
+ * response at once, without log or route.
+ * Also limits the time to receive a request, and the time that a connection may be idle.
  */
 export function limitRequests(
   { requestsMax, corsOrigins, requestTimeoutMs, keepAliveTimeoutMs }: Limits,

@@ -28,19 +28,19 @@ import { observeStatements, openMetrics, openTracing, tracedMail, watchServer } 
 export type RunningServer = {
   /** The address it listens on, as `http://host:port`. */
   readonly url: string;
-  /** Where the metrics are; undefined if there are none. */
+  /** The address of the metrics; undefined without `METRICS_PORT`. */
   readonly metricsUrl: string | undefined;
   /** The path of the development mailbox, with the key that opens it; undefined if there is none. */
   readonly mailboxPath: string | undefined;
   readonly database: DatabaseAddress;
   /**
-   * Is not ready any more from here on, goes on for `SHUTDOWN_DELAY`, stops listening, lets requests under way finish
-   * within `SHUTDOWN_TIMEOUT`, and closes everything in the reverse order of its opening. Idempotent.
+   * `/health/ready` returns 503 from now on. After `SHUTDOWN_DELAY` the server stops listening, lets requests in flight
+   * finish within `SHUTDOWN_TIMEOUT`, and closes everything in reverse order. Idempotent.
    */
   stop(): Promise<void>;
 };
 
-/** What a worker gets from its supervisor. A server without workers makes these itself. */
+/** What a worker gets from its supervisor. A server without workers creates these itself. */
 export type Inheritance = {
   readonly database: DatabaseAddress;
   readonly jwtSecret: string;
@@ -50,7 +50,7 @@ export type Inheritance = {
   readonly metrics: Metrics | undefined;
 };
 
-/** Starts everything: database, schema, HTTP. Throws `StartupError`, with everything that was opened closed again. */
+/** Starts everything: database, schema, HTTP. Throws `StartupError` after closing what it had opened. */
 export async function startServer(
   config: Config,
   onProgress: (message: string) => void,
@@ -105,7 +105,7 @@ export async function startServer(
     const http = listen(config, inherited, limitRequests(config, app.fetch));
     closers.push(() => stopListening(http, config.shutdownTimeoutMs));
     const jobs = await startBackgroundJobs(mail, config, directAddress(address), db, log, http.url.origin);
-    // Requests and jobs finish side by side, within one SHUTDOWN_TIMEOUT.
+    // Requests and jobs finish at the same time, within one SHUTDOWN_TIMEOUT.
     closers.push(() => Promise.all([stopListening(http, config.shutdownTimeoutMs), jobs.stop()]));
     if (metrics !== undefined) watchServer(metrics, http, db);
 
@@ -132,7 +132,7 @@ export async function startServer(
 }
 
 /**
- * Reports a port that is taken or not allowed before the database is created. Another program may still take the port
+ * Reports a port in use, or not permitted, before the database is created. Another program may still take the port
  * afterwards, so `listen` handles the same errors. Skipped with `REUSE_PORT`: other servers may listen there, and even a
  * short-lived listener would take connections from them.
  * @throws StartupError that names another port
@@ -168,7 +168,7 @@ export function logFormat(config: Config): "json" | "pretty" {
   return process.stdout.isTTY && !config.production ? "pretty" : "json";
 }
 
-/** The address of a database that is there and up to date. What has to be closed again is added to `closers`. */
+/** Starts or finds the database, and updates its schema. Returns its address, and adds to `closers` what has to be closed. */
 export async function prepareDatabase(
   config: Config,
   onProgress: (message: string) => void,
@@ -204,7 +204,7 @@ export async function reachDatabase(
   }
   if (isStandalone) {
     throw new StartupError(
-      "DATABASE_URL is not set. This executable brings no PostgreSQL of its own: set it to postgres://user:password@host:5432/database (PostgreSQL 15 or newer).",
+      "DATABASE_URL is not set. This executable contains no PostgreSQL. Set DATABASE_URL to postgres://user:password@host:5432/database (PostgreSQL 15 or newer).",
     );
   }
   const postgres = await startEmbedded(config.dataDir, onProgress, (message) => log.error({}, message));
@@ -251,7 +251,7 @@ export const writeRates = (config: Config): WriteRates => ({
 export function jwtSecret(config: Config, onProgress: (message: string) => void): string {
   if (config.jwtSecret !== undefined) return config.jwtSecret.reveal();
   if (config.databaseUrl === undefined) return secretFromFile(join(config.dataDir, "jwt-secret"));
-  onProgress("JWT_SECRET is not set: access tokens will end with this process");
+  onProgress("JWT_SECRET is not set: access tokens become invalid when this process ends");
   return randomBytes(32).toString("hex");
 }
 

@@ -10,8 +10,8 @@ import { SEED_PASSWORD } from "../seed/seed.ts";
 import { logFormat, type RunningServer } from "./server.ts";
 
 /**
- * Prints what the server says at startup and at its end: plain text in a terminal, and lines of the log where that is
- * JSON, so that standard output is JSON throughout. `LOG_LEVEL` has no effect on it.
+ * Prints the server's messages at startup and shutdown: plain text in a terminal, and log lines if the log is JSON, so that
+ * all of standard output is JSON. `LOG_LEVEL` has no effect on them.
  */
 export function startupOutput(config: Config): (message: string) => void {
   if (logFormat(config) === "pretty") return (message) => console.log(message);
@@ -22,10 +22,10 @@ export function startupOutput(config: Config): (message: string) => void {
   };
 }
 
-/** The addresses of a server, to click on. The last one says that it is running. */
+/** The addresses of a server, as links. The last line reports that it is running. */
 export async function startupLines(config: Config, server: RunningServer): Promise<string[]> {
   const url = clickable(server.url);
-  // No password goes into a log, not even a public one.
+  // Passwords are never logged, not even public ones.
   const isForPeople = logFormat(config) === "pretty" && !config.production;
   return [
     `API reference: ${url}/docs`,
@@ -38,14 +38,14 @@ export async function startupLines(config: Config, server: RunningServer): Promi
   ];
 }
 
-/** A server on all addresses is on localhost too; 0.0.0.0 and [::] are no addresses to go to. */
+/** A server on all addresses is on localhost too. Browsers cannot open 0.0.0.0 and [::]. */
 export function clickable(url: string): string {
   return url.replace(/\/\/(0\.0\.0\.0|\[::\])(?=[:/]|$)/, "//localhost");
 }
 
 const DEMO_EMAIL = emailOf(DEMO_USERNAME);
 
-/** Whether the database has the account of the demonstration content; false if that cannot be found out. */
+/** Whether the database has the user of the demonstration content; false if the database does not respond. */
 async function hasDemoLogin(address: DatabaseAddress): Promise<boolean> {
   const sql = new SQL({ ...connectionOptions(address, 1, { statement_timeout: "1000" }), connectionTimeout: 1 });
   try {

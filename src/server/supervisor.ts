@@ -17,17 +17,17 @@ import {
 import { openMetrics } from "./telemetry.ts";
 import { type FromWorker, type ToWorker, WORKER_VARIABLE } from "./worker.ts";
 
-/** Pauses before a crashed worker is started again, by how often it crashed in a row. */
+/** Delays before a crashed worker restarts, by the number of consecutive crashes. */
 const RESTART_DELAYS_MS = [0, 250, 1_000, 3_000, 10_000, 30_000];
-/** A worker that ran this long did not crash at its start. */
-const LIVED_LONG_MS = 60_000;
+/** After this time, a crash counts as the first again. */
+const STABLE_AFTER_MS = 60_000;
 const START_TIMEOUT_MS = 30_000;
 /** How long a scrape waits for the metrics of a worker. */
 const METRICS_TIMEOUT_MS = 2_000;
 
 /**
- * Several processes on one port, under a supervisor that owns what they share: the database, the port of the metrics, the
- * secret. It handles no requests itself, and replaces a worker that crashes.
+ * Starts several processes on one port, under a supervisor that owns what they share: the database, the metrics port, the
+ * secret. It handles no requests itself, and restarts workers that crash.
  */
 export async function startWorkers(config: Config, onProgress: (message: string) => void): Promise<RunningServer> {
   if (process.platform !== "linux") {
@@ -54,12 +54,12 @@ export async function startWorkers(config: Config, onProgress: (message: string)
     });
     metrics?.gauge({
       name: "conduit_workers_expected",
-      help: "Workers that should handle requests.",
+      help: "Configured number of workers.",
       value: () => config.workers,
     });
     metrics?.counter({
       name: "conduit_worker_restarts_total",
-      help: "Workers that had to be replaced.",
+      help: "Restarts of workers that exited unexpectedly.",
       value: () => workers.reduce((sum, worker) => sum + worker.restarts(), 0),
     });
 
@@ -69,15 +69,15 @@ export async function startWorkers(config: Config, onProgress: (message: string)
       // At least two, so that a slow statement does not delay all others of its worker.
       poolMax: Math.max(2, Math.ceil(config.databasePoolMax / config.workers)),
     };
-    const patienceMs = config.shutdownDelayMs + config.shutdownTimeoutMs + config.databaseStatementTimeoutMs + 5_000;
-    closers.push(() => Promise.all(workers.map((worker) => worker.stop(patienceMs))));
+    const timeoutMs = config.shutdownDelayMs + config.shutdownTimeoutMs + config.databaseStatementTimeoutMs + 5_000;
+    closers.push(() => Promise.all(workers.map((worker) => worker.stop(timeoutMs))));
     // With PORT=0 the first worker takes a free port, and the others the same.
-    const first = keepWorker(0, { ...shared, port: config.port }, log);
+    const first = superviseWorker(0, { ...shared, port: config.port }, log);
     workers.push(first);
     const url = await first.started;
     const port = Number(new URL(url).port);
     for (let number = 1; number < config.workers; number++) {
-      workers.push(keepWorker(number, { ...shared, port }, log));
+      workers.push(superviseWorker(number, { ...shared, port }, log));
     }
     await Promise.all(workers.map(({ started }) => started));
     onProgress(`${config.workers} workers are running`);
@@ -101,30 +101,30 @@ export async function startWorkers(config: Config, onProgress: (message: string)
 }
 
 type Worker = {
-  /** Resolves to its address when it listens for the first time. Rejects if its first start fails. */
+  /** Resolves to the worker's address when it listens for the first time. Rejects if its first start fails. */
   readonly started: Promise<string>;
   isUp(): boolean;
   restarts(): number;
-  /** Undefined if it is not running, or does not respond in time. */
+  /** Undefined if the worker is not running, or does not respond in time. */
   metrics(): Promise<MetricsSnapshot | undefined>;
-  /** Sends SIGTERM, and SIGKILL after `patienceMs`. The worker is not started again. */
-  stop(patienceMs: number): Promise<void>;
+  /** Sends SIGTERM, and SIGKILL after `timeoutMs`. The worker is not started again. */
+  stop(timeoutMs: number): Promise<void>;
 };
 
-/** Starts a worker, and a new one whenever it ends, until it is stopped. */
-function keepWorker(number: number, start: Omit<Extract<ToWorker, { type: "start" }>, "type">, log: Log): Worker {
+/** Starts a worker, and restarts it whenever it exits, until `stop`. */
+function superviseWorker(number: number, start: Omit<Extract<ToWorker, { type: "start" }>, "type">, log: Log): Worker {
   const started = Promise.withResolvers<string>();
   // A rejection is not unhandled: `started` is awaited later.
   started.promise.catch(() => {});
-  const answers = new Map<number, (snapshot: MetricsSnapshot | undefined) => void>();
+  const pendingSnapshots = new Map<number, (snapshot: MetricsSnapshot | undefined) => void>();
   let child: Subprocess;
   let isUp = false;
   let isStopping = false;
   let crashes = 0;
   let restarts = 0;
-  let questions = 0;
+  let lastRequestId = 0;
   let { port } = start;
-  let pause: ReturnType<typeof setTimeout> | undefined;
+  let restartTimer: ReturnType<typeof setTimeout> | undefined;
 
   function spawn(): void {
     const spawnedAt = performance.now();
@@ -142,22 +142,22 @@ function keepWorker(number: number, start: Omit<Extract<ToWorker, { type: "start
         } else if (message.type === "failed") {
           failure = message.message;
         } else {
-          answers.get(message.question)?.(message.snapshot);
+          pendingSnapshots.get(message.requestId)?.(message.snapshot);
         }
       },
       onExit(_child, exitCode, signal) {
         clearTimeout(startTimer);
         isUp = false;
-        for (const answer of answers.values()) answer(undefined);
+        for (const resolve of pendingSnapshots.values()) resolve(undefined);
         if (isStopping) return;
-        const how = failure ?? (signal === null ? `exit code ${exitCode}` : `signal ${signal}`);
+        const reason = failure ?? (signal === null ? `exit code ${exitCode}` : `signal ${signal}`);
         // Before the first success the caller gets the reason: a configuration error does not go away by retrying.
-        started.reject(new StartupError(failure ?? `Worker ${number} exited during startup (${how}).`));
-        if (performance.now() - spawnedAt > LIVED_LONG_MS) crashes = 0;
+        started.reject(new StartupError(failure ?? `Worker ${number} exited during startup (${reason}).`));
+        if (performance.now() - spawnedAt > STABLE_AFTER_MS) crashes = 0;
         const delayMs = RESTART_DELAYS_MS[Math.min(crashes++, RESTART_DELAYS_MS.length - 1)] ?? 0;
-        log.error({ worker: number, delay_ms: delayMs }, `worker exited unexpectedly (${how}), starting another`);
+        log.error({ worker: number, delay_ms: delayMs }, `worker exited unexpectedly (${reason}), starting another`);
         restarts++;
-        pause = setTimeout(spawn, delayMs);
+        restartTimer = setTimeout(spawn, delayMs);
       },
     });
     child.send({ type: "start", ...start, port } satisfies ToWorker);
@@ -172,25 +172,25 @@ function keepWorker(number: number, start: Omit<Extract<ToWorker, { type: "start
     restarts: () => restarts,
     async metrics() {
       if (!isUp) return undefined;
-      const question = ++questions;
-      const answer = Promise.withResolvers<MetricsSnapshot | undefined>();
-      answers.set(question, answer.resolve);
-      const timer = setTimeout(answer.resolve, METRICS_TIMEOUT_MS, undefined);
+      const requestId = ++lastRequestId;
+      const snapshot = Promise.withResolvers<MetricsSnapshot | undefined>();
+      pendingSnapshots.set(requestId, snapshot.resolve);
+      const timer = setTimeout(snapshot.resolve, METRICS_TIMEOUT_MS, undefined);
       try {
-        child.send({ type: "metrics", question } satisfies ToWorker);
-        return await answer.promise;
+        child.send({ type: "metrics", requestId } satisfies ToWorker);
+        return await snapshot.promise;
       } catch {
         // It has just exited.
         return undefined;
       } finally {
         clearTimeout(timer);
-        answers.delete(question);
+        pendingSnapshots.delete(requestId);
       }
     },
-    async stop(patienceMs) {
+    async stop(timeoutMs) {
       isStopping = true;
-      clearTimeout(pause);
-      const timer = setTimeout(() => child.kill("SIGKILL"), patienceMs);
+      clearTimeout(restartTimer);
+      const timer = setTimeout(() => child.kill("SIGKILL"), timeoutMs);
       child.kill("SIGTERM");
       await child.exited;
       clearTimeout(timer);

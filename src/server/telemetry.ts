@@ -18,7 +18,7 @@ export async function openMetrics(config: Config, labels: Record<string, string>
   return createMetrics(packageJson.version, labels);
 }
 
-/** The traces; undefined, and the OpenTelemetry SDK not loaded, unless the environment asks for them. */
+/** The traces; undefined, and the OpenTelemetry SDK not loaded, unless the environment turns them on. */
 export async function openTracing(config: Config, log: Log): Promise<Tracing | undefined> {
   if (!isTracingOn(config)) return undefined;
   const { createTracing } = await import("../observability/tracing.ts");
@@ -32,7 +32,7 @@ function isTracingOn({ otelDisabled, tracesExporter, tracesEndpoint, otlpEndpoin
   return tracesExporter === "otlp" || tracesEndpoint !== undefined || otlpEndpoint !== undefined;
 }
 
-/** What the pools of the database report to: the metrics, the traces, both or neither. */
+/** The observer of the database pools: metrics, traces, both or neither. */
 export function observeStatements(
   metrics: Metrics | undefined,
   tracing: Tracing | undefined,
@@ -49,7 +49,7 @@ export function observeStatements(
   };
 }
 
-/** Makes a trace for every mail that is sent. */
+/** Records a trace for every mail. */
 export function tracedMail(mail: OpenMail, tracing: Tracing | undefined): OpenMail {
   const { transport } = mail;
   if (tracing === undefined || transport === null) return mail;
@@ -57,7 +57,7 @@ export function tracedMail(mail: OpenMail, tracing: Tracing | undefined): OpenMa
   return { ...mail, transport: { ...transport, send } };
 }
 
-/** A scrape needs the state of the mail queue twice, and reads it once. */
+/** A scrape needs the state of the mail queue twice. It is read once. */
 const QUEUE_KEPT_MS = 1_000;
 
 /** Adds the metrics of the server and its features. */
@@ -88,12 +88,12 @@ export function watchServer(metrics: Metrics, http: Bun.Server<undefined>, db: D
   };
   metrics.gauge({
     name: "mail_queue_waiting",
-    help: "Mails that are not sent yet.",
+    help: "Emails that are not sent yet.",
     value: async () => (await readMails())?.waiting,
   });
   metrics.gauge({
     name: "mail_queue_oldest_seconds",
-    help: "Age of the oldest mail that is not sent yet.",
+    help: "Age of the oldest email that is not sent yet.",
     value: async () => (await readMails())?.oldest_s,
   });
 }

@@ -12,32 +12,32 @@ export const WORKER_VARIABLE = "CONDUIT_WORKER";
 /** Messages from a supervisor to its worker. */
 export type ToWorker =
   | { type: "start"; database: DatabaseAddress; jwtSecret: string; port: number; poolMax: number }
-  | { type: "metrics"; question: number };
+  | { type: "metrics"; requestId: number };
 
 /** Messages from a worker to its supervisor. */
 export type FromWorker =
   | { type: "started"; url: string }
   | { type: "failed"; message: string }
-  | { type: "metrics"; question: number; snapshot: MetricsSnapshot };
+  | { type: "metrics"; requestId: number; snapshot: MetricsSnapshot };
 
 /**
  * One of several processes on a port: a server that gets its database, port and secret from its supervisor through a
- * private channel. It stops on SIGTERM, and when its supervisor is gone.
+ * private channel. It stops on SIGTERM, and when its supervisor exits.
  */
 export async function runWorker(config: Config, number: number): Promise<void> {
   leaveSignalsToSupervisor();
   // Before anything that waits: a message that arrives without a listener is lost.
   const start = Promise.withResolvers<Extract<ToWorker, { type: "start" }>>();
   const metrics = start.promise.then(() => openMetrics(config, { worker: String(number) }));
-  const say = (message: FromWorker) => process.send?.(message);
+  const send = (message: FromWorker) => process.send?.(message);
   process.on("message", async (message: ToWorker) => {
     if (message.type === "start") return start.resolve(message);
     const snapshot = await (await metrics)?.snapshot();
-    if (snapshot !== undefined) say({ type: "metrics", question: message.question, snapshot });
+    if (snapshot !== undefined) send({ type: "metrics", requestId: message.requestId, snapshot });
   });
   const stopWithSupervisor = () => process.kill(process.pid, "SIGTERM");
   process.on("disconnect", stopWithSupervisor);
-  // It may be gone already.
+  // It may have exited already.
   if (!process.connected) stopWithSupervisor();
   const log = serverLog(config, { worker: number });
 
@@ -52,10 +52,10 @@ export async function runWorker(config: Config, number: number): Promise<void> {
       metrics: await metrics,
     });
     stopOnSignals(server.stop);
-    say({ type: "started", url: server.url });
+    send({ type: "started", url: server.url });
   } catch (error) {
     if (!(error instanceof StartupError)) throw error;
-    say({ type: "failed", message: error.message });
+    send({ type: "failed", message: error.message });
     process.exit(1);
   }
 }

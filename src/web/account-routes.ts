@@ -41,7 +41,7 @@ export function accountPageRoutes(db: Database, { revocations, limits }: Identit
             await limits.count(c, "verify");
             const token = tokenOf(await readForm(c.req.raw));
             await verifyEmail(db, token);
-            return respondWithPage(c, messagePage("Email address confirmed", "Thank you. You can close this page."));
+            return respondWithPage(c, messagePage("Email address verified", "Thank you. You can close this page."));
           }),
         describePage(
           "VerifyEmailByForm",
@@ -132,7 +132,7 @@ const MESSAGES: {
   conflict: {
     status: 409,
     title: "This email address is already in use",
-    text: "Another account uses it.",
+    text: "Another user has it.",
   },
   invalid: { status: 422, title: "This link is incomplete", text: "Copy the whole link from the email." },
   too_many_requests: { status: 429, title: "Too many requests", text: "Wait a few minutes, then try again." },

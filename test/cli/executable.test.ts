@@ -36,7 +36,7 @@ const start = (args: string[], env: Record<string, string> = {}) =>
 describe("the executable", () => {
   test("reports a missing DATABASE_URL, and creates no file", async () => {
     const process = start([]);
-    expect(await process.stderr.text()).toStartWith("DATABASE_URL is not set. This executable brings no PostgreSQL");
+    expect(await process.stderr.text()).toStartWith("DATABASE_URL is not set. This executable contains no PostgreSQL");
     expect(await process.exited).toBe(1);
     expect([...new Bun.Glob("*").scanSync({ cwd: folder, onlyFiles: false })]).toEqual(["conduit"]);
   });

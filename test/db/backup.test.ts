@@ -186,7 +186,7 @@ describe("a backup", () => {
   test("is its owner's alone to read, and never written over another", async () => {
     const file = await backupOf(server.address);
     expect((await stat(file)).mode & 0o777).toBe(0o600);
-    await expect(writeBackup(server.address, migrations, "1.2.3", file)).rejects.toThrow("is there already");
+    await expect(writeBackup(server.address, migrations, "1.2.3", file)).rejects.toThrow("exists already");
   });
 
   test("leaves no file behind where it fails", async () => {
@@ -207,7 +207,7 @@ describe("restoring refuses", () => {
   });
 
   test("a database with accounts", async () => {
-    await expect(restoreInto(server.address, file)).rejects.toThrow("The database has accounts already");
+    await expect(restoreInto(server.address, file)).rejects.toThrow("The database already has users");
   });
 
   test("a database of another program", async () => {
@@ -218,12 +218,16 @@ describe("restoring refuses", () => {
 
   const whole = () => gunzipSync(readFileSync(file)).toString();
   test.each<[string, (text: string) => string, string]>([
-    ["a backup with a changed row", (text) => text.replace("So it is", "So it was"), "its checksum is wrong"],
-    ["a backup without its end", (text) => text.slice(0, text.lastIndexOf('{"sha256"')), "it ends too early"],
-    ["a backup cut in a line", (text) => text.slice(0, -5), "its last line is cut off"],
-    ["a backup that goes on", (text) => `${text}["1"]\n`, "it goes on after its end"],
-    ["another file", () => '{"a":1}\n', "it does not begin as one"],
-    ["a backup of a newer format", (text) => text.replace('"version":1', '"version":2'), "made by a newer Conduit"],
+    ["a backup with a changed row", (text) => text.replace("So it is", "So it was"), "its checksum does not match"],
+    ["a backup without its end", (text) => text.slice(0, text.lastIndexOf('{"sha256"')), "it ends before the checksum"],
+    ["a backup cut in a line", (text) => text.slice(0, -5), "its last line is incomplete"],
+    ["a backup that goes on", (text) => `${text}["1"]\n`, "it has more lines after the checksum"],
+    ["another file", () => '{"a":1}\n', "its first line is not that of a backup"],
+    [
+      "a backup of a newer format",
+      (text) => text.replace('"version":1', '"version":2'),
+      "written by a newer version of Conduit",
+    ],
   ])("%s, before anything is changed", async (_what, change, message) => {
     const changed = newFile();
     await Bun.write(changed, gzipSync(change(whole())));
@@ -235,11 +239,13 @@ describe("restoring refuses", () => {
     const bytes = await Bun.file(file).bytes();
     const cut = newFile();
     await Bun.write(cut, bytes.slice(0, bytes.length - 20));
-    await expect(restoreInto(empty, cut)).rejects.toThrow("is not a whole backup");
+    await expect(restoreInto(empty, cut)).rejects.toThrow("is not a complete backup");
   });
 
   test("a backup of a newer Conduit", async () => {
-    await expect(restoreBackup(empty, migrations.slice(0, 1), file, 5_000)).rejects.toThrow("is of a newer Conduit");
+    await expect(restoreBackup(empty, migrations.slice(0, 1), file, 5_000)).rejects.toThrow(
+      "belongs to a newer version of Conduit",
+    );
   });
 
   test("a file that is not there", async () => {

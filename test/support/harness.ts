@@ -25,7 +25,7 @@ export function testApp(db: Database, options: Partial<AppOptions> = {}): Return
     sessionLimits: config,
     revocations: createRevocations(),
     trustedProxies: config.trustedProxies,
-    // Written, and sent where a test starts a worker (test/mail.ts).
+    // Written, and sent where a test starts a worker (test/support/mail.ts).
     mail: { isEnabled: true, ...createLinkTokens(JWT_SECRET) },
     mailbox: null,
     requireEmailConfirmation: false,

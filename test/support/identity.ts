@@ -2,7 +2,7 @@ import type { SessionJson, TestResponse, TestServer, TestUser } from "./harness.
 import { linkIn, type TestSmtp } from "./mail.ts";
 
 /** The subjects of mails, or a part of them. */
-export const VERIFY_SUBJECT = "Confirm your email address";
+export const VERIFY_SUBJECT = "Verify your email address";
 export const RESET_SUBJECT = "Choose a new password";
 export const PASSWORD_CHANGED_SUBJECT = "Your password was changed";
 export const EMAIL_CHANGED_SUBJECT = "Your email address was changed";

@@ -55,7 +55,7 @@ function expectPrivate(headers: Headers): void {
 describe("the page to confirm an email address", () => {
   test("confirms by its button, and not when something opens or checks the link", async () => {
     const user = await newUser();
-    const { path, token } = await linkTo(user, "Confirm your email address");
+    const { path, token } = await linkTo(user, "Verify your email address");
     const isVerified = async () =>
       (await server.request("GET", "/api/user", { token: user.token })).json.user.email_verified;
     for (const address of [path, `/api/auth/verify-email?token=${token}`]) {
@@ -70,7 +70,7 @@ describe("the page to confirm an email address", () => {
     }
     expect((await fetch(server.url + path)).status).toBe(200);
     expect(await isVerified()).toBe(false);
-    expect(outline(await submit("/verify-email", { token }))).toEqual([200, "Email address confirmed"]);
+    expect(outline(await submit("/verify-email", { token }))).toEqual([200, "Email address verified"]);
     expect(await isVerified()).toBe(true);
     expect(outline(await submit("/verify-email", { token }))).toEqual([410, "This link has expired"]);
   });
@@ -83,7 +83,7 @@ describe("the page to confirm an email address", () => {
 
   test("explains that another account uses the address", async () => {
     const [other, user] = [await newUser(), await newUser()];
-    const { token } = await linkTo(user, "Confirm your email address");
+    const { token } = await linkTo(user, "Verify your email address");
     await server.sql`update email_links set email = ${other.email}, email_key = ${other.email} where email = ${user.email}`;
     expect(outline(await submit("/verify-email", { token }))).toEqual([409, "This email address is already in use"]);
   });

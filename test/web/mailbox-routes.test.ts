@@ -33,12 +33,12 @@ describe("the development mailbox", () => {
     const worker = await startSending(dev, openMailbox(join(folder, "mail")));
     const user = await dev.register("<i>developer");
     let list = "";
-    for (let i = 0; i < 400 && !list.includes("Confirm your email address"); i++) {
+    for (let i = 0; i < 400 && !list.includes("Verify your email address"); i++) {
       await Bun.sleep(25);
       list = (await get("/dev/mail", { Cookie })).text;
     }
     await worker.stop();
-    expect(list).toContain("Confirm your email address, &lt;i&gt;developer");
+    expect(list).toContain("Verify your email address, &lt;i&gt;developer");
     const [path = ""] = /\/dev\/mail\/[0-9a-f-]+/.exec(list) ?? [];
     const mail = (await get(path, { Cookie })).text;
     const [, link = ""] = /<a class="link" href="(http[^"]+token=[^"]+)"/.exec(mail) ?? [];

@@ -52,7 +52,7 @@ export function operationsOf(call: Call) {
       options?: CallOptions,
     ): Promise<SignedInResponse> => call("POST", "/api/users", args, options),
 
-    /** Log in. Starts a session. Returns the same error for an unknown email address and for a wrong password. */
+    /** Sign in. Starts a session. Returns the same error for an unknown email address and for a wrong password. */
     login: (
       args: {
         body: LoginRequest;
@@ -92,7 +92,7 @@ export function operationsOf(call: Call) {
     resendVerification: (options?: CallOptions): Promise<MessageResponse> =>
       call("POST", "/api/auth/resend-verification", {}, options),
 
-    /** Request a password reset. Emails a link for choosing a new password. The response is the same whether or not an account has this address. */
+    /** Request a password reset. Emails a link for choosing a new password. The response is the same whether or not a user has this address. */
     forgotPassword: (
       args: {
         body: ForgotPasswordRequest;
@@ -116,7 +116,7 @@ export function operationsOf(call: Call) {
       options?: CallOptions,
     ): Promise<TokenPair> => call("POST", "/api/auth/refresh", args, options),
 
-    /** Log out. Ends the session of a refresh token and revokes its access tokens. An unknown or expired refresh token is not an error. */
+    /** Sign out. Ends the session of a refresh token and revokes its access tokens. An unknown or expired refresh token is not an error. */
     logOut: (
       args: {
         body: RefreshRequest;

@@ -83,7 +83,7 @@ export function healthRoutes(db: Database, { migrations, isDraining }: HealthOpt
 async function check(name: ReadyCheck["name"], run: () => Promise<string | undefined>): Promise<ReadyCheck> {
   const started = performance.now();
   const error = await run().catch((reason: unknown) =>
-    reason instanceof TimedOut ? `no response within ${PROBE_TIMEOUT_MS} ms` : "failed",
+    reason instanceof TimedOut ? `no response within ${PROBE_TIMEOUT_MS.toLocaleString("en")} ms` : "failed",
   );
   const duration_ms = Math.round((performance.now() - started) * 1000) / 1000;
   return error === undefined ? { name, status: "ok", duration_ms } : { name, status: "error", duration_ms, error };

@@ -3,7 +3,7 @@ import { type OpenApiDocument, openApiDocument } from "../../http/openapi.ts";
 
 /** The groups of operations, in the order in which a reader needs them. */
 const TAGS: readonly { name: string; description: string }[] = [
-  { name: "User and Authentication", description: "Register, log in, and read or change the current user" },
+  { name: "User and Authentication", description: "Register, sign in, and read or change the current user" },
   { name: "Sessions", description: "Refresh access tokens, list the devices that are signed in, and sign them out" },
   { name: "Accounts", description: "Verify an email address and reset a forgotten password" },
   { name: "Profile", description: "Read public profiles, and follow or unfollow users" },

@@ -4,16 +4,16 @@ import type { Page } from "../page.ts";
 // These forms need no protection against cross-site requests: they carry the token from the email and no cookie, so
 // another site could only submit a token that it already knows.
 
-/** The page behind the link of a verification email. Its button confirms the address. */
+/** The page behind the link of a verification email. Its button verifies the address. */
 export function verifyEmailPage(token: string): Page {
   return (
-    <Layout title="Confirm your email address" width="narrow">
-      <h1>Confirm your email address</h1>
-      <p>Select the button to confirm that this email address is yours.</p>
+    <Layout title="Verify your email address" width="narrow">
+      <h1>Verify your email address</h1>
+      <p>Select the button to verify that this email address is yours.</p>
       <form method="post" action="/verify-email">
         <input type="hidden" name="token" value={token} />
         <button class="btn btn-primary" type="submit">
-          Confirm email address
+          Verify email address
         </button>
       </form>
     </Layout>

@@ -138,7 +138,7 @@ describe("health", () => {
     proxy.hang();
     const { status, body } = await ready(patient);
     expect(status).toBe(503);
-    expect(body.checks[1]?.error).toBe("no response within 2000 ms");
+    expect(body.checks[1]?.error).toBe("no response within 2,000 ms");
     await patient.stop();
     proxy.restore();
   });

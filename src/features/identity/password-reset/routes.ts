@@ -22,14 +22,14 @@ export function passwordResetRoutes(db: Database, { revocations, mail, limits }:
       async (c) => {
         requireMail(mail);
         await requestReset(db, c.var.body.email);
-        return jsonOf(c, { message: "If an account has this address, a link to choose a new password is on its way" });
+        return jsonOf(c, { message: "If a user has this address, a link to choose a new password is on its way" });
       },
       describeRoute({
         operationId: "ForgotPassword",
         tag: "Accounts",
         summary: "Request a password reset",
         description:
-          "Emails a link for choosing a new password. The response is the same whether or not an account has this address.",
+          "Emails a link for choosing a new password. The response is the same whether or not a user has this address.",
         responses: { 200: MessageResponse },
       }),
     )
@@ -41,7 +41,7 @@ export function passwordResetRoutes(db: Database, { revocations, mail, limits }:
       async (c) => {
         const { token, new_password } = c.var.body;
         revocations.add(await resetByLink(db, token, new_password));
-        return jsonOf(c, { message: "The password was changed; log in with it" });
+        return jsonOf(c, { message: "The password was changed; sign in with it" });
       },
       describeRoute({
         operationId: "ResetPassword",

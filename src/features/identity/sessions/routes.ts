@@ -50,12 +50,12 @@ export function sessionRoutes(db: Database, context: IdentityContext, { requireU
       body(RefreshBody),
       async (c) => {
         revocations.add(await logOut(db, c.var.body.refresh_token));
-        return jsonOf(c, { message: "Logged out" });
+        return jsonOf(c, { message: "Signed out" });
       },
       describeRoute({
         operationId: "LogOut",
         tag: TAG,
-        summary: "Log out",
+        summary: "Sign out",
         description:
           "Ends the session of a refresh token and revokes its access tokens. An unknown or expired refresh token is not an error.",
         responses: { 200: MessageResponse },

@@ -58,7 +58,7 @@ export function userRoutes(db: Database, context: IdentityContext, { requireUser
       describeRoute({
         operationId: "Login",
         tag: "User and Authentication",
-        summary: "Log in",
+        summary: "Sign in",
         description: "Starts a session. Returns the same error for an unknown email address and for a wrong password.",
         responses: { 200: SignedInResponse },
         errors: ["unauthorized"],
