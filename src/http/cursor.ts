@@ -87,7 +87,7 @@ export const nextCursor = z
 
 /**
  * Sets `Link: <…>; rel="next"` (RFC 8288) to the same request with this cursor: a path with the other parameters, without
- * `offset`, which the cursor replaces. Nothing if there is no next page.
+ * `offset`, which the cursor replaces, and below the path of `BASE_URL`. Nothing if there is no next page.
  */
 export function linkNextPage(c: Context, cursor: string | null): void {
   if (cursor === null) return;
@@ -95,7 +95,7 @@ export function linkNextPage(c: Context, cursor: string | null): void {
   const { pathname, searchParams } = new URL(c.req.url, "http://localhost");
   searchParams.delete("offset");
   searchParams.set("cursor", cursor);
-  c.header("Link", `<${pathname}?${searchParams}>; rel="next"`);
+  c.header("Link", `<${c.get("basePath") ?? ""}${pathname}?${searchParams}>; rel="next"`);
 }
 
 /**

@@ -2,6 +2,7 @@ import { expect, test } from "bun:test";
 import { Hono } from "hono";
 import { z } from "zod";
 import { cursorOf, linkNextPage, position } from "../../src/http/cursor.ts";
+import type { RequestVariables } from "../../src/http/request-log.ts";
 
 const cursors = cursorOf("things", { rank: z.int(), at: position.time, id: position.id });
 const thing = { rank: 5, at: "2026-01-31T12:34:56.789Z", id: "9223372036854775807" };
@@ -47,7 +48,9 @@ test("anything else is invalid: another list, another version, values that Postg
 });
 
 test("the link to the next page keeps all other parameters", async () => {
-  const app = new Hono().get("/things", (c) => {
+  const app = new Hono<{ Variables: RequestVariables }>().get("/things", (c) => {
+    // Set by the application where BASE_URL has a path.
+    if (c.req.query("base") !== undefined) c.set("basePath", "/blog");
     linkNextPage(c, c.req.query("last") === undefined ? "abc" : null);
     return c.text("");
   });
@@ -57,5 +60,6 @@ test("the link to the next page keeps all other parameters", async () => {
     '</things?tag=a+b%26%C3%A9&cursor=abc&limit=5&limit=6>; rel="next"',
   );
   expect(await linkOf("http://example.com/things")).toBe('</things?cursor=abc>; rel="next"');
+  expect(await linkOf("http://example.com/things?base=1")).toBe('</blog/things?base=1&cursor=abc>; rel="next"');
   expect(await linkOf("http://example.com/things?last=1")).toBeNull();
 });
