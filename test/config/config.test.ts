@@ -175,7 +175,7 @@ describe("mail", () => {
   const production = { NODE_ENV: "production", DATABASE_URL: URL, JWT_SECRET: SECRET };
 
   test("needs BASE_URL in production with a mail server, and only then", () => {
-    const problem = "BASE_URL must be set in production, as mails link to it";
+    const problem = "BASE_URL must be set in production, as emails link to it";
     expect(problems({ ...production, SMTP_URL: "smtp://mail.example" })).toEqual([problem]);
     expect(problems({ ...production, SMTP_HOST: "mail.example" })).toEqual([problem]);
     const BASE_URL = "https://conduit.example";

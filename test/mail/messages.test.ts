@@ -7,7 +7,7 @@ import { linkIn, startSending, type TestSmtp, testSmtp } from "../support/mail.t
 let server: TestServer;
 let smtp: TestSmtp;
 let sending: { stop(): Promise<void> };
-const CONFIRM = "Confirm your";
+const CONFIRM = "Verify your";
 
 describe("a message", () => {
   beforeAll(async () => {

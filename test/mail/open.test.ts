@@ -27,7 +27,7 @@ test("links of mails open pages of BASE_URL, or those of VERIFY_URL and RESET_UR
   const urlIn = (mail: { text?: string | undefined }) => /https:\S+token=/.exec(mail.text ?? "")?.[0];
 
   const user = await (await start({})).register("linked");
-  const confirm = await smtp.take(user.email, "Confirm your");
+  const confirm = await smtp.take(user.email, "Verify your");
   expect(urlIn(confirm)).toBe("https://conduit.example/sub/verify-email?token=");
   expect(confirm.text).toContain("https://conduit.example/sub\n");
   await stops.shift()?.();
@@ -35,6 +35,6 @@ test("links of mails open pages of BASE_URL, or those of VERIFY_URL and RESET_UR
   const fronted = await start({ VERIFY_URL: "https://front.example/v?lang=en", RESET_URL: "https://front.example/r" });
   await fronted.request("POST", "/api/auth/resend-verification", { token: user.token });
   await fronted.request("POST", "/api/auth/forgot-password", { body: { email: user.email } });
-  expect(urlIn(await smtp.take(user.email, "Confirm your"))).toBe("https://front.example/v?lang=en&token=");
+  expect(urlIn(await smtp.take(user.email, "Verify your"))).toBe("https://front.example/v?lang=en&token=");
   expect(urlIn(await smtp.take(user.email, "Choose a new password"))).toBe("https://front.example/r?token=");
 });

@@ -52,7 +52,7 @@ const failedOnce = ([job]: QueuedJob[]) => job?.attempts === 1 && job.waits;
 const isDead = ([job]: QueuedJob[]) => job?.isDead === true;
 const isEmpty = (jobs: QueuedJob[]) => jobs.length === 0;
 const verify = (token: string) => server.request("POST", "/api/auth/verify-email", { body: { token } });
-const CONFIRM = "Confirm your";
+const CONFIRM = "Verify your";
 
 test("a mail goes from the request to the mailbox and back, and leaves nothing in the queue", async () => {
   const smtp = await smtpServer();

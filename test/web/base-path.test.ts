@@ -53,7 +53,7 @@ test("with a path in BASE_URL, forms are sent to where the proxy passes them on"
     method: "POST",
     body: new URLSearchParams({ token: "the-token" }),
   });
-  expect([response.status, await response.text()]).toEqual([200, expect.stringContaining("Email address confirmed")]);
+  expect([response.status, await response.text()]).toEqual([200, expect.stringContaining("Email address verified")]);
 });
 
 test("with a path in BASE_URL, the document and the overview have it in their URLs", async () => {
