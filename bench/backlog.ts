@@ -15,8 +15,8 @@ export async function fillBacklog(sql: SQL, rows: number): Promise<void> {
   await sql`select graphile_worker.add_job('backlog')`;
   await sql
     .unsafe(
-      `insert into users (username, username_key, email, email_key, password_hash)
-       values ('backlog', 'backlog', 'backlog@example.com', 'backlog@example.com', 'x') on conflict do nothing;
+      `insert into users (username, username_key, username_skeleton, email, email_key, password_hash)
+       values ('backlog', 'backlog', 'backlog', 'backlog@example.com', 'backlog@example.com', 'x') on conflict do nothing;
        insert into sessions (user_id, device, family_hash, current_hash, expires_at, access_expires_at)
        select (select id from users where username = 'backlog'), 'a device', sha256(i::text::bytea), sha256(i::text::bytea),
               now() - i * interval '1 second' - interval '1 day', now() - interval '1 day'
@@ -24,6 +24,10 @@ export async function fillBacklog(sql: SQL, rows: number): Promise<void> {
        insert into email_links (token_hash, user_id, purpose, email, email_key, expires_at, used_at)
        select sha256(i::text::bytea), (select id from users where username = 'backlog'), 'verify', 'backlog@example.com',
               'backlog@example.com', now() - i * interval '1 second' - interval '31 days', now()
+         from generate_series(1, ${rows}) as i;
+       insert into known_networks (user_id, network, last_used_at)
+       select (select id from users where username = 'backlog'), 'network ' || i,
+              now() - i * interval '1 second' - interval '31 days'
          from generate_series(1, ${rows}) as i;
        insert into rate_limits (key, count, max, ends_at)
        select 'login:address:' || i, 1, 10, now() - i * interval '1 second' from generate_series(1, ${rows}) as i;

@@ -32,7 +32,7 @@ create table sessions (
   constraint sessions_hash_sizes check (octet_length(family_hash) = 32 and octet_length(current_hash) = 32
     and octet_length(predecessor_hash) = 32),
   constraint sessions_rotated_whole check ((predecessor_hash is null) = (rotated_at is null)),
-  constraint sessions_revoked_for check (revoked_for in ('logout', 'ended', 'others', 'limit', 'reuse', 'password', 'reset')),
+  constraint sessions_revoked_for check (revoked_for in ('logout', 'ended', 'others', 'limit', 'reuse', 'password', 'reset', 'undo')),
   constraint sessions_revoked_whole check ((revoked_at is null) = (revoked_for is null))
 );
 
@@ -42,6 +42,19 @@ create index sessions_user_id_idx on sessions (user_id);
 create index sessions_revoked_at_idx on sessions (revoked_at) where revoked_at is not null;
 -- For the clean-up: when the session could no longer be refreshed. `least` ignores null.
 create index sessions_ended_at_idx on sessions (least(expires_at, revoked_at));
+
+-- The networks (IPv4 /24, IPv6 /48) from which a user has had a session: somebody else's wrong passwords do not lock these
+-- out, and they have a reserve in the hashing queue. In a table of their own, because the rows of ended sessions go early.
+create table known_networks (
+  -- Cascade: they belong to their user.
+  user_id      bigint not null constraint known_networks_user_id_fkey references users on delete cascade,
+  network      text collate "C" not null,
+  last_used_at timestamptz(3) not null default now(),
+
+  constraint known_networks_pkey primary key (user_id, network)
+);
+-- For the clean-up, after 30 days.
+create index known_networks_last_used_at_idx on known_networks (last_used_at);
 
 -- Every revocation notifies the other instances, in the transaction that revokes.
 create function session_revoked() returns trigger language plpgsql as $$

@@ -17,11 +17,15 @@ create table email_links (
 
   constraint email_links_token_hash_key unique (token_hash),
   constraint email_links_hash_size check (octet_length(token_hash) = 32),
-  constraint email_links_purpose check (purpose in ('verify', 'reset')),
+  constraint email_links_purpose check (purpose in ('verify', 'reset', 'undo')),
   constraint email_links_over_once check (used_at is null or ended_at is null)
 );
--- A newer link ends the older ones. Writers lock the user row first; this guards against one that does not.
-create unique index email_links_live on email_links (user_id, purpose) where used_at is null and ended_at is null;
+-- A newer link ends the older ones. Writers lock the user row first; this guards against one that does not. Links that undo
+-- a change of the address are not replaced: a thief could end the owner's by changing the address again.
+create unique index email_links_live on email_links (user_id, purpose)
+  where purpose <> 'undo' and used_at is null and ended_at is null;
+-- Keeps an address from other users as long as its former owner can take it back.
+create index email_links_undo_email_key_idx on email_links (email_key) where purpose = 'undo';
 -- For the cascade from users.
 create index email_links_user_id_idx on email_links (user_id);
 -- For the clean-up.

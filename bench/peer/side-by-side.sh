@@ -34,7 +34,7 @@ schema=$(cat migrations/*.sql | cksum | cut -d' ' -f1)
 work=${PEER_DIR:-${TMPDIR:-/tmp}/peer-side-by-side-$articles-$schema}
 postgres_port=47532 project_port=47600 peer_port=47700
 postgres_url=postgres://postgres@127.0.0.1:$postgres_port
-export WORK=$work JWT_SECRET=0123456789012345678901234567890123456789
+export WORK=$work JWT_SECRET="the secret of the bench, which is 32 bytes or more"
 
 main() {
   trap finish EXIT

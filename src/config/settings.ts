@@ -13,6 +13,7 @@ import {
   origins,
   pageAddress,
   rate,
+  requireStrong,
   Secret,
   smtpUrl,
   webAddress,
@@ -111,6 +112,7 @@ export const SETTINGS = {
     what: "Secret that signs access tokens, at least 32 bytes. Without it, the server creates one in `DATA_DIR`. Required with `DATABASE_URL` in production.",
     parse: (text) => {
       if (Buffer.byteLength(text) < 32) throw new Error("must have at least 32 bytes");
+      requireStrong(text);
       return new Secret(text);
     },
   }),
@@ -127,6 +129,13 @@ export const SETTINGS = {
     fallback: "30d",
     what: "Lifetime of a refresh token, and of an unused session.",
     parse: (text) => Math.ceil(duration(1_000, 365 * DAY_MS)(text) / 1000),
+  }),
+  sessionMaxAgeS: setting({
+    name: "SESSION_MAX_AGE",
+    flag: "session-max-age",
+    fallback: "365d",
+    what: "Maximum lifetime of a session, however often it is refreshed. After it, the user signs in again.",
+    parse: (text) => Math.ceil(duration(1_000, 3_650 * DAY_MS)(text) / 1000),
   }),
   sessionsMax: setting({
     name: "SESSIONS_MAX",
@@ -215,6 +224,20 @@ export const SETTINGS = {
     fallback: "false",
     what: "`true` keeps a user's old email address until the new one is verified.",
     parse: (text) => oneOf("true", "false")(text) === "true",
+  }),
+  requireCurrentPassword: setting({
+    name: "REQUIRE_CURRENT_PASSWORD",
+    flag: "require-current-password",
+    fallback: "false",
+    what: "`true` requires the current password (`currentPassword` in `PUT /api/user`) for a new password or email address.",
+    parse: (text) => oneOf("true", "false")(text) === "true",
+  }),
+  passwordBlocklist: setting({
+    name: "PASSWORD_BLOCKLIST",
+    flag: "password-blocklist",
+    fallback: "off",
+    what: "`on` rejects new passwords that are among the 49,000 most common ones.",
+    parse: (text) => oneOf("on", "off")(text) === "on",
   }),
   smtpUrl: optional({
     name: "SMTP_URL",

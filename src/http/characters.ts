@@ -12,6 +12,9 @@ const INVISIBLE = new RegExp(`[${UNSEEN}]`, "u");
 /** Whether a text has no visible character. */
 export const isBlank = (text: string): boolean => !VISIBLE.test(text);
 
+/** A text without its invisible characters, also those that a script or an emoji needs. */
+export const withoutInvisible = (text: string): string => text.replace(new RegExp(INVISIBLE, "gu"), "");
+
 const MARKS = String.raw`[\p{Mn}\p{Me}]*`;
 /** ZWNJ between letters that would join (UTS 39, 3.1.1.1, A1; RFC 5892, A.1). */
 const UNJOINED = new RegExp(String.raw`(?<=[${JOINS_NEXT}]${MARKS})\u200c(?=${MARKS}[${JOINS_PREVIOUS}])`, "gu");

@@ -2,7 +2,13 @@ import type { QueuedMail } from "./queue.ts";
 import type { Message } from "./transport.ts";
 
 /** The pages that links in emails open; the token is added as the parameter `token`. */
-export type LinkUrls = { readonly verify: string; readonly reset: string; readonly home: string };
+export type LinkUrls = {
+  readonly verify: string;
+  readonly reset: string;
+  readonly undo: string;
+  readonly forgot: string;
+  readonly home: string;
+};
 
 type Content = { subject: string; title: string; paragraphs: string[]; button?: { label: string; url: string } };
 
@@ -22,17 +28,16 @@ export function messageOf(mail: QueuedMail, token: string | null, urls: LinkUrls
 }
 
 function contentOf(mail: QueuedMail, token: string | null, urls: LinkUrls): Content {
-  const name = oneLine(mail.username ?? "you");
-  const title = `Hello ${name}`;
+  const title = mail.username === null ? "Hello" : `Hello ${oneLine(mail.username)}`;
   const link = (url: string) => {
     if (token === null) throw new Error(`an email of kind ${mail.kind} has no link`);
     return withToken(url, token);
   };
-  const ifNotYou = `If this wasn't you, choose a new password: ${urls.home}`;
+  const ifNotYou = `If this wasn't you, choose a new password: ${urls.forgot}`;
   switch (mail.kind) {
     case "verify_email":
       return {
-        subject: `Verify your email address, ${name}`,
+        subject: "Verify your email address",
         title,
         paragraphs: [
           "Please verify that this is your email address. The link works once, within 24 hours.",
@@ -60,18 +65,23 @@ function contentOf(mail: QueuedMail, token: string | null, urls: LinkUrls): Cont
       return {
         subject: "Your email address was changed",
         title,
-        paragraphs: [
-          `The email address of your account is being changed from this address to ${mail.detail ?? "another one"}.`,
-          ifNotYou,
-        ],
+        ...(token === null
+          ? { paragraphs: ["The email address of your account is being changed from this address to another one."] }
+          : {
+              paragraphs: [
+                `The email address of your account is being changed from this address to ${oneLine(mail.detail ?? "another one")}.`,
+                "If this wasn't you, undo the change: you get your address back and choose a new password, and everyone else is signed out. The link works once, within 7 days.",
+              ],
+              button: { label: "Undo the change", url: link(urls.undo) },
+            }),
       };
     case "session_ended":
       return {
         subject: "A device was signed out",
         title,
         paragraphs: [
-          `The same sign-in (${mail.detail ?? "unknown device"}) was used by two programs, as if it had been copied, so we ended it. Your other devices stay signed in.`,
-          "If you don't know why this happened, choose a new password.",
+          `The same sign-in${mail.detail === null ? "" : ` (${oneLine(mail.detail)})`} was used by two programs, as if it had been copied, so we ended it. Your other devices stay signed in.`,
+          `If you don't know why this happened, choose a new password: ${urls.forgot}`,
         ],
       };
   }

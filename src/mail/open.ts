@@ -81,5 +81,7 @@ export function linkUrls(config: Config, serverUrl: string): LinkUrls {
     home,
     verify: config.verifyUrl ?? `${home}/verify-email`,
     reset: config.resetUrl ?? `${home}/reset-password`,
+    undo: `${home}/undo-email-change`,
+    forgot: `${home}/forgot-password`,
   };
 }

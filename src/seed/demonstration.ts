@@ -1,6 +1,7 @@
 import type { SQL } from "bun";
 import { write } from "../db/statements.ts";
 import { slugBase } from "../features/articles/rules.ts";
+import { emailKeyOf } from "../features/identity/users/emails.ts";
 import { skeletonOf } from "../features/identity/users/names.ts";
 import { sameKey } from "../features/identity/users/rules.ts";
 import { type DemonstrationArticle, readCollections } from "./collections.ts";
@@ -27,7 +28,7 @@ export async function insertDemonstration(tx: SQL, passwordHash: string): Promis
       username_key: sameKey(username),
       username_skeleton: skeletonOf(username),
       email: emailOf(username),
-      email_key: sameKey(emailOf(username)),
+      email_key: emailKeyOf(emailOf(username)),
       password_hash: passwordHash,
       bio,
       image: initialsImage(username, i),

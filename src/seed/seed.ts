@@ -61,7 +61,7 @@ export async function seed(
     }),
   );
   try {
-    const passwordHash = await hashPassword(SEED_PASSWORD);
+    const passwordHash = await hashPassword(SEED_PASSWORD, { address: null, isKnown: true });
     const email = await sql.begin(async (tx) => {
       // No registration and no other seed starts before this one has finished.
       await tx.unsafe("lock table users in share row exclusive mode");

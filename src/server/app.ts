@@ -6,6 +6,7 @@ import { articleRoutes } from "../features/articles/routes.ts";
 import { commentRoutes } from "../features/comments/routes.ts";
 import { healthRoutes } from "../features/health/routes.ts";
 import type { IdentityContext } from "../features/identity/context.ts";
+import { emailUndoRoutes } from "../features/identity/email-undo/routes.ts";
 import { emailVerificationRoutes } from "../features/identity/email-verification/routes.ts";
 import { createGuards } from "../features/identity/guards.ts";
 import { passwordResetRoutes } from "../features/identity/password-reset/routes.ts";
@@ -15,6 +16,7 @@ import type { Revocations } from "../features/identity/sessions/revocations.ts";
 import { sessionRoutes } from "../features/identity/sessions/routes.ts";
 import { createSuccessors } from "../features/identity/sessions/rules.ts";
 import { createTokens } from "../features/identity/tokens.ts";
+import { passwordRule } from "../features/identity/users/new-passwords.ts";
 import { userRoutes } from "../features/identity/users/routes.ts";
 import { createWriteLimits, type WriteRates } from "../features/identity/write-limits.ts";
 import { profileRoutes } from "../features/profiles/routes.ts";
@@ -46,6 +48,9 @@ export type AppOptions = {
   /** The development mailbox; null if mail is sent, and in production. */
   mailbox: Mailbox | null;
   requireEmailConfirmation: boolean;
+  requireCurrentPassword: boolean;
+  /** Passwords that are too common; null for none. */
+  passwordBlocklist: ReadonlySet<string> | null;
   /** Replaces the default limits; null turns them off. */
   rateLimits?: Parameters<typeof createRateLimits>[2];
   /** How much an account and a network may write; null, the default, for no limits. */
@@ -78,6 +83,8 @@ export function createApp(options: AppOptions) {
     mail: options.mail,
     limits: createRateLimits(db, addressOf, options.rateLimits),
     requireEmailConfirmation: options.requireEmailConfirmation,
+    requireCurrentPassword: options.requireCurrentPassword,
+    checkNewPassword: passwordRule(options.passwordBlocklist),
   };
 
   const app = new Hono<{ Variables: RequestVariables }>({ getPath });
@@ -99,6 +106,7 @@ export function createApp(options: AppOptions) {
     .route("/", accountPageRoutes(db, identity))
     .route("/api", emailVerificationRoutes(db, identity, guards))
     .route("/api", passwordResetRoutes(db, identity))
+    .route("/api", emailUndoRoutes(db, identity))
     .route("/api", sessionRoutes(db, identity, guards))
     .route("/api", profileRoutes(db, guards, writeLimits))
     .route("/api", articleRoutes(db, guards, writeLimits))

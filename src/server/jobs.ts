@@ -2,6 +2,7 @@ import type { DatabaseAddress } from "../config/database-address.ts";
 import type { Config } from "../config/settings.ts";
 import type { Database } from "../db/pool.ts";
 import { purgeEmailLinks, renewLink } from "../features/identity/email-links.ts";
+import { purgeKnownNetworks } from "../features/identity/known-networks.ts";
 import { completeReset } from "../features/identity/password-reset/queries.ts";
 import { purgeRateLimits } from "../features/identity/rate-limits.ts";
 import { purgeSessions } from "../features/identity/sessions/queries.ts";
@@ -49,6 +50,7 @@ export function purges(db: Database): Readonly<Record<string, Purge>> {
   return {
     "dead letters": () => purgeDeadJobs(db),
     sessions: () => purgeSessions(db),
+    "known networks": () => purgeKnownNetworks(db),
     "email links": () => purgeEmailLinks(db),
     "rate limits": () => purgeRateLimits(db),
   };

@@ -11,6 +11,7 @@ import { watchDatabase } from "../db/metrics.ts";
 import { openDatabase } from "../db/pool.ts";
 import { checkPooler, findServer } from "../db/reach.ts";
 import { createRevocations, followRevocations } from "../features/identity/sessions/revocations.ts";
+import { openBlocklist } from "../features/identity/users/new-passwords.ts";
 import type { WriteRates } from "../features/identity/write-limits.ts";
 import { timerSeconds } from "../http/request-timer.ts";
 import { mailboxKey } from "../mail/mailbox.ts";
@@ -94,6 +95,8 @@ export async function startServer(
       mail,
       mailbox: mail.mailbox,
       requireEmailConfirmation: config.requireEmailConfirmation,
+      requireCurrentPassword: config.requireCurrentPassword,
+      passwordBlocklist: await openBlocklist(config.passwordBlocklist),
       ...(config.rateLimits ? { writeRates: writeRates(config) } : { rateLimits: null }),
       corsOrigins: config.corsOrigins,
       baseUrl: config.baseUrl,

@@ -2,18 +2,25 @@ import { type Context, Hono } from "hono";
 import type { Database } from "../db/pool.ts";
 import type { IdentityContext } from "../features/identity/context.ts";
 import { checkLink } from "../features/identity/email-links.ts";
+import { undoEmailChange } from "../features/identity/email-undo/queries.ts";
 import { verifyEmail } from "../features/identity/email-verification/queries.ts";
 import { VerifyBody } from "../features/identity/email-verification/schema.ts";
-import { resetByLink } from "../features/identity/password-reset/routes.ts";
-import { ResetBody } from "../features/identity/password-reset/schema.ts";
+import { resetPassword } from "../features/identity/password-reset/queries.ts";
+import { newPasswordByLink, requestResetFor } from "../features/identity/password-reset/routes.ts";
+import { ForgotBody, ResetBody } from "../features/identity/password-reset/schema.ts";
+import type { Revocation } from "../features/identity/sessions/revocations.ts";
 import { ApiError, type ErrorCode } from "../http/errors.ts";
 import { describeRoute, ErrorResponse } from "../http/openapi.ts";
 import { readForm } from "../http/validation.ts";
 import { respondWithPage, wantsPage } from "./page.ts";
-import { messagePage, resetPasswordPage, verifyEmailPage } from "./pages/account.tsx";
+import { forgotPasswordPage, messagePage, newPasswordPage, verifyEmailPage } from "./pages/account.tsx";
 
-/** The pages that links in emails open, unless `VERIFY_URL` and `RESET_URL` name pages of a front end. */
-export function accountPageRoutes(db: Database, { revocations, limits }: IdentityContext) {
+/**
+ * The page to request a password reset, and the pages that links in emails open, unless `VERIFY_URL` and `RESET_URL` name
+ * pages of a front end.
+ */
+export function accountPageRoutes(db: Database, context: IdentityContext) {
+  const { revocations, limits } = context;
   const showVerifyEmail = (c: Context) =>
     withErrorPage(c, async () => {
       const token = tokenOf(c.req.query());
@@ -21,6 +28,41 @@ export function accountPageRoutes(db: Database, { revocations, limits }: Identit
       await checkLink(db, token, "verify");
       return respondWithPage(c, verifyEmailPage(token));
     });
+
+  const showNewPassword = (purpose: "reset" | "undo") => (c: Context) =>
+    withErrorPage(c, async () => {
+      const token = tokenOf(c.req.query());
+      await limits.count(c, "reset");
+      await checkLink(db, token, purpose);
+      return respondWithPage(c, newPasswordPage(purpose, token));
+    });
+
+  const setNewPassword =
+    (
+      purpose: "reset" | "undo",
+      apply: (db: Database, token: string, passwordHash: string) => Promise<Revocation[]>,
+      title: string,
+    ) =>
+    (c: Context) =>
+      withErrorPage(c, async () => {
+        await limits.count(c, "reset");
+        const form = await readForm(c.req.raw);
+        const token = tokenOf(form);
+        const showProblem = (problem = "is missing") =>
+          respondWithPage(c, newPasswordPage(purpose, token, problem), { status: 422 });
+        const checked = ResetBody.safeParse(form);
+        if (!checked.success) return showProblem(checked.error.issues[0]?.message);
+        const link = { token, purpose, password: checked.data.new_password };
+        try {
+          revocations.add(await apply(db, token, await newPasswordByLink(c, db, context, link)));
+        } catch (error) {
+          const problem = error instanceof ApiError ? error.errors.new_password?.[0] : undefined;
+          if (problem === undefined) throw error;
+          return showProblem(problem);
+        }
+        const text = "Sign in with your new password. You have been signed out on all devices.";
+        return respondWithPage(c, messagePage(title, text));
+      });
 
   return (
     new Hono()
@@ -58,14 +100,41 @@ export function accountPageRoutes(db: Database, { revocations, limits }: Identit
       )
 
       .get(
-        "/reset-password",
+        "/forgot-password",
+        (c) => respondWithPage(c, forgotPasswordPage()),
+        describePage("ForgotPasswordPage", "Show the page to request a password reset", "Has a form with one field."),
+      )
+
+      .post(
+        "/forgot-password",
         (c) =>
           withErrorPage(c, async () => {
-            const token = tokenOf(c.req.query());
-            await limits.count(c, "reset");
-            await checkLink(db, token, "reset");
-            return respondWithPage(c, resetPasswordPage(token));
+            await limits.count(c, "forgot");
+            const checked = ForgotBody.safeParse(await readForm(c.req.raw));
+            if (!checked.success) {
+              const problem = checked.error.issues[0]?.message ?? "is missing";
+              return respondWithPage(c, forgotPasswordPage(problem), { status: 422 });
+            }
+            await requestResetFor(c, db, context, checked.data.email);
+            return respondWithPage(
+              c,
+              messagePage(
+                "Check your email",
+                "If a user has this address, a link to choose a new password is on its way.",
+              ),
+            );
           }),
+        describePage(
+          "ForgotPasswordByForm",
+          "Submit the page to request a password reset",
+          "Emails a link for choosing a new password. The page is the same whether or not a user has this address.",
+          FORM_ERRORS,
+        ),
+      )
+
+      .get(
+        "/reset-password",
+        showNewPassword("reset"),
         describePage(
           "ResetPasswordPage",
           "Show the password reset page",
@@ -75,29 +144,32 @@ export function accountPageRoutes(db: Database, { revocations, limits }: Identit
 
       .post(
         "/reset-password",
-        (c) =>
-          withErrorPage(c, async () => {
-            await limits.count(c, "reset");
-            const form = await readForm(c.req.raw);
-            const token = tokenOf(form);
-            const checked = ResetBody.safeParse(form);
-            if (!checked.success) {
-              const problem = checked.error.issues[0]?.message ?? "is missing";
-              return respondWithPage(c, resetPasswordPage(token, problem), { status: 422 });
-            }
-            revocations.add(await resetByLink(db, token, checked.data.new_password));
-            return respondWithPage(
-              c,
-              messagePage(
-                "Password changed",
-                "Sign in with your new password. You have been signed out on all devices.",
-              ),
-            );
-          }),
+        setNewPassword("reset", resetPassword, "Password changed"),
         describePage(
           "ResetPasswordByForm",
           "Submit the password reset page",
           "Sets the new password and shows the result.",
+          FORM_ERRORS,
+        ),
+      )
+
+      .get(
+        "/undo-email-change",
+        showNewPassword("undo"),
+        describePage(
+          "UndoEmailChangePage",
+          "Show the page to undo a change of the email address",
+          "The page that the link in the email to the old address opens.",
+        ),
+      )
+
+      .post(
+        "/undo-email-change",
+        setNewPassword("undo", undoEmailChange, "Your email address is back"),
+        describePage(
+          "UndoEmailChangeByForm",
+          "Submit the page to undo a change of the email address",
+          "Restores the old address, sets the new password and shows the result.",
           FORM_ERRORS,
         ),
       )

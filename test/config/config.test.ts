@@ -1,4 +1,5 @@
 import { describe, expect, test } from "bun:test";
+import { randomBytes } from "node:crypto";
 import { resolve } from "node:path";
 import { type Config, loadConfig, SETTINGS } from "../../src/config/settings.ts";
 import { StartupError } from "../../src/config/startup-error.ts";
@@ -133,7 +134,34 @@ describe("secrets", () => {
 
   test("have at least 32 bytes, counted as bytes", () => {
     expect(problems({ JWT_SECRET: "x".repeat(31) })).toEqual(["JWT_SECRET must have at least 32 bytes"]);
-    expect(problems({ JWT_SECRET: "é".repeat(16) })).toEqual([]);
+    expect(problems({ JWT_SECRET: `${"éàüöäßñç".repeat(2)}x` })).not.toContain(
+      "JWT_SECRET must have at least 32 bytes",
+    );
+  });
+
+  test("are refused if somebody could guess them", () => {
+    const weak = [
+      "x".repeat(32),
+      "0123456789".repeat(4),
+      "abcdefghijklmnopqrstuvwxyz0123456789",
+      "changeme-changeme-please-changeme!",
+      "change_this_secret_in_production_42",
+      "your-256-bit-secret-goes-in-here-ok",
+      "correct horse correct horse correct horse ",
+      "ababababababababababababababababababab1",
+    ];
+    for (const secret of weak) {
+      expect([secret, problems({ JWT_SECRET: secret })]).toEqual([
+        secret,
+        ["JWT_SECRET is easy to guess: create one with openssl rand -base64 48"],
+      ]);
+    }
+    for (let i = 0; i < 200; i++) {
+      for (const encoding of ["hex", "base64"] as const) {
+        expect(problems({ JWT_SECRET: randomBytes(32).toString(encoding) })).toEqual([]);
+      }
+    }
+    expect(problems({ JWT_SECRET: SECRET })).toEqual([]);
   });
 
   test("have no flag, and appear in no error message", () => {
@@ -141,6 +169,8 @@ describe("secrets", () => {
     for (const { name, flag } of settings) {
       // URLs of pages contain no password: the parser rejects one.
       if (["BASE_URL", "VERIFY_URL", "RESET_URL"].includes(name)) continue;
+      // About passwords, without one.
+      if (["REQUIRE_CURRENT_PASSWORD", "PASSWORD_BLOCKLIST"].includes(name)) continue;
       if (/SECRET|PASSWORD|URL|KEY$/.test(name)) expect([name, flag]).toEqual([name, undefined]);
     }
     for (const url of [

@@ -116,6 +116,7 @@ describe("the schemas of requests", () => {
     "POST /api/auth/verify-email": ["/api/auth/verify-email", { token: "x" }],
     "POST /api/auth/forgot-password": ["/api/auth/forgot-password", { email: "a@example.com" }],
     "POST /api/auth/reset-password": ["/api/auth/reset-password", { token: "x", new_password: "correct horse" }],
+    "POST /api/auth/undo-email-change": ["/api/auth/undo-email-change", { token: "x", new_password: "correct horse" }],
   };
   const VALUES: unknown[] = [
     ...[undefined, null, 1, [], "", " ", " \t\n", "x", "xx", " xx ", "a/b/c"],

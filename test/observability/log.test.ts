@@ -230,9 +230,10 @@ test("no token, password, email or body is in the log, whatever a client sends a
     await send("POST", "/api/auth/resend-verification");
     await send("POST", "/api/auth/forgot-password", { email });
     await send("POST", "/api/auth/reset-password", { token, new_password: password });
-    for (const path of ["/verify-email", "/reset-password"]) {
+    await send("POST", "/api/auth/undo-email-change", { token, new_password: password });
+    for (const path of ["/verify-email", "/reset-password", "/undo-email-change", "/forgot-password"]) {
       await send("GET", `${path}?token=${token}`);
-      const body = new URLSearchParams({ token, new_password: password }).toString();
+      const body = new URLSearchParams({ token, email, new_password: password }).toString();
       await server.request("POST", path, { body, headers: { "Content-Type": "application/x-www-form-urlencoded" } });
     }
     // An invalid token, alone and after another word.

@@ -29,6 +29,8 @@ export function testApp(db: Database, options: Partial<AppOptions> = {}): Return
     mail: { isEnabled: true, ...createLinkTokens(JWT_SECRET) },
     mailbox: null,
     requireEmailConfirmation: false,
+    requireCurrentPassword: false,
+    passwordBlocklist: null,
     corsOrigins: config.corsOrigins,
     ...options,
   });

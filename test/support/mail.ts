@@ -78,7 +78,13 @@ export async function startSending(
       links,
       transport,
       users: mailUsers(links, db),
-      urls: { home: url, verify: `${url}/verify-email`, reset: `${url}/reset-password` },
+      urls: {
+        home: url,
+        verify: `${url}/verify-email`,
+        reset: `${url}/reset-password`,
+        undo: `${url}/undo-email-change`,
+        forgot: `${url}/forgot-password`,
+      },
       domain: "example.com",
     }),
   ];

@@ -1,4 +1,5 @@
 import { createTokens } from "../../src/features/identity/tokens.ts";
+import { emailKeyOf } from "../../src/features/identity/users/emails.ts";
 import { skeletonOf } from "../../src/features/identity/users/names.ts";
 import { sameKey } from "../../src/features/identity/users/rules.ts";
 import { JWT_SECRET, type TestServer, type TestUser } from "./harness.ts";
@@ -15,12 +16,22 @@ export async function addUsers(server: TestServer, registered: TestUser, names: 
       const email = `${username.toLowerCase()}@example.com`;
       const [row] = await server.sql`
         insert into users (username, username_key, username_skeleton, email, email_key, password_hash)
-        select ${username}, ${sameKey(username)}, ${skeletonOf(username)}, ${email}, ${sameKey(email)}, password_hash
+        select ${username}, ${sameKey(username)}, ${skeletonOf(username)}, ${email}, ${emailKeyOf(email)}, password_hash
           from users where username = ${registered.username}
         returning id`;
-      return { ...registered, username, email, token: tokens.issue(row.id, crypto.randomUUID()) };
+      return { ...registered, username, email, token: tokens.issue(row.id, await addSession(server, row.id)) };
     }),
   );
+}
+
+/** A session, written by SQL. Returns its id. */
+export async function addSession({ sql }: Pick<TestServer, "sql">, userId: string): Promise<string> {
+  const [row] = await sql`
+    insert into sessions (user_id, device, family_hash, current_hash, access_expires_at, expires_at)
+    select ${userId}, 'a test', sha256(secret), sha256(secret), now() + interval '1 day', now() + interval '1 day'
+      from (select gen_random_uuid()::text::bytea as secret)
+    returning id`;
+  return row.id;
 }
 
 /** A user whose account was deleted, with a token that was valid before. */

@@ -127,6 +127,30 @@ describe("the page to choose a new password", () => {
   });
 });
 
+describe("the page for a forgotten password", () => {
+  test("works without JavaScript, and is the same for an unknown address", async () => {
+    const user = await newUser();
+    const page = await server.request("GET", "/forgot-password");
+    expect(outline(page)).toEqual([200, "Forgot your password?"]);
+    expect(page.text).toContain('<form method="post" action="/forgot-password">');
+    expectPrivate(page.headers);
+    const known = await submit("/forgot-password", { email: ` ${user.email.toUpperCase()}` });
+    const unknown = await submit("/forgot-password", { email: "unknown@example.com" });
+    expect(outline(known)).toEqual([200, "Check your email"]);
+    expect(unknown.text).toBe(known.text);
+    const { token } = await linkTo(user, "Choose a new password");
+    expect(outline(await submit("/reset-password", { token, new_password: "a brand new horse" }))[0]).toBe(200);
+  });
+
+  test("shows what is wrong with the form, and when there are too many requests", async () => {
+    const blank = await submit("/forgot-password", { email: " " });
+    expect([blank.status, blank.text]).toEqual([422, expect.stringContaining("The email address can&#39;t be blank.")]);
+    const many = [];
+    for (let i = 0; i < 6; i++) many.push(await submit("/forgot-password", { email: "often@example.com" }));
+    expect(outline(many.at(-1) as TestResponse)).toEqual([429, "Too many requests"]);
+  });
+});
+
 test("no token of a link is in the log", () => {
   expect(tokens.length).toBeGreaterThan(2);
   for (const token of tokens) expect(JSON.stringify(lines)).not.toContain(token);

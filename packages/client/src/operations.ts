@@ -22,6 +22,7 @@ import type {
   SignedInResponse,
   TagsResponse,
   TokenPair,
+  UndoEmailChangeRequest,
   UpdateArticleRequest,
   UpdateUserRequest,
   UserResponse,
@@ -63,7 +64,7 @@ export function operationsOf(call: Call) {
     /** Get current user. The user that the access token belongs to. */
     getCurrentUser: (options?: CallOptions): Promise<UserResponse> => call("GET", "/api/user", {}, options),
 
-    /** Update current user. A new password ends all other sessions. A new email address is unverified: the server sends a verification link to it and a notice to the old address. */
+    /** Update current user. A new password ends all other sessions. A new email address is unverified: the server sends a verification link to it and a notice to the old address, with a link to undo the change if that was verified. */
     updateCurrentUser: (
       args: {
         body: UpdateUserRequest;
@@ -107,6 +108,14 @@ export function operationsOf(call: Call) {
       },
       options?: CallOptions,
     ): Promise<MessageResponse> => call("POST", "/api/auth/reset-password", args, options),
+
+    /** Undo a change of the email address. Takes the token from the link in the email to the old address. Restores that address, sets a new password and ends every session of the user. */
+    undoEmailChange: (
+      args: {
+        body: UndoEmailChangeRequest;
+      },
+      options?: CallOptions,
+    ): Promise<MessageResponse> => call("POST", "/api/auth/undo-email-change", args, options),
 
     /** Refresh a session. Returns a new access token and a new refresh token. A refresh token works once. A client that lost the response, or another tab of the browser, can repeat the request within 20 seconds and gets the same refresh token. Any later reuse ends the session. */
     refreshSession: (

@@ -185,6 +185,11 @@ export type TokenPair = {
   refresh_token: string;
 };
 
+export type UndoEmailChangeRequest = {
+  token: string;
+  new_password: string;
+};
+
 /** Absent fields keep their value. */
 export type UpdateArticleRequest = {
   article: {
@@ -206,6 +211,8 @@ export type UpdateUserRequest = {
     bio?: string | null;
     /** The URL of a picture */
     image?: string | null;
+    /** Required with `password` and with a new `email` if the server is set up so */
+    currentPassword?: string;
   };
 };
 

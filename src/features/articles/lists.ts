@@ -2,7 +2,7 @@ import type { Database } from "../../db/pool.ts";
 import type { LeftJoined } from "../../db/rows.ts";
 import { read, slow } from "../../db/statements.ts";
 import { pageOf } from "../../http/cursor.ts";
-import { userMissing } from "../identity/guards.ts";
+import { sessionEnded } from "../identity/current-session.ts";
 import { sameKey } from "../identity/users/rules.ts";
 import {
   readForViewer,
@@ -48,7 +48,7 @@ export async function listFeed(db: Database, viewerId: string, { limit, offset, 
   const statement = isSlow ? slow(list) : list;
   const values = { limit, offset, viewerId, ...(cursor === undefined ? {} : after(cursor)) };
   const { viewerGone, ...page } = listOf(await db.rows(statement, values), limit);
-  if (viewerGone) throw userMissing();
+  if (viewerGone) throw sessionEnded();
   return page;
 }
 

@@ -3,7 +3,7 @@ import type { Database } from "../../db/pool.ts";
 import type { LeftJoined } from "../../db/rows.ts";
 import { textArray, write } from "../../db/statements.ts";
 import { forbidden, notFound } from "../../http/errors.ts";
-import { userMissing } from "../identity/guards.ts";
+import { type CurrentSession, currentUser, sessionEnded, sessionParameters } from "../identity/current-session.ts";
 import { readForViewer, rowsForViewer, slowForViewer, VIEWER, viewerGone } from "../profiles/viewer.ts";
 import { type ArticleRow, articleColumns, articleOf } from "./rows.ts";
 import { SUFFIX_LENGTH, slugBase, slugWithSuffix } from "./rules.ts";
@@ -41,13 +41,13 @@ const LARGE_ARTICLE = slowForViewer(ARTICLE_BY_SLUG);
 /** Publishes an article. Its slug is the title's, with a suffix if another article has that. Throws 401. */
 export async function insertArticle(
   db: Database,
-  authorId: string,
+  author: CurrentSession,
   { title, description, body, tagList }: NewArticle,
 ): Promise<Article> {
   const slug = slugBase(title);
   try {
     const article = await db.row(INSERT_ARTICLE, {
-      authorId,
+      ...sessionParameters(author),
       slug,
       slugWithSuffix: slugWithSuffix(slug),
       title,
@@ -55,11 +55,11 @@ export async function insertArticle(
       body,
       tagList: textArray(tagList),
     });
-    if (article === undefined) throw userMissing();
+    if (article === undefined) throw sessionEnded();
     return articleOf(article);
   } catch (error) {
     // The account was deleted after the statement had read it.
-    if (violatedConstraint(error) === "articles_author_id_fkey") throw userMissing();
+    if (violatedConstraint(error) === "articles_author_id_fkey") throw sessionEnded();
     throw error;
   }
 }
@@ -69,7 +69,7 @@ export async function insertArticle(
 // statement needs no look-ups for the viewer.
 const INSERT_ARTICLE = write<ArticleRow>(
   "article_insert",
-  `with u as (select * from users where id = :authorId::bigint),
+  `with u as (${currentUser("*")}),
         plain as (
           insert into articles (author_id, slug, title, description, body, tag_list)
           select id, :slug, :title, :description, :body, :tagList::text[] from u where :slug <> 'feed'
@@ -87,7 +87,7 @@ const INSERT_ARTICLE = write<ArticleRow>(
 /** Changes what is not undefined. The slug follows a changed title. Throws 401, 403, 404. */
 export async function updateArticle(
   db: Database,
-  viewerId: string,
+  viewer: CurrentSession,
   slug: string,
   { title, description, body, tagList }: ArticleUpdate,
 ): Promise<Article> {
@@ -96,7 +96,7 @@ export async function updateArticle(
     const slugSuffixed = base === null ? null : slugWithSuffix(base);
     try {
       const outcome = await db.row(UPDATE_ARTICLE, {
-        viewerId,
+        ...sessionParameters(viewer),
         slug,
         title: title ?? null,
         description: description ?? null,
@@ -129,7 +129,7 @@ const IS_TAKEN = `(:slugWanted::text = 'feed'
 // A title, a description, a body and a tag list cannot be null, so null means "leave it as it is".
 const UPDATE_ARTICLE = write<Ownership & LeftJoined<ArticleRow>>(
   "article_update",
-  `with viewer as (select * from users where id = ${VIEWER}),
+  `with viewer as (${currentUser("*")}),
         target as (select id, author_id from articles where slug = :slug),
         a as (
           update articles a
@@ -154,27 +154,27 @@ const UPDATE_ARTICLE = write<Ownership & LeftJoined<ArticleRow>>(
      from (select) as one left join viewer u on true left join target t on true left join a on true`,
 );
 
-/** Throws 401 if the viewer's account is gone, 404 if there is no such thing, 403 if it is somebody else's. */
+/** Throws 401 if the viewer's session has ended, 404 if there is no such thing, 403 if it is somebody else's. */
 export function requireOwned<Outcome extends Ownership>(
   outcome: Outcome | undefined,
   resource = "article",
 ): asserts outcome is Outcome {
-  if (outcome?.viewer == null) throw userMissing();
+  if (outcome?.viewer == null) throw sessionEnded();
   if (outcome.existed === null) throw notFound(resource);
   if (!outcome.owned) throw forbidden(resource);
 }
 
 /** Deletes an article with its comments and favourites. Throws 401, 403, 404. */
-export async function deleteArticle(db: Database, viewerId: string, slug: string): Promise<void> {
-  const outcome = await db.row(DELETE_ARTICLE, [viewerId, slug]);
+export async function deleteArticle(db: Database, viewer: CurrentSession, slug: string): Promise<void> {
+  const outcome = await db.row(DELETE_ARTICLE, { ...sessionParameters(viewer), slug });
   requireOwned(outcome);
   if (outcome.deleted === null) throw notFound("article");
 }
 
 const DELETE_ARTICLE = write<Ownership & { deleted: string | null }>(
   "article_delete",
-  `with viewer as (select id from users where id = $1::bigint),
-        target as (select id, author_id from articles where slug = $2),
+  `with viewer as (${currentUser("id")}),
+        target as (select id, author_id from articles where slug = :slug),
         deleted as (
           delete from articles a using target t, viewer v where a.id = t.id and a.author_id = v.id returning a.id)
    select v.id as viewer, t.id as existed, t.author_id = v.id as owned, d.id as deleted
@@ -182,22 +182,27 @@ const DELETE_ARTICLE = write<Ownership & { deleted: string | null }>(
 );
 
 /** Makes an article a favourite of the viewer. Idempotent. Throws 401, 404. */
-export const favorite = (db: Database, viewerId: string, slug: string): Promise<Article> =>
-  changeFavorite(db, viewerId, slug, true);
+export const favorite = (db: Database, viewer: CurrentSession, slug: string): Promise<Article> =>
+  changeFavorite(db, viewer, slug, true);
 
 /** Makes it a favourite no longer. Idempotent. Throws 401, 404. */
-export const unfavorite = (db: Database, viewerId: string, slug: string): Promise<Article> =>
-  changeFavorite(db, viewerId, slug, false);
+export const unfavorite = (db: Database, viewer: CurrentSession, slug: string): Promise<Article> =>
+  changeFavorite(db, viewer, slug, false);
 
-async function changeFavorite(db: Database, viewerId: string, slug: string, favorited: boolean): Promise<Article> {
+async function changeFavorite(
+  db: Database,
+  viewer: CurrentSession,
+  slug: string,
+  favorited: boolean,
+): Promise<Article> {
   try {
-    const outcome = await db.row(favorited ? FAVORITE : UNFAVORITE, { viewerId, slug });
-    if (outcome?.viewer == null) throw userMissing();
+    const outcome = await db.row(favorited ? FAVORITE : UNFAVORITE, { ...sessionParameters(viewer), slug });
+    if (outcome?.viewer == null) throw sessionEnded();
     if (outcome.slug === null) throw notFound("article");
     return articleOf(outcome);
   } catch (error) {
     // One of the two was deleted after the statement had read it.
-    if (violatedConstraint(error) === "favorites_user_id_fkey") throw userMissing();
+    if (violatedConstraint(error) === "favorites_user_id_fkey") throw sessionEnded();
     if (violatedConstraint(error) === "favorites_article_fkey") throw notFound("article");
     throw error;
   }
@@ -209,7 +214,7 @@ type FavoriteOutcome = { viewer: string | null } & LeftJoined<ArticleRow>;
 // favourites at once, each response has the count after its own. The outer select sees the article before the change, so
 // the change is added to the count. The viewer is locked first, because the deletion of an account locks the account
 // before its favourites.
-const VIEWER_AND_ARTICLE = `viewer as (select id from users where id = ${VIEWER} for key share),
+const VIEWER_AND_ARTICLE = `viewer as (${currentUser("id", "for key share")}),
         a as (
           select a.* from viewer cross join articles a where a.slug = :slug for no key update of a)`;
 

@@ -64,7 +64,7 @@ export function articleRoutes(db: Database, { requireUser, optionalUser }: Guard
       body(NewArticleBody, ARTICLE_REQUEST_SIZE_MAX),
       limit("article-bytes", bytesOf),
       async (c) => {
-        return json(c, { article: await insertArticle(db, c.var.userId, c.var.body.article) }, 201);
+        return json(c, { article: await insertArticle(db, c.var, c.var.body.article) }, 201);
       },
       describeRoute({
         operationId: "CreateArticle",
@@ -101,7 +101,7 @@ export function articleRoutes(db: Database, { requireUser, optionalUser }: Guard
       body(UpdateArticleBody, ARTICLE_REQUEST_SIZE_MAX),
       limit("article-bytes", bytesOf),
       async (c) => {
-        const article = await updateArticle(db, c.var.userId, c.req.param("slug"), c.var.body.article);
+        const article = await updateArticle(db, c.var, c.req.param("slug"), c.var.body.article);
         return json(c, { article });
       },
       describeRoute({
@@ -118,7 +118,7 @@ export function articleRoutes(db: Database, { requireUser, optionalUser }: Guard
       "/articles/:slug",
       requireUser,
       async (c) => {
-        await deleteArticle(db, c.var.userId, c.req.param("slug"));
+        await deleteArticle(db, c.var, c.req.param("slug"));
         return c.body(null, 204);
       },
       describeRoute({
@@ -136,7 +136,7 @@ export function articleRoutes(db: Database, { requireUser, optionalUser }: Guard
       requireUser,
       limit("favorites"),
       async (c) => {
-        return json(c, { article: await favorite(db, c.var.userId, c.req.param("slug")) });
+        return json(c, { article: await favorite(db, c.var, c.req.param("slug")) });
       },
       describeRoute({
         operationId: "CreateArticleFavorite",
@@ -153,7 +153,7 @@ export function articleRoutes(db: Database, { requireUser, optionalUser }: Guard
       requireUser,
       limit("favorites"),
       async (c) => {
-        return json(c, { article: await unfavorite(db, c.var.userId, c.req.param("slug")) });
+        return json(c, { article: await unfavorite(db, c.var, c.req.param("slug")) });
       },
       describeRoute({
         operationId: "DeleteArticleFavorite",

@@ -4,7 +4,7 @@ import { type LeftJoined, type RowOf, rowMapper } from "../../db/rows.ts";
 import { write } from "../../db/statements.ts";
 import { notFound } from "../../http/errors.ts";
 import { requireOwned } from "../articles/queries.ts";
-import { userMissing } from "../identity/guards.ts";
+import { type CurrentSession, currentUser, sessionEnded, sessionParameters } from "../identity/current-session.ts";
 import { profileColumns, profileOf } from "../profiles/queries.ts";
 import type { Profile } from "../profiles/schema.ts";
 import {
@@ -96,15 +96,20 @@ type CommentsRow = { viewerGone: boolean; hasMore: boolean; isCut: boolean } & L
 const LARGE_COMMENTS = slowForViewer(COMMENTS);
 
 /** Adds a comment of the viewer to an article. Throws 401, 404. */
-export async function insertComment(db: Database, viewerId: string, slug: string, body: string): Promise<Comment> {
+export async function insertComment(
+  db: Database,
+  viewer: CurrentSession,
+  slug: string,
+  body: string,
+): Promise<Comment> {
   try {
-    const outcome = await db.row(INSERT_COMMENT, [viewerId, slug, body]);
-    if (outcome?.viewer == null) throw userMissing();
+    const outcome = await db.row(INSERT_COMMENT, { ...sessionParameters(viewer), slug, body });
+    if (outcome?.viewer == null) throw sessionEnded();
     if (outcome.id === null) throw notFound("article");
     return commentOf(outcome);
   } catch (error) {
     // One of the two was deleted after the statement had read it.
-    if (violatedConstraint(error) === "comments_author_id_fkey") throw userMissing();
+    if (violatedConstraint(error) === "comments_author_id_fkey") throw sessionEnded();
     if (violatedConstraint(error) === "comments_article_id_fkey") throw notFound("article");
     throw error;
   }
@@ -112,10 +117,10 @@ export async function insertComment(db: Database, viewerId: string, slug: string
 
 const INSERT_COMMENT = write<{ viewer: string | null } & LeftJoined<CommentRow>>(
   "comment_insert",
-  `with u as (select * from users where id = $1::bigint),
+  `with u as (${currentUser("*")}),
         c as (
           insert into comments (article_id, author_id, body)
-          select a.id, u.id, $3 from articles a, u where a.slug = $2
+          select a.id, u.id, :body from articles a, u where a.slug = :slug
           returning *)
    select u.id as viewer, ${commentColumns(null)}
      from (select) as one left join u on true left join c on true`,
@@ -125,9 +130,14 @@ const INSERT_COMMENT = write<{ viewer: string | null } & LeftJoined<CommentRow>>
  * Deletes a comment that the viewer wrote, or that is on an article of the viewer. Throws 401, 403, 404.
  * @param commentId the number of the comment as text; other text is the number of no comment
  */
-export async function deleteComment(db: Database, viewerId: string, slug: string, commentId: string): Promise<void> {
+export async function deleteComment(
+  db: Database,
+  viewer: CurrentSession,
+  slug: string,
+  commentId: string,
+): Promise<void> {
   const id = /^[0-9]{1,18}$/.test(commentId) ? commentId : "0";
-  const outcome = await db.row(DELETE_COMMENT, [viewerId, slug, id]);
+  const outcome = await db.row(DELETE_COMMENT, { ...sessionParameters(viewer), slug, id });
   if (outcome?.viewer != null && outcome.article === null) throw notFound("article");
   requireOwned(outcome, "comment");
   if (outcome.deleted === null) throw notFound("comment");
@@ -141,11 +151,11 @@ const DELETE_COMMENT = write<{
   deleted: string | null;
 }>(
   "comment_delete",
-  `with viewer as (select id from users where id = $1::bigint),
-        article as (select id, author_id from articles where slug = $2),
+  `with viewer as (${currentUser("id")}),
+        article as (select id, author_id from articles where slug = :slug),
         target as (
           select c.id, v.id in (c.author_id, a.author_id) as owned
-            from viewer v, comments c, article a where c.id = $3::bigint and c.article_id = a.id),
+            from viewer v, comments c, article a where c.id = :id::bigint and c.article_id = a.id),
         deleted as (
           delete from comments c using target t where c.id = t.id and t.owned returning c.id)
    select v.id as viewer, a.id as article, t.id as existed, t.owned, d.id as deleted

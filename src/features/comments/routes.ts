@@ -44,7 +44,7 @@ export function commentRoutes(db: Database, { requireUser, optionalUser }: Guard
       limit("comments"),
       body(NewCommentBody, COMMENT_REQUEST_SIZE_MAX),
       async (c) => {
-        const comment = await insertComment(db, c.var.userId, c.req.param("slug"), c.var.body.comment.body);
+        const comment = await insertComment(db, c.var, c.req.param("slug"), c.var.body.comment.body);
         return json(c, { comment }, 201);
       },
       describeRoute({
@@ -61,7 +61,7 @@ export function commentRoutes(db: Database, { requireUser, optionalUser }: Guard
       "/articles/:slug/comments/:id",
       requireUser,
       async (c) => {
-        await deleteComment(db, c.var.userId, c.req.param("slug"), c.req.param("id"));
+        await deleteComment(db, c.var, c.req.param("slug"), c.req.param("id"));
         return c.body(null, 204);
       },
       describeRoute({

@@ -5,6 +5,7 @@ import type { SessionLimits } from "./sessions/queries.ts";
 import type { Revocations } from "./sessions/revocations.ts";
 import type { SuccessorOf } from "./sessions/rules.ts";
 import type { Tokens } from "./tokens.ts";
+import type { PasswordRule } from "./users/new-passwords.ts";
 
 /** What the routes of this feature share. */
 export type IdentityContext = {
@@ -15,6 +16,9 @@ export type IdentityContext = {
   readonly addressOf: ClientAddress;
   readonly mail: Mail;
   readonly limits: RateLimits;
+  readonly checkNewPassword: PasswordRule;
+  /** Whether a new password or address needs the current password. */
+  readonly requireCurrentPassword: boolean;
   /** Whether a new address replaces the old one only when it is verified. */
   readonly requireEmailConfirmation: boolean;
 };

@@ -1,15 +1,16 @@
 import type { Database, Queries } from "../../db/pool.ts";
 import { PURGE_BATCH } from "../../db/purge.ts";
 import { read, write } from "../../db/statements.ts";
-import { ApiError, notFound } from "../../http/errors.ts";
+import { ApiError, notFound, taken } from "../../http/errors.ts";
 import { linkHash } from "../../mail/links.ts";
 import type { Mail } from "../../mail/queue.ts";
 
-// Links that are sent by email, for verification and for a password reset. Each works once.
+// Links that are sent by email: to verify an address, to reset a password, to undo a change of the address. Each works once.
 
-export type LinkPurpose = "verify" | "reset";
+export type LinkPurpose = "verify" | "reset" | "undo";
 
-const TTL_S = { verify: 24 * 3600, reset: 3600 } as const satisfies Record<LinkPurpose, number>;
+// A person on holiday reads about a change of the address days later.
+const TTL_S = { verify: 24 * 3600, reset: 3600, undo: 7 * 24 * 3600 } as const satisfies Record<LinkPurpose, number>;
 
 /** An address, as its user spelled it and as the key that it is compared by. */
 export type Address = { readonly email: string; readonly emailKey: string };
@@ -24,7 +25,8 @@ export type EmailLink = {
 };
 
 /**
- * Adds a link to an address of a user and ends the previous one. The caller has locked the user row.
+ * Adds a link to an address of a user and ends the previous one, unless it undoes a change: each change has its own. The
+ * caller has locked the user row.
  * @param tokenHash `NewLink.hash`
  */
 export async function addLink(
@@ -34,7 +36,7 @@ export async function addLink(
   { email, emailKey }: Address,
   tokenHash: string,
 ): Promise<void> {
-  await endLinks(tx, userId, purpose);
+  if (purpose !== "undo") await endLinks(tx, userId, purpose);
   await tx.rows(LINK_ADD, { tokenHash, userId, purpose, email, emailKey, ttlS: TTL_S[purpose] });
 }
 
@@ -58,10 +60,11 @@ const LINK = read<EmailLink>(
      from email_links where token_hash = decode($1, 'hex') and purpose = $2`,
 );
 
-/** Checks that a link would work now, and leaves it unused. Throws 404, and 410 if it was used, replaced or has expired. */
-export async function checkLink(db: Queries, token: string, purpose: LinkPurpose): Promise<void> {
+/** A link that would work now; leaves it unused. Throws 404, and 410 if it was used, replaced or has expired. */
+export async function checkLink(db: Queries, token: string, purpose: LinkPurpose): Promise<EmailLink> {
   const link = await findLink(db, token, purpose);
   if (!link.is_live) throw linkExpired();
+  return link;
 }
 
 /** Marks a link as used. Throws 410 if it was used, replaced or has expired. The caller has locked the user row. */
@@ -121,16 +124,47 @@ const ADDRESS_CHANGE_END = write(
     where user_id = $1::bigint and purpose = 'verify' and email_key <> $2 and used_at is null and ended_at is null`,
 );
 
+/**
+ * Ends the links of a user that undo later changes than this one: they went to addresses that a thief chose. The caller has
+ * locked the user row.
+ */
+export async function endLaterUndoLinks(tx: Queries, { id, user_id }: EmailLink): Promise<void> {
+  await tx.rows(UNDO_LINKS_END, [user_id, id]);
+}
+
+const UNDO_LINKS_END = write(
+  "email_links_end_undo",
+  `update email_links set ended_at = now()
+    where user_id = $1::bigint and purpose = 'undo' and id > $2::bigint and used_at is null and ended_at is null`,
+);
+
+/**
+ * Throws 409 if another user can still take this address back. To be called after the statement that gives the address to
+ * this user: one that waited for the change to commit finds the link only then.
+ */
+export async function requireNotReserved(tx: Queries, userId: string, emailKey: string): Promise<void> {
+  if ((await tx.row(UNDO_LINK_TO, [emailKey, userId])) !== undefined) throw taken("email");
+}
+
+const UNDO_LINK_TO = read<{ id: string }>(
+  "email_link_undo_to",
+  `select id from email_links
+    where email_key = $1 and purpose = 'undo' and user_id <> $2::bigint
+      and used_at is null and ended_at is null and expires_at > now()
+    limit 1`,
+);
+
 /** Lets a link that is still unused last its whole time from now on, because its email is sent late. */
 export async function renewLink(db: Queries, tokenHash: string): Promise<void> {
-  await db.rows(LINK_RENEW, [tokenHash, TTL_S.verify, TTL_S.reset]);
+  await db.rows(LINK_RENEW, { tokenHash, verifyS: TTL_S.verify, resetS: TTL_S.reset, undoS: TTL_S.undo });
 }
 
 const LINK_RENEW = write(
   "email_link_renew",
   `update email_links
-      set expires_at = now() + case purpose when 'verify' then $2::float8 else $3::float8 end * interval '1 second'
-    where token_hash = decode($1, 'hex') and used_at is null and ended_at is null`,
+      set expires_at = now() + interval '1 second' * case purpose
+            when 'verify' then :verifyS::float8 when 'reset' then :resetS::float8 else :undoS::float8 end
+    where token_hash = decode(:tokenHash, 'hex') and used_at is null and ended_at is null`,
 );
 
 /** Removes links that expired 30 days ago, at most 10,000. Returns how many. */

@@ -2,6 +2,7 @@ import type { MiddlewareHandler } from "hono";
 import { dependsOnToken } from "../../http/caching.ts";
 import { unauthorized } from "../../http/errors.ts";
 import { describeGuard } from "../../http/openapi.ts";
+import { SESSION_ENDED } from "./current-session.ts";
 import { InvalidToken, type TokenClaims, type Tokens } from "./tokens.ts";
 
 /** Behind `requireUser`, a route has the current user. */
@@ -65,16 +66,11 @@ export function createGuards(tokens: Tokens, isRevoked: (sessionId: string) => b
  */
 export function markBadToken(
   c: { set(key: "tokenError", error: string): void; header(name: string, value: string): void },
-  error: string = USER_MISSING,
+  error: string = SESSION_ENDED,
 ): void {
   c.set("tokenError", error);
   c.header("WWW-Authenticate", 'Bearer error="invalid_token"');
 }
-
-/** The 401 for a valid token whose user no longer exists. */
-export const userMissing = (): Error => unauthorized(USER_MISSING);
-
-const USER_MISSING = "belongs to a user who no longer exists";
 
 /** The token of `Token x` or `Bearer x`; undefined without a header; empty if the header has another form. */
 function tokenOf(authorization: string | undefined): string | undefined {

@@ -27,6 +27,9 @@ export function lockUserByEmail(tx: Queries, emailKey: string): Promise<LockedUs
   return tx.row(USER_LOCK_BY_EMAIL, [emailKey]);
 }
 
+/** The name for a mail to the user's address; null before it is confirmed: it may be a stranger's. */
+export const greetingName = (user: LockedUser): string | null => (user.email_verified ? user.username : null);
+
 const LOCKED_USER = "id, username, email, email_key, email_verified_at is not null as email_verified, password_hash";
 
 // "No key" leaves foreign keys alone: publishing an article does not wait for a change of the password.

@@ -1,5 +1,4 @@
-import type { MiddlewareHandler } from "hono";
-import { createHashingQueue } from "./hashing-queue.ts";
+import { createHashingQueue, type HashCaller } from "./hashing-queue.ts";
 
 /** argon2id with 19 MiB and 2 passes: the first choice of the OWASP Password Storage Cheat Sheet for small servers. */
 const ARGON2ID = { algorithm: "argon2id", memoryCost: 19 * 1024, timeCost: 2 } as const;
@@ -24,25 +23,22 @@ const queue = createHashingQueue();
 /** How many passwords this process is hashing, and how many wait. */
 export const hashingState = (): ReturnType<typeof queue.state> => queue.state();
 
-/** Guard in front of a rate limit: a request that the queue refuses does not count as a wrong password. */
-export const roomToHash: MiddlewareHandler = async function checkRoomToHash(_c, next) {
-  queue.checkRoom();
-  await next();
-};
+/** Throws 503 if too many wait to hash a password for this caller: before a rate limit counts an attempt. */
+export const checkHashingRoom = (caller: HashCaller): void => queue.checkRoom(caller);
 
 /** A hash in PHC string format. Takes about 35 ms off the event loop. Throws 503 if too many wait. */
-export function hashPassword(password: string): Promise<string> {
-  return queue.run(() => Bun.password.hash(normalise(password), ARGON2ID));
+export function hashPassword(password: string, caller: HashCaller): Promise<string> {
+  return queue.run(caller, () => Bun.password.hash(normalise(password), ARGON2ID));
 }
 
 /**
  * Whether a password matches a hash. Without a hash, because no user has the address, it compares with one that nothing
  * matches, so that the response time does not reveal which addresses have a user. Throws 503 if too many wait.
  */
-export async function verifyPassword(password: string, hash: string | undefined): Promise<boolean> {
+export async function verifyPassword(password: string, hash: string | undefined, caller: HashCaller): Promise<boolean> {
   const tried = password.length > SPELLING_LENGTH_MAX ? undefined : hash;
   const typed = password.slice(0, SPELLING_LENGTH_MAX);
-  const matches = await queue.run(() => Bun.password.verify(normalise(typed), tried ?? UNMATCHABLE));
+  const matches = await queue.run(caller, () => Bun.password.verify(normalise(typed), tried ?? UNMATCHABLE));
   return matches && tried !== undefined;
 }
 

@@ -1,5 +1,4 @@
 import { createHash } from "node:crypto";
-import { isIPv6 } from "node:net";
 import type { Context, MiddlewareHandler } from "hono";
 import type { Database, Queries } from "../../db/pool.ts";
 import { PURGE_BATCH } from "../../db/purge.ts";
@@ -7,6 +6,7 @@ import { textArray, write } from "../../db/statements.ts";
 import type { ClientAddress } from "../../http/client-address.ts";
 import { ApiError } from "../../http/errors.ts";
 import { describeGuard } from "../../http/openapi.ts";
+import { addressKeyOf, networkKeyOf } from "./networks.ts";
 
 /** A number of requests per window. */
 export type RateLimit = {
@@ -29,9 +29,11 @@ export const RATE_LIMITS = {
   register: { address: { max: 1_000, windowS: 10 * MINUTE_S, from: "first" } },
   login: {
     address: { max: 2_000, windowS: 10 * MINUTE_S, from: "first" },
-    // Wrong passwords: the right one clears the count.
+    // Wrong passwords. Attempts from a network that the account knows are counted for that network alone: see `loginAttempts`.
     user: { max: 10, windowS: 15 * MINUTE_S, from: "last" },
   },
+  // Wrong current passwords in PUT /api/user, by session: a thief's guesses do not stop the owner.
+  password: { user: { max: 10, windowS: 15 * MINUTE_S, from: "last" } },
   refresh: { address: { max: 2_000, windowS: 10 * MINUTE_S, from: "first" } },
   verify: { address: { max: 300, windowS: 10 * MINUTE_S, from: "first" } },
   resend: {
@@ -48,7 +50,15 @@ export const RATE_LIMITS = {
     address: { max: 300, windowS: 10 * MINUTE_S, from: "first" },
     user: { max: 10, windowS: 60 * MINUTE_S, from: "first" },
   },
-} as const satisfies Record<string, { address: RateLimit; user?: RateLimit }>;
+  // Mails with a link that somebody requests: of the sender's network, and of the mailbox, whatever its +suffix.
+  mail: {
+    network: { max: 2_000, windowS: 60 * MINUTE_S, from: "first" },
+    user: { max: 20, windowS: 60 * MINUTE_S, from: "last" },
+  },
+} as const satisfies Record<string, Limits>;
+
+/** By address (IPv6: /64), by network (IPv4 /24, IPv6 /48), and by user or whatever else a request is about. */
+type Limits = { readonly address?: RateLimit; readonly network?: RateLimit; readonly user?: RateLimit };
 
 export type LimitedAction = keyof typeof RATE_LIMITS;
 
@@ -59,34 +69,63 @@ export type RateLimits = {
    * @param user identifies the user: an email key, or an id
    */
   count(c: Context, action: LimitedAction, user?: string): Promise<void>;
+  /** The same, for the user alone. */
+  countUser(c: Context, action: LimitedAction, user: string): Promise<void>;
+  /**
+   * Counts an attempt to prove a password, without headers: they would reveal when the owner signs in. Throws 429. The
+   * attempt counts as wrong until `forget` or `forgetAll`.
+   * @param whom whose attempts are counted together
+   */
+  countAttempt(action: "login" | "password", whom: string): Promise<Attempt>;
   /** A guard that counts, for the address alone without `userOf`. It comes before the guard that reads the body. */
   limit<Variables extends object = object>(
     action: LimitedAction,
     userOf?: (c: Context<{ Variables: Variables }>) => string,
   ): MiddlewareHandler<{ Variables: Variables }>;
-  /** A guard that counts for a user alone, whom the body names. It comes after the one for the address and the body. */
-  limitUser<Variables extends object = object>(
-    action: LimitedAction,
-    userOf: (c: Context<{ Variables: Variables }>) => string,
-  ): MiddlewareHandler<{ Variables: Variables }>;
+};
+
+/** An attempt that was counted. */
+export type Attempt = {
+  /** Takes back this attempt alone, which turned out not to be wrong, or was not made. */
+  forget(): Promise<void>;
+  /** Starts again from zero. */
+  forgetAll(): Promise<void>;
 };
 
 /** @param limits null for no limits */
 export function createRateLimits(
   db: Database,
   addressOf: ClientAddress,
-  limits: Record<LimitedAction, { address: RateLimit; user?: RateLimit }> | null = RATE_LIMITS,
+  limits: Record<LimitedAction, Limits> | null = RATE_LIMITS,
 ): RateLimits {
   async function countFor(c: Context, action: LimitedAction, address: string | null, user?: string): Promise<void> {
     if (limits === null) return;
-    const { address: byAddress, user: byUser } = limits[action];
-    const counted: Counted[] = [];
-    if (address !== null) counted.push({ key: limitKey(action, "address", networkOf(address)), limit: byAddress });
-    if (user !== undefined && byUser !== undefined) {
-      counted.push({ key: limitKey(action, "user", user), limit: byUser });
-    }
-    if (counted.length === 0) return;
-    report(c, await countInDatabase(db, counted), counted);
+    const of: Limits = limits[action];
+    const whom = {
+      address: address === null ? undefined : addressKeyOf(address),
+      network: address === null ? undefined : networkKeyOf(address),
+      user,
+    };
+    const counted = (["address", "network", "user"] as const).flatMap((by) => {
+      const [limit, counts] = [of[by], whom[by]];
+      return limit === undefined || counts === undefined ? [] : [{ key: limitKey(action, by, counts), by, limit }];
+    });
+    const states = await countAll(db, counted);
+    // What others do for the same user is nobody else's business: not how often, not when.
+    const isTheUser = c.get("userId") !== undefined;
+    reportHeaders(c, isTheUser ? states : states.filter(({ by }) => by !== "user"));
+    requireRoom(states);
+  }
+
+  async function countAttempt(action: "login" | "password", whom: string): Promise<Attempt> {
+    const limit = limits?.[action].user;
+    if (limit === undefined) return { forget: async () => {}, forgetAll: async () => {} };
+    const key = limitKey(action, "user", whom);
+    requireRoom(await countAll(db, [{ key, by: "user", limit }]));
+    return {
+      forget: async () => void (await db.rows(LIMIT_FORGET, [key])),
+      forgetAll: async () => void (await db.rows(LIMIT_CLEAR, [key])),
+    };
   }
 
   const guard = <Variables extends object>(count: (c: Context<{ Variables: Variables }>) => Promise<void>) => {
@@ -100,12 +139,28 @@ export function createRateLimits(
   return {
     count: (c, action, user) => countFor(c, action, addressOf(c), user),
     limit: (action, userOf) => guard((c) => countFor(c, action, addressOf(c), userOf?.(c))),
-    limitUser: (action, userOf) => guard((c) => countFor(c, action, null, userOf(c))),
+    countUser: (c, action, user) => countFor(c, action, null, user),
+    countAttempt,
   };
 }
 
 type Counted = { readonly key: string; readonly limit: RateLimit; readonly amount?: number };
 type Count = { key: string; count: number; ends_in_s: number };
+type State = { name: string; by: keyof Limits; limit: RateLimit; left: number; isExceeded: boolean; endsInS: number };
+
+async function countAll(db: Database, counted: (Counted & { by: keyof Limits })[]): Promise<State[]> {
+  if (counted.length === 0) return [];
+  const rows = await countInDatabase(db, counted);
+  return counted.flatMap(({ key, by, limit }) => {
+    const row = rows.find((candidate) => candidate.key === key);
+    if (row === undefined) return [];
+    const name = key.split(":", 2).join("-");
+    const left = Math.max(limit.max - row.count, 0);
+    return [
+      { name, by, limit, left, isExceeded: row.count > limit.max, endsInS: Math.max(Math.ceil(row.ends_in_s), 1) },
+    ];
+  });
+}
 
 /** Adds an amount, 1 by default, to each count. Returns the counts. */
 export function countInDatabase(db: Queries, counted: readonly Counted[]): Promise<Count[]> {
@@ -138,20 +193,21 @@ const LIMIT_COUNT = write<Count>(
    returning key, count, extract(epoch from ends_at - now())::float8 as ends_in_s`,
 );
 
-/** Sets the headers. Throws 429 if a limit is exceeded. */
-function report(c: Context, rows: Count[], counted: Counted[]): void {
-  const states = counted.flatMap(({ key, limit }) => {
-    const row = rows.find((candidate) => candidate.key === key);
-    if (row === undefined) return [];
-    const name = key.split(":", 2).join("-");
-    const left = Math.max(limit.max - row.count, 0);
-    return [{ name, limit, left, isExceeded: row.count > limit.max, endsInS: Math.max(Math.ceil(row.ends_in_s), 1) }];
-  });
-  // draft-ietf-httpapi-ratelimit-headers-10: what is left and for how long, and the limit itself.
+const LIMIT_FORGET = write(
+  "rate_limit_forget",
+  "update rate_limits set count = count - 1 where key = $1 and count > 0",
+);
+
+/** What is left and for how long, and the limits themselves (draft-ietf-httpapi-ratelimit-headers-10). */
+function reportHeaders(c: Context, states: State[]): void {
   for (const { name, limit, left, endsInS } of states) {
     c.header("RateLimit", `"${name}";r=${left};t=${endsInS}`, { append: true });
     c.header("RateLimit-Policy", `"${name}";q=${limit.max};w=${limit.windowS}`, { append: true });
   }
+}
+
+/** Throws 429 if a limit is exceeded. */
+function requireRoom(states: State[]): void {
   const exceeded = states.filter((state) => state.isExceeded);
   if (exceeded.length === 0) return;
   throw tooManyRequests(Math.max(...exceeded.map(({ endsInS }) => endsInS)));
@@ -168,7 +224,7 @@ export function tooManyRequests(waitS: number, headers: Record<string, string> =
 }
 
 /** The key of a row. The hash keeps addresses, also mistyped ones of strangers, out of the table. */
-export function limitKey(action: string, by: "address" | "user", whom: string): string {
+export function limitKey(action: string, by: keyof Limits, whom: string): string {
   return `${action}:${by}:${createHash("sha256").update(whom).digest("base64url").slice(0, 22)}`;
 }
 
@@ -178,19 +234,6 @@ export async function clearRateLimit(tx: Queries, action: LimitedAction, user: s
 }
 
 const LIMIT_CLEAR = write("rate_limit_clear", "delete from rate_limits where key = $1");
-
-/** An address, or for IPv6 its /64, the least that one customer gets (RFC 6177). */
-export function networkOf(address: string): string {
-  if (!isIPv6(address)) return address;
-  const [head = "", tail] = address.split("::");
-  const groups = head === "" ? [] : head.split(":");
-  const after = tail === undefined || tail === "" ? [] : tail.split(":");
-  while (tail !== undefined && groups.length + after.length < 8) groups.push("0");
-  return [...groups, ...after]
-    .slice(0, 4)
-    .map((group) => Number.parseInt(group, 16).toString(16))
-    .join(":");
-}
 
 /** Removes limits whose window has ended, at most 10,000. Returns how many. */
 export async function purgeRateLimits(db: Database): Promise<number> {

@@ -9,6 +9,8 @@ export type TokenClaims = {
   readonly sid: string;
   /** Unique to the token (RFC 7519, 4.1.7). */
   readonly jti: string;
+  /** This API (RFC 7519, 4.1.3), so that a token for another service with the same secret is not valid here. */
+  readonly aud: typeof AUDIENCE;
   /** Seconds since 1970. */
   readonly iat: number;
   readonly exp: number;
@@ -20,8 +22,8 @@ export class InvalidToken extends Error {
 }
 
 export type Tokens = {
-  /** A new access token for a session of a user. */
-  issue(userId: string, sessionId: string): string;
+  /** A new access token for a session of a user. @param ttlS lifetime in seconds, if other than usual */
+  issue(userId: string, sessionId: string, ttlS?: number): string;
   /** The claims of a token that this server issued and that has not expired. Throws `InvalidToken`. */
   verify(token: string): TokenClaims;
 };
@@ -29,22 +31,35 @@ export type Tokens = {
 /** How many verified tokens are cached: clients send the same one with every request. */
 const VERIFIED_MAX = 10_000;
 
+const AUDIENCE = "conduit-api";
+
 /**
  * Access tokens: JWT with HS256 only (RFC 8725, 3.1: the server chooses the algorithm, not the token).
- * @param ttlS lifetime in seconds
+ * @param usualTtlS lifetime in seconds
  */
-export function createTokens(secret: string, ttlS: number): Tokens {
-  const sign = createSigner({ key: secret, algorithm: "HS256", expiresIn: ttlS * 1000 });
+export function createTokens(secret: string, usualTtlS: number): Tokens {
+  const sign = createSigner({ key: secret, algorithm: "HS256" });
   const check = createVerifier({
     key: secret,
     algorithms: ["HS256"],
-    requiredClaims: ["sub", "sid", "iat", "exp", "jti"],
+    allowedAud: AUDIENCE,
+    requiredClaims: ["sub", "sid", "iat", "exp", "jti", "aud"],
   });
   // fast-jwt has a cache too, but hashes the token with SHA-256 for each look-up, which takes 2 µs.
   const verified = new LRUCache<string, TokenClaims>({ max: VERIFIED_MAX });
 
   return {
-    issue: (userId, sessionId) => sign({ sub: userId, sid: sessionId, jti: crypto.randomUUID() }),
+    issue(userId, sessionId, ttlS = usualTtlS) {
+      const iat = Math.floor(Date.now() / 1000);
+      return sign({
+        sub: userId,
+        sid: sessionId,
+        jti: crypto.randomUUID(),
+        aud: AUDIENCE,
+        iat,
+        exp: iat + Math.ceil(ttlS),
+      });
+    },
     verify(token) {
       const cached = verified.get(token);
       if (cached !== undefined && Date.now() < cached.exp * 1000) return cached;
@@ -64,6 +79,8 @@ export function createTokens(secret: string, ttlS: number): Tokens {
     }
     // 18 digits: all of them fit into 64 bits.
     const isOurs =
+      // A list is also allowed by the standard. This server issues none.
+      claims.aud === AUDIENCE &&
       typeof claims.sub === "string" &&
       /^[1-9][0-9]{0,17}$/.test(claims.sub) &&
       typeof claims.sid === "string" &&

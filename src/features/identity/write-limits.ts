@@ -3,7 +3,8 @@ import { LRUCache } from "lru-cache";
 import type { Database } from "../../db/pool.ts";
 import type { ClientAddress } from "../../http/client-address.ts";
 import { describeGuard } from "../../http/openapi.ts";
-import { countInDatabase, limitKey, networkOf, tooManyRequests } from "./rate-limits.ts";
+import { addressKeyOf } from "./networks.ts";
+import { countInDatabase, limitKey, tooManyRequests } from "./rate-limits.ts";
 
 type WriteAction = "articles" | "article-bytes" | "comments" | "follows" | "favorites";
 
@@ -71,7 +72,7 @@ export function createWriteLimits(db: Database, addressOf: ClientAddress, rates:
     const counted = [countOf(`${action} user ${userId}`, max, windowS)];
     if (address !== null) {
       const networkMax = Math.min(max * rates.networkFactor, NETWORK_MAX);
-      counted.push(countOf(`${action} address ${networkOf(address)}`, networkMax, windowS));
+      counted.push(countOf(`${action} address ${addressKeyOf(address)}`, networkMax, windowS));
     }
     const exceeded = counted.filter((one) => one.total + amount > one.max);
     if (exceeded.length > 0) throw refusal(exceeded);

@@ -3,7 +3,7 @@ import type { Database } from "../../db/pool.ts";
 import { type LeftJoined, rowMapper } from "../../db/rows.ts";
 import { write } from "../../db/statements.ts";
 import { invalid, notFound } from "../../http/errors.ts";
-import { userMissing } from "../identity/guards.ts";
+import { type CurrentSession, currentUser, sessionEnded, sessionParameters } from "../identity/current-session.ts";
 import { sameKey } from "../identity/users/rules.ts";
 import { Profile } from "./schema.ts";
 import { readForViewer, rowsForViewer, type Viewer, viewerGone } from "./viewer.ts";
@@ -38,14 +38,14 @@ const PROFILE = readForViewer<Profile & { viewerGone: boolean }>(
 );
 
 /** Makes the viewer follow a user. Idempotent. Throws 401, 404, and 422 if the user is the viewer. */
-export async function follow(db: Database, viewerId: string, username: string): Promise<Profile> {
+export async function follow(db: Database, viewer: CurrentSession, username: string): Promise<Profile> {
   try {
-    const outcome = await db.row(FOLLOW, [viewerId, sameKey(username)]);
+    const outcome = await db.row(FOLLOW, { ...sessionParameters(viewer), username: sameKey(username) });
     if (outcome?.oneself) throw invalid({ profile: ["can't follow yourself"] });
     return profileIn(outcome);
   } catch (error) {
     // One of the two accounts was deleted after the statement had read it.
-    if (violatedConstraint(error) === "follows_follower_id_fkey") throw userMissing();
+    if (violatedConstraint(error) === "follows_follower_id_fkey") throw sessionEnded();
     if (violatedConstraint(error) === "follows_followee_id_fkey") throw notFound("profile");
     throw error;
   }
@@ -56,8 +56,8 @@ type FollowOutcome = { viewer: string | null; oneself: boolean | null } & LeftJo
 
 const FOLLOW = write<FollowOutcome>(
   "follow",
-  `with viewer as (select id from users where id = $1::bigint),
-        u as (select * from users where username_key = $2),
+  `with viewer as (${currentUser("id")}),
+        u as (select * from users where username_key = :username),
         added as (
           insert into follows (follower_id, followee_id)
           select v.id, u.id from viewer v, u where v.id <> u.id
@@ -67,14 +67,14 @@ const FOLLOW = write<FollowOutcome>(
 );
 
 /** Ends following a user. Idempotent. Throws 401, 404. */
-export async function unfollow(db: Database, viewerId: string, username: string): Promise<Profile> {
-  return profileIn(await db.row(UNFOLLOW, [viewerId, sameKey(username)]));
+export async function unfollow(db: Database, viewer: CurrentSession, username: string): Promise<Profile> {
+  return profileIn(await db.row(UNFOLLOW, { ...sessionParameters(viewer), username: sameKey(username) }));
 }
 
 const UNFOLLOW = write<FollowOutcome>(
   "unfollow",
-  `with viewer as (select id from users where id = $1::bigint),
-        u as (select * from users where username_key = $2),
+  `with viewer as (${currentUser("id")}),
+        u as (select * from users where username_key = :username),
         removed as (
           delete from follows f using viewer v, u where f.follower_id = v.id and f.followee_id = u.id)
    select v.id as viewer, v.id = u.id as oneself, ${profileColumns(null, "false")}
@@ -82,7 +82,7 @@ const UNFOLLOW = write<FollowOutcome>(
 );
 
 function profileIn(outcome: FollowOutcome | undefined): Profile {
-  if (outcome?.viewer == null) throw userMissing();
+  if (outcome?.viewer == null) throw sessionEnded();
   if (outcome.username === null) throw notFound("profile");
   return profileOf(outcome);
 }

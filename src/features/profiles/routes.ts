@@ -32,7 +32,7 @@ export function profileRoutes(db: Database, { requireUser, optionalUser }: Guard
       requireUser,
       limit("follows"),
       async (c) => {
-        return json(c, { profile: await follow(db, c.var.userId, c.req.param("username")) });
+        return json(c, { profile: await follow(db, c.var, c.req.param("username")) });
       },
       describeRoute({
         operationId: "FollowUserByUsername",
@@ -49,7 +49,7 @@ export function profileRoutes(db: Database, { requireUser, optionalUser }: Guard
       requireUser,
       limit("follows"),
       async (c) => {
-        return json(c, { profile: await unfollow(db, c.var.userId, c.req.param("username")) });
+        return json(c, { profile: await unfollow(db, c.var, c.req.param("username")) });
       },
       describeRoute({
         operationId: "UnfollowUserByUsername",

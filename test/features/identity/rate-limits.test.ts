@@ -1,5 +1,7 @@
 import { beforeAll, describe, expect, test } from "bun:test";
-import { networkOf, purgeRateLimits, RATE_LIMITS } from "../../../src/features/identity/rate-limits.ts";
+import { purgeKnownNetworks } from "../../../src/features/identity/known-networks.ts";
+import { addressKeyOf, networkKeyOf } from "../../../src/features/identity/networks.ts";
+import { purgeRateLimits, RATE_LIMITS } from "../../../src/features/identity/rate-limits.ts";
 import { expectIndex } from "../../support/explain.ts";
 import { type TestResponse, type TestServer, type TestUser, testServer } from "../../support/harness.ts";
 import { addUsers } from "../../support/people.ts";
@@ -75,6 +77,92 @@ describe("wrong passwords", () => {
   });
 });
 
+describe("an attacker's wrong passwords", () => {
+  const by = (address: string) => ({ "X-Forwarded-For": address });
+  const register = async (on: TestServer, username: string, address: string) => {
+    const user = { username, email: `${username}@example.com`, password: "correct horse" };
+    const { status } = await on.request("POST", "/api/users", { body: { user }, headers: by(address) });
+    expect(status).toBe(201);
+    return user;
+  };
+  let proxied: TestServer;
+  beforeAll(async () => {
+    proxied = await testServer({ trustedProxies: ["127.0.0.1/32"] });
+  });
+
+  test("do not lock the owner out of a network that the account knows", async () => {
+    const owner = await register(proxied, "owner", "198.51.100.7");
+    for (let i = 0; i < 12; i++) await login(owner.email, "wrong horse", proxied, by(`192.0.2.${i}`));
+    expect((await login(owner.email, owner.password, proxied, by("192.0.2.99"))).status).toBe(429);
+    expect((await login(owner.email, owner.password, proxied, by("203.0.113.1"))).status).toBe(429);
+    expect((await login(owner.email, owner.password, proxied, by("198.51.100.200"))).status).toBe(200);
+    // Ten wrong ones from a known network are too many as well.
+    for (let i = 0; i < 10; i++) await login(owner.email, "wrong horse", proxied, by("198.51.100.7"));
+    expect((await login(owner.email, owner.password, proxied, by("198.51.100.7"))).status).toBe(429);
+  });
+
+  test("count again from a network without a session in the last 30 days", async () => {
+    const owner = await register(proxied, "absent", "198.51.100.7");
+    for (let i = 0; i < 10; i++) await login(owner.email, "wrong horse", proxied, by("192.0.2.1"));
+    await proxied.sql`update known_networks set last_used_at = now() - interval '31 days'`;
+    expect((await login(owner.email, owner.password, proxied, by("198.51.100.7"))).status).toBe(429);
+    expect(await purgeKnownNetworks(proxied.db)).toBeGreaterThan(0);
+    expect([...(await proxied.sql`select from known_networks`)]).toEqual([]);
+  });
+
+  test("and the headers do not reveal when the owner signs in", async () => {
+    const owner = await register(proxied, "watched", "198.51.100.7");
+    const guess = () => login(owner.email, "wrong horse", proxied, by("192.0.2.1"));
+    const seen = ({ status, headers }: TestResponse) => [
+      status,
+      headers.get("RateLimit")?.replace(/r=[0-9]+;t=[0-9]+/, "r;t"),
+      headers.get("RateLimit-Policy"),
+    ];
+    const first = await guess();
+    expect(first.headers.get("RateLimit")).not.toContain("user");
+    for (let i = 0; i < 8; i++) await guess();
+    // From a network that is new to the account: no count of others starts again.
+    expect((await login(owner.email, owner.password, proxied, by("203.0.113.1"))).status).toBe(200);
+    expect(seen(await guess())).toEqual(seen(first));
+    expect((await guess()).status).toBe(429);
+  });
+});
+
+describe("mails with links", () => {
+  test("are limited for a mailbox, whatever its suffix and whichever request sends them", async () => {
+    const strict = await testServer({
+      rateLimits: { ...RATE_LIMITS, mail: { user: { max: 4, windowS: 60, from: "last" } } },
+    });
+    const register = async (email: string, i: number) => {
+      const user = { username: `mailbox${i}`, email, password: "correct horse" };
+      return strict.request("POST", "/api/users", { body: { user } });
+    };
+    const first = await register("victim@example.com", 1);
+    expect([first.status, (await register("Victim+a@example.com", 2)).status]).toEqual([201, 201]);
+    const { token } = first.json.user;
+    expect((await strict.request("POST", "/api/auth/resend-verification", { token })).status).toBe(200);
+    expect((await forgot("victim+unknown@EXAMPLE.com", strict)).status).toBe(200);
+    const refused = await register("victim+b@example.com", 3);
+    expect([refused.status, refused.headers.has("Retry-After")]).toEqual([429, true]);
+    expect((await strict.request("POST", "/api/auth/resend-verification", { token })).status).toBe(429);
+    expect((await forgot("victim@example.com", strict)).status).toBe(429);
+    const changes = { user: { email: "victim+c@example.com" } };
+    expect((await strict.request("PUT", "/api/user", { token, body: changes })).status).toBe(429);
+    expect((await register("somebody@example.com", 4)).status).toBe(201);
+  });
+
+  test("are limited for a network of senders", async () => {
+    const mail = { network: { max: 2, windowS: 60, from: "first" } } as const;
+    const strict = await testServer({ rateLimits: { ...RATE_LIMITS, mail }, trustedProxies: ["127.0.0.1/32"] });
+    const from = (address: string, i: number) =>
+      forgot(`someone-${i}@example.com`, strict, { "X-Forwarded-For": address });
+    expect((await from("192.0.2.1", 1)).status).toBe(200);
+    expect((await from("192.0.2.2", 2)).status).toBe(200);
+    expect((await from("192.0.2.3", 3)).status).toBe(429);
+    expect((await from("192.0.3.1", 4)).status).toBe(200);
+  });
+});
+
 describe("a limit", () => {
   const tight = { address: { max: 2, windowS: 60, from: "first" } } as const;
   const rateLimits = { ...RATE_LIMITS, forgot: tight };
@@ -83,8 +171,8 @@ describe("a limit", () => {
   test("is reported in headers, before it is reached and after", async () => {
     const strict = await testServer({ rateLimits });
     const first = await forgot("a@example.com", strict);
-    expect(first.headers.get("RateLimit")).toMatch(/^"forgot-address";r=1;t=(60|59)$/);
-    expect(first.headers.get("RateLimit-Policy")).toBe('"forgot-address";q=2;w=60');
+    expect(first.headers.get("RateLimit")).toMatch(/^"forgot-address";r=1;t=(60|59)(, |$)/);
+    expect(first.headers.get("RateLimit-Policy")).toStartWith('"forgot-address";q=2;w=60');
     expect(first.headers.get("Access-Control-Expose-Headers")).toContain("RateLimit");
     await forgot("b@example.com", strict);
     const third = await forgot("c@example.com", strict);
@@ -126,11 +214,18 @@ describe("a limit", () => {
   });
 
   test("by address counts an IPv6 /64 as one client", () => {
-    expect(networkOf("2001:db8:1:2:aaaa::1")).toBe(networkOf("2001:db8:1:2:bbbb:1:2:3"));
-    expect(networkOf("2001:db8:1:2::1")).not.toBe(networkOf("2001:db8:1:3::1"));
-    expect(networkOf("2001:0db8::1")).toBe("2001:db8:0:0");
-    expect(networkOf("::1")).toBe("0:0:0:0");
-    expect(networkOf("192.0.2.1")).toBe("192.0.2.1");
+    expect(addressKeyOf("2001:db8:1:2:aaaa::1")).toBe(addressKeyOf("2001:db8:1:2:bbbb:1:2:3"));
+    expect(addressKeyOf("2001:db8:1:2::1")).not.toBe(addressKeyOf("2001:db8:1:3::1"));
+    expect(addressKeyOf("2001:0db8::1")).toBe("2001:db8:0:0");
+    expect(addressKeyOf("::1")).toBe("0:0:0:0");
+    expect(addressKeyOf("192.0.2.1")).toBe("192.0.2.1");
+  });
+
+  test("by network counts an IPv4 /24 and an IPv6 /48 as one", () => {
+    expect(networkKeyOf("192.0.2.1")).toBe("192.0.2.0/24");
+    expect(networkKeyOf("2001:0db8:1:2::1")).toBe("2001:db8:1::/48");
+    expect(networkKeyOf("2001:db8:1:ffff::9")).toBe(networkKeyOf("2001:db8:1:2::1"));
+    expect(networkKeyOf("2001:db8:2::1")).not.toBe(networkKeyOf("2001:db8:1:2::1"));
   });
 
   test("applies to each of its routes, and to no other", async () => {
@@ -144,6 +239,8 @@ describe("a limit", () => {
       forgot: one,
       reset: one,
       change: one,
+      password: {},
+      mail: {},
     };
     const strict = await testServer({ rateLimits: all });
     const user = await strict.register("only");

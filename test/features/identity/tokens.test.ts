@@ -21,7 +21,7 @@ beforeAll(async () => {
 afterAll(() => server.stop());
 beforeEach(() => void lines.splice(0));
 
-type Claims = { sub: string; sid: string; iat: number; exp: number; jti: string };
+type Claims = { sub: string; sid: string; aud: string; iat: number; exp: number; jti: string };
 const claimsOf = (token: string): Claims => JSON.parse(Buffer.from(token.split(".")[1] ?? "", "base64url").toString());
 
 const part = (value: unknown): string => Buffer.from(JSON.stringify(value)).toString("base64url");
@@ -40,6 +40,7 @@ const now = () => Math.floor(Date.now() / 1000);
 const good = (): Claims => ({
   sub: annaId,
   sid: crypto.randomUUID(),
+  aud: "conduit-api",
   iat: now(),
   exp: now() + 60,
   jti: crypto.randomUUID(),
@@ -77,17 +78,20 @@ const BAD: Record<string, [token: () => string, problem: string]> = {
   "whose sub is wider than an id": [() => tokenOf({ ...good(), sub: "9999999999999999999" }), "is malformed"],
   "whose sub is a number": [() => tokenOf({ ...good(), sub: Number(annaId) }), "is malformed"],
   "whose sub is a list": [() => tokenOf({ ...good(), sub: [annaId] }), "is malformed"],
-  "of a user who no longer exists": [() => deleted.token, "belongs to a user who no longer exists"],
+  "without aud": [() => tokenOf({ ...good(), aud: undefined }), "is malformed"],
+  "for another audience": [() => tokenOf({ ...good(), aud: "another-service" }), "is malformed"],
+  "for several audiences": [() => tokenOf({ ...good(), aud: ["conduit-api", "another-service"] }), "is malformed"],
+  "of a user who no longer exists": [() => deleted.token, "belongs to a session that has ended"],
 };
 
 describe("an access token", () => {
-  test("is HS256 with user, session, time of issue, expiry and an id of its own", () => {
+  test("is HS256 with user, session, audience, time of issue, expiry and an id of its own", () => {
     expect(JSON.parse(Buffer.from(anna.token.split(".")[0] ?? "", "base64url").toString())).toEqual({
       alg: "HS256",
       typ: "JWT",
     });
     const claims = claimsOf(anna.token);
-    expect(Object.keys(claims).sort()).toEqual(["exp", "iat", "jti", "sid", "sub"]);
+    expect(Object.keys(claims).sort()).toEqual(["aud", "exp", "iat", "jti", "sid", "sub"]);
     expect(claims.exp - claims.iat).toBe(24 * 3600);
     expect(Math.abs(claims.iat - now())).toBeLessThan(60);
     const other = claimsOf(createTokens(JWT_SECRET, 60).issue(annaId, claims.sid));

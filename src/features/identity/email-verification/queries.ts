@@ -1,8 +1,9 @@
 import { violatedConstraint } from "../../../db/errors.ts";
 import type { Database, Queries } from "../../../db/pool.ts";
-import { write } from "../../../db/statements.ts";
+import { read, write } from "../../../db/statements.ts";
 import { ApiError, taken } from "../../../http/errors.ts";
 import { enqueueMail, type NewLink } from "../../../mail/queue.ts";
+import { type CurrentSession, lockCurrentUser } from "../current-session.ts";
 import {
   type Address,
   addLink,
@@ -11,23 +12,19 @@ import {
   findVerificationAddress,
   linkExpired,
   markLinkUsed,
+  requireNotReserved,
 } from "../email-links.ts";
-import { userMissing } from "../guards.ts";
 import { lockUser } from "../lock-user.ts";
 
 /**
  * Enqueues the email with a verification link for an address of a user, and ends the previous link. The caller has locked
  * the user row, or inserted it, in the same transaction.
  */
-export async function sendVerification(
-  tx: Queries,
-  user: { id: string; username: string },
-  to: Address,
-  link: NewLink,
-): Promise<void> {
+export async function sendVerification(tx: Queries, user: { id: string }, to: Address, link: NewLink): Promise<void> {
   await addLink(tx, "verify", user.id, to, link.hash);
-  const { id: userId, username } = user;
-  await enqueueMail(tx, { kind: "verify_email", userId, to: to.email, username, sealedToken: link.sealed });
+  // Without the name: anybody can enter a stranger's address and write to them in a username.
+  const mail = { userId: user.id, to: to.email, username: null, sealedToken: link.sealed };
+  await enqueueMail(tx, { kind: "verify_email", ...mail });
 }
 
 /**
@@ -46,6 +43,7 @@ export async function verifyEmail(db: Database, token: string): Promise<void> {
         await tx.rows(EMAIL_VERIFY, [user.id]);
       } else {
         await tx.rows(EMAIL_REPLACE, [user.id, link.email, link.email_key]);
+        await requireNotReserved(tx, user.id, link.email_key);
         // A reset link to the old address must not open an account that has left it.
         await endLinks(tx, user.id, "reset");
       }
@@ -63,21 +61,38 @@ const EMAIL_REPLACE = write(
   "update users set email = $2, email_key = $3, email_verified_at = now() where id = $1::bigint",
 );
 
+/** The address that `resendVerification` would send to. Throws 401, 409 as that does. */
+export async function findAddressToVerify(db: Database, userId: string): Promise<Address> {
+  const address = await db.row(ADDRESS_TO_VERIFY, [userId]);
+  if (address === undefined) throw alreadyVerified();
+  return address;
+}
+
+const ADDRESS_TO_VERIFY = read<Address>(
+  "address_to_verify",
+  `select coalesce(l.email, u.email) as email, coalesce(l.email_key, u.email_key) as "emailKey"
+     from users u
+     left join email_links l
+       on l.user_id = u.id and l.purpose = 'verify' and l.email_key <> u.email_key and l.used_at is null and l.ended_at is null
+    where u.id = $1::bigint and (u.email_verified_at is null or l.id is not null)`,
+);
+
+const alreadyVerified = (): ApiError => new ApiError("conflict", { email: ["is already verified"] });
+
 /**
  * Sends a new verification link to the address of a user, or to the one that waits to replace it; the previous link ends.
- * Throws 401 if the user no longer exists, 409 if there is nothing to verify.
+ * Throws 401 if the session has ended, 409 if there is nothing to verify.
  */
-export async function resendVerification(db: Database, userId: string, link: NewLink): Promise<void> {
+export async function resendVerification(db: Database, session: CurrentSession, link: NewLink): Promise<void> {
   await db.transaction(async (tx) => {
-    const user = await lockUser(tx, userId);
-    if (user === undefined) throw userMissing();
-    const waiting = await findVerificationAddress(tx, userId);
+    const user = await lockCurrentUser(tx, session);
+    const waiting = await findVerificationAddress(tx, user.id);
     if (waiting !== undefined && waiting.emailKey !== user.email_key) {
       await sendVerification(tx, user, waiting, link);
     } else if (!user.email_verified) {
       await sendVerification(tx, user, { email: user.email, emailKey: user.email_key }, link);
     } else {
-      throw new ApiError("conflict", { email: ["is already verified"] });
+      throw alreadyVerified();
     }
   });
 }

@@ -7,7 +7,8 @@ import type { IdentityContext } from "../context.ts";
 import { requireMail } from "../email-links.ts";
 import type { Guards } from "../guards.ts";
 import { MessageResponse } from "../sessions/schema.ts";
-import { resendVerification, verifyEmail } from "./queries.ts";
+import { mailboxOf } from "../users/emails.ts";
+import { findAddressToVerify, resendVerification, verifyEmail } from "./queries.ts";
 import { VerifyBody, VerifyQuery } from "./schema.ts";
 
 /** Verifying an address, for programs. The pages for people are in src/web/account-routes.ts. */
@@ -58,7 +59,9 @@ export function emailVerificationRoutes(db: Database, { mail, limits }: Identity
       limits.limit<{ userId: string }>("resend", (c) => c.var.userId),
       async (c) => {
         requireMail(mail);
-        await resendVerification(db, c.var.userId, mail.newLink());
+        const { emailKey } = await findAddressToVerify(db, c.var.userId);
+        await limits.count(c, "mail", mailboxOf(emailKey));
+        await resendVerification(db, c.var, mail.newLink());
         return jsonOf(c, { message: "A new link is on its way" });
       },
       describeRoute({

@@ -2,11 +2,11 @@ import type { Database } from "../../../db/pool.ts";
 import { write } from "../../../db/statements.ts";
 import { enqueueMail, type NewLink } from "../../../mail/queue.ts";
 import { addLink, endAddressChange, findLink, linkExpired, markLinkUsed } from "../email-links.ts";
-import { lockUser, lockUserByEmail } from "../lock-user.ts";
-import { clearRateLimit } from "../rate-limits.ts";
+import { clearLoginAttempts } from "../known-networks.ts";
+import { greetingName, lockUser, lockUserByEmail } from "../lock-user.ts";
 import { endSessions } from "../sessions/queries.ts";
 import type { Revocation } from "../sessions/revocations.ts";
-import { emailKeyOf } from "../users/rules.ts";
+import { emailKeyOf } from "../users/emails.ts";
 
 /**
  * Enqueues a request for a password reset. The statement and the row are the same for a known and an unknown address, so
@@ -25,8 +25,8 @@ export async function completeReset(db: Database, email: string, link: NewLink):
     const user = await lockUserByEmail(tx, emailKeyOf(email));
     if (user === undefined) return;
     await addLink(tx, "reset", user.id, { email: user.email, emailKey: user.email_key }, link.hash);
-    const { id: userId, email: to, username } = user;
-    await enqueueMail(tx, { kind: "reset_password", userId, to, username, sealedToken: link.sealed });
+    const mail = { userId: user.id, to: user.email, username: greetingName(user), sealedToken: link.sealed };
+    await enqueueMail(tx, { kind: "reset_password", ...mail });
   });
 }
 
@@ -45,7 +45,7 @@ export async function resetPassword(db: Database, token: string, passwordHash: s
     await tx.rows(PASSWORD_RESET, [user.id, passwordHash]);
     await endAddressChange(tx, user.id, user.email_key);
     // Somebody's guesses may have locked the user out: the new password works at once.
-    await clearRateLimit(tx, "login", user.email_key);
+    await clearLoginAttempts(tx, user.id, user.email_key);
     const revoked = await endSessions(tx, user.id, null, "reset");
     await enqueueMail(tx, { kind: "password_changed", userId: user.id, to: user.email, username: user.username });
     return revoked;

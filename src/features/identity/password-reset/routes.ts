@@ -1,27 +1,26 @@
-import { Hono } from "hono";
+import { type Context, Hono } from "hono";
 import type { Database } from "../../../db/pool.ts";
 import { describeRoute } from "../../../http/openapi.ts";
 import { body, jsonOf } from "../../../http/validation.ts";
 import type { IdentityContext } from "../context.ts";
-import { checkLink, requireMail } from "../email-links.ts";
+import { checkLink, type LinkPurpose, requireMail } from "../email-links.ts";
 import { hashPassword } from "../passwords.ts";
-import type { Revocation } from "../sessions/revocations.ts";
 import { MessageResponse } from "../sessions/schema.ts";
-import { emailKeyOf } from "../users/rules.ts";
+import { emailKeyOf, mailboxOf } from "../users/emails.ts";
+import { findUser } from "../users/queries.ts";
 import { requestReset, resetPassword } from "./queries.ts";
 import { ForgotBody, ResetBody } from "./schema.ts";
 
 /** Choosing a new password by email, for programs. The pages for people are in src/web/account-routes.ts. */
-export function passwordResetRoutes(db: Database, { revocations, mail, limits }: IdentityContext) {
+export function passwordResetRoutes(db: Database, context: IdentityContext) {
+  const { revocations, limits } = context;
   return new Hono()
     .post(
       "/auth/forgot-password",
       limits.limit("forgot"),
       body(ForgotBody),
-      limits.limitUser<{ body: { email: string } }>("forgot", (c) => emailKeyOf(c.var.body.email)),
       async (c) => {
-        requireMail(mail);
-        await requestReset(db, c.var.body.email);
+        await requestResetFor(c, db, context, c.var.body.email);
         return jsonOf(c, { message: "If a user has this address, a link to choose a new password is on its way" });
       },
       describeRoute({
@@ -31,6 +30,7 @@ export function passwordResetRoutes(db: Database, { revocations, mail, limits }:
         description:
           "Emails a link for choosing a new password. The response is the same whether or not a user has this address.",
         responses: { 200: MessageResponse },
+        errors: ["too_many_requests"],
       }),
     )
 
@@ -40,7 +40,12 @@ export function passwordResetRoutes(db: Database, { revocations, mail, limits }:
       body(ResetBody),
       async (c) => {
         const { token, new_password } = c.var.body;
-        revocations.add(await resetByLink(db, token, new_password));
+        const passwordHash = await newPasswordByLink(c, db, context, {
+          token,
+          purpose: "reset",
+          password: new_password,
+        });
+        revocations.add(await resetPassword(db, token, passwordHash));
         return jsonOf(c, { message: "The password was changed; sign in with it" });
       },
       describeRoute({
@@ -55,10 +60,35 @@ export function passwordResetRoutes(db: Database, { revocations, mail, limits }:
 }
 
 /**
- * Sets a new password by a link: see `resetPassword`. Checks the link before it hashes, so that an invalid one costs no
- * hash; it is checked again when it is used.
+ * Counts and enqueues a request for a reset, which the guard has counted for the client's address. Takes the same time for
+ * every email. Throws 429, and 503 without mail.
  */
-export async function resetByLink(db: Database, token: string, password: string): Promise<Revocation[]> {
-  await checkLink(db, token, "reset");
-  return resetPassword(db, token, await hashPassword(password));
+export async function requestResetFor(
+  c: Context,
+  db: Database,
+  { mail, limits }: IdentityContext,
+  email: string,
+): Promise<void> {
+  const emailKey = emailKeyOf(email);
+  await limits.countUser(c, "forgot", emailKey);
+  requireMail(mail);
+  await limits.count(c, "mail", mailboxOf(emailKey));
+  await requestReset(db, email);
+}
+
+/**
+ * The hash of a password that somebody chooses by a link. Checks the link before it hashes, so that an invalid one costs no
+ * hash; it is checked again when it is used. Throws 404, 410 for the link, 422 for the password, 503 if too many wait.
+ */
+export async function newPasswordByLink(
+  c: Context,
+  db: Database,
+  { addressOf, checkNewPassword }: IdentityContext,
+  { token, purpose, password }: { token: string; purpose: LinkPurpose; password: string },
+): Promise<string> {
+  const link = await checkLink(db, token, purpose);
+  const user = await findUser(db, link.user_id);
+  checkNewPassword(password, user, "new_password");
+  checkNewPassword(password, { username: user.username, email: link.email }, "new_password");
+  return hashPassword(password, { address: addressOf(c), isKnown: true });
 }

@@ -3,7 +3,10 @@ import { PURGE_BATCH } from "../../../db/purge.ts";
 import { read, write } from "../../../db/statements.ts";
 import { ApiError, notFound } from "../../../http/errors.ts";
 import { enqueueMail } from "../../../mail/queue.ts";
-import { lockUser } from "../lock-user.ts";
+import { type CurrentSession, lockCurrentUser } from "../current-session.ts";
+import { rememberNetwork } from "../known-networks.ts";
+import { greetingName, lockUser } from "../lock-user.ts";
+import { networkKeyOf } from "../networks.ts";
 import type { Revocation } from "./revocations.ts";
 import { newRefreshToken, type RefreshToken, readRefreshToken, type SuccessorOf } from "./rules.ts";
 
@@ -14,14 +17,18 @@ export type Client = { readonly device: string; readonly ip: string | null };
 export type SessionLimits = {
   readonly accessTokenTtlS: number;
   readonly refreshTokenTtlS: number;
+  /** How long a session may last, however often it is refreshed. */
+  readonly sessionMaxAgeS: number;
   readonly sessionsMax: number;
 };
 
-/** The caller issues the access token: `tokens.issue(userId, sessionId)`. */
+/** The caller issues the access token: `tokens.issue(userId, sessionId, accessTtlS)`. */
 export type OpenedSession = {
   readonly userId: string;
   readonly sessionId: string;
   readonly refreshToken: string;
+  /** The lifetime of an access token, in seconds: it ends with the session. */
+  readonly accessTtlS: number;
 };
 
 /** Opens a session. The caller has locked the user row, or inserted it, in the same transaction. */
@@ -32,17 +39,19 @@ export async function openSession(
   limits: SessionLimits,
 ): Promise<OpenedSession> {
   const { token, familyHash, hash } = newRefreshToken();
+  const accessTtlS = Math.min(limits.accessTokenTtlS, limits.sessionMaxAgeS);
   const row = await tx.row(SESSION_OPEN, {
     userId,
     device: client.device,
     ip: client.ip,
     familyHash,
     hash,
-    accessTtlS: limits.accessTokenTtlS,
-    refreshTtlS: limits.refreshTokenTtlS,
+    accessTtlS,
+    refreshTtlS: Math.min(limits.refreshTokenTtlS, limits.sessionMaxAgeS),
   });
   if (row === undefined) throw new Error("an insert without a conflict clause returned no row");
-  return { userId, sessionId: row.id, refreshToken: token };
+  if (client.ip !== null) await rememberNetwork(tx, userId, networkKeyOf(client.ip));
+  return { userId, sessionId: row.id, refreshToken: token, accessTtlS };
 }
 
 // clock_timestamp(), because now() is when the transaction began, before it waited for the user row: the order of logins
@@ -78,16 +87,6 @@ const SESSIONS_REVOKE_IDLE = write<Revocation>(
    returning ${REVOCATION}`,
 );
 
-/** Whether a session was revoked. */
-export async function isRevoked(tx: Queries, sessionId: string): Promise<boolean> {
-  return (await tx.row(SESSION_IS_REVOKED, [sessionId])) !== undefined;
-}
-
-const SESSION_IS_REVOKED = read<{ id: string }>(
-  "session_is_revoked",
-  "select id from sessions where id = $1::uuid and revoked_at is not null",
-);
-
 /**
  * Exchanges a valid refresh token for a new one. Throws 401 if it is invalid or expired, or if its session was revoked; and
  * if it was used before, which also revokes the session: `reused`. The user is notified of that by email.
@@ -118,11 +117,14 @@ export async function refreshSession(
     hash: token.hash,
     successorHash: successor.hash,
     ip,
+    network: ip === null ? null : networkKeyOf(ip),
     accessTtlS: limits.accessTokenTtlS,
     refreshTtlS: limits.refreshTokenTtlS,
+    maxAgeS: limits.sessionMaxAgeS,
   });
   if (row !== undefined) {
-    return { session: { userId: row.user_id, sessionId: row.id, refreshToken: successor.token } };
+    const { user_id: userId, id: sessionId, access_ttl_s: accessTtlS } = row;
+    return { session: { userId, sessionId, refreshToken: successor.token, accessTtlS } };
   }
   const reused = await revokeReused(db, token, notifyUser);
   if (reused === undefined) throw invalidRefreshToken("is invalid or has expired");
@@ -134,20 +136,31 @@ export const invalidRefreshToken = (problem: string): ApiError =>
 
 // Of many at once, each waits for the row and checks the token against what the one before has written. Every `case` sees
 // the row as it was before this update.
-const SESSION_REFRESH = write<{ id: string; user_id: string }>(
+const SESSION_REFRESH = write<{ id: string; user_id: string; access_ttl_s: number }>(
   "session_refresh",
-  `update sessions
+  `with refreshed as (
+   update sessions
       set current_hash      = decode(:successorHash, 'hex'),
           predecessor_hash  = decode(:hash, 'hex'),
           rotated_at        = case when current_hash = decode(:hash, 'hex') then now() else rotated_at end,
           last_used_at      = now(),
           ip                = coalesce(:ip::inet, ip),
-          access_expires_at = greatest(access_expires_at, now() + :accessTtlS::float8 * interval '1 second'),
-          expires_at        = now() + :refreshTtlS::float8 * interval '1 second'
+          access_expires_at = greatest(access_expires_at, least(now() + :accessTtlS::float8 * interval '1 second',
+                                                                created_at + :maxAgeS::float8 * interval '1 second')),
+          expires_at        = least(now() + :refreshTtlS::float8 * interval '1 second',
+                                    created_at + :maxAgeS::float8 * interval '1 second')
     where family_hash = decode(:familyHash, 'hex') and revoked_at is null and expires_at > now()
+      and created_at + :maxAgeS::float8 * interval '1 second' > now()
       and (current_hash = decode(:hash, 'hex')
         or predecessor_hash = decode(:hash, 'hex') and rotated_at > now() - interval '20 seconds')
-   returning id, user_id`,
+   returning id, user_id,
+             least(:accessTtlS::float8,
+                   extract(epoch from created_at - now())::float8 + :maxAgeS::float8) as access_ttl_s),
+   remembered as (
+     insert into known_networks (user_id, network)
+     select user_id, :network::text from refreshed where :network::text is not null
+     on conflict (user_id, network) do update set last_used_at = now())
+   select id, user_id, access_ttl_s from refreshed`,
 );
 
 /**
@@ -161,13 +174,22 @@ async function revokeReused(db: Database, token: RefreshToken, notifyUser: boole
     const user = await lockUser(tx, session.user_id);
     if (user === undefined) return undefined;
     const revoked = await tx.row(SESSION_REVOKE, [session.id, "reuse"]);
-    if (revoked !== undefined && notifyUser) {
-      const { id, email, username } = user;
-      await enqueueMail(tx, { kind: "session_ended", userId: id, to: email, username, detail: session.device });
+    if (revoked !== undefined && notifyUser && (await tx.row(REUSE_IS_FREQUENT, [user.id])) === undefined) {
+      const detail = user.email_verified ? session.device : null;
+      const mail = { userId: user.id, to: user.email, username: greetingName(user), detail };
+      await enqueueMail(tx, { kind: "session_ended", ...mail });
     }
     return revoked;
   });
 }
+
+// Whoever owns an account can cause these mails on purpose, also if the address is a stranger's.
+const REUSE_IS_FREQUENT = read<{ user_id: string }>(
+  "session_reuse_is_frequent",
+  `select user_id from sessions
+    where user_id = $1::bigint and revoked_for = 'reuse' and revoked_at > now() - interval '1 hour'
+   offset 5 limit 1`,
+);
 
 const SESSION_OF_TOKEN = read<{ id: string; user_id: string; device: string }>(
   "session_of_token",
@@ -225,12 +247,15 @@ const SESSIONS = read<{ id: string; device: string; ip: string | null; created_a
     order by last_used_at desc, id desc`,
 );
 
-/** Ends one session of a user. Throws 404 if it is another user's, unknown or already ended. */
-export async function endSession(db: Database, userId: string, sessionId: string): Promise<Revocation> {
+/** Ends one session of a user. Throws 401, and 404 if it is another user's, unknown or already ended. */
+export async function endSession(db: Database, current: CurrentSession, sessionId: string): Promise<Revocation> {
   if (!UUID.test(sessionId)) throw notFound("session");
-  const ended = await db.row(SESSION_END, [userId, sessionId]);
-  if (ended === undefined) throw notFound("session");
-  return ended;
+  return db.transaction(async (tx) => {
+    await lockCurrentUser(tx, current);
+    const ended = await tx.row(SESSION_END, [current.userId, sessionId]);
+    if (ended === undefined) throw notFound("session");
+    return ended;
+  });
 }
 
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
@@ -242,11 +267,11 @@ const SESSION_END = write<Revocation>(
    returning ${REVOCATION}`,
 );
 
-/** Ends every session of a user but the current one. */
-export function endOtherSessions(db: Database, userId: string, currentId: string): Promise<Revocation[]> {
+/** Ends every session of a user but the current one. Throws 401 if that one has ended. */
+export function endOtherSessions(db: Database, current: CurrentSession): Promise<Revocation[]> {
   return db.transaction(async (tx) => {
-    await lockUser(tx, userId);
-    return endSessions(tx, userId, currentId, "others");
+    await lockCurrentUser(tx, current);
+    return endSessions(tx, current.userId, current.sessionId, "others");
   });
 }
 
@@ -259,7 +284,7 @@ export function endSessions(
   tx: Queries,
   userId: string,
   exceptId: string | null,
-  reason: "others" | "password" | "reset",
+  reason: "others" | "password" | "reset" | "undo",
 ): Promise<Revocation[]> {
   return tx.rows(SESSIONS_END, [userId, exceptId, reason]);
 }

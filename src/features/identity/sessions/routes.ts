@@ -81,7 +81,7 @@ export function sessionRoutes(db: Database, context: IdentityContext, { requireU
       "/auth/sessions",
       requireUser,
       async (c) => {
-        revocations.add(await endOtherSessions(db, c.var.userId, c.var.sessionId));
+        revocations.add(await endOtherSessions(db, c.var));
         return c.body(null, 204);
       },
       describeRoute({
@@ -97,7 +97,7 @@ export function sessionRoutes(db: Database, context: IdentityContext, { requireU
       "/auth/sessions/:id",
       requireUser,
       async (c) => {
-        revocations.add([await endSession(db, c.var.userId, c.req.param("id"))]);
+        revocations.add([await endSession(db, c.var, c.req.param("id"))]);
         return c.body(null, 204);
       },
       describeRoute({
@@ -115,8 +115,8 @@ export function sessionRoutes(db: Database, context: IdentityContext, { requireU
 const TAG = "Sessions";
 
 /** The tokens of a session, as a response has them. */
-export function tokenPair({ tokens }: IdentityContext, { userId, sessionId, refreshToken }: OpenedSession) {
-  return { access_token: tokens.issue(userId, sessionId), refresh_token: refreshToken };
+export function tokenPair({ tokens }: IdentityContext, { userId, sessionId, refreshToken, accessTtlS }: OpenedSession) {
+  return { access_token: tokens.issue(userId, sessionId, accessTtlS), refresh_token: refreshToken };
 }
 
 /** The client of a request that opens a session. */

@@ -1,25 +1,25 @@
 import { violatedConstraint } from "../../../db/errors.ts";
 import type { Database, Queries } from "../../../db/pool.ts";
 import { read, write } from "../../../db/statements.ts";
-import { taken, unauthorized } from "../../../http/errors.ts";
+import { taken } from "../../../http/errors.ts";
 import { enqueueMail, type NewLink } from "../../../mail/queue.ts";
-import { endAddressChange, endLinks } from "../email-links.ts";
+import { type CurrentSession, lockCurrentUser, sessionEnded } from "../current-session.ts";
+import { type Address, addLink, endAddressChange, endLinks, requireNotReserved } from "../email-links.ts";
 import { sendVerification } from "../email-verification/queries.ts";
-import { userMissing } from "../guards.ts";
-import { lockUser } from "../lock-user.ts";
-import { clearRateLimit } from "../rate-limits.ts";
+import { greetingName, type LockedUser, lockUser } from "../lock-user.ts";
 import {
   type Client,
   endSessions,
-  isRevoked,
   type OpenedSession,
   openSession,
   revokeIdleSessions,
   type SessionLimits,
 } from "../sessions/queries.ts";
 import type { Revocation } from "../sessions/revocations.ts";
+import { emailKeyOf } from "./emails.ts";
 import { skeletonOf } from "./names.ts";
-import { emailKeyOf, sameKey } from "./rules.ts";
+import { wrongCurrentPassword } from "./new-passwords.ts";
+import { sameKey } from "./rules.ts";
 import type { UserUpdate } from "./schema.ts";
 
 /** A user, as users see themselves. */
@@ -48,12 +48,13 @@ export async function registerUser(
   client: Client,
   limits: SessionLimits,
 ): Promise<{ user: User; session: OpenedSession }> {
-  const emailKey = sameKey(email);
+  const emailKey = emailKeyOf(email);
   const keys = { ...usernameKeys(username), emailKey, exceptId: null };
   try {
     return await db.transaction(async (tx) => {
       const user = await tx.row(USER_INSERT, { ...keys, email, passwordHash });
       if (user === undefined) throw new Error("an insert without a conflict clause returned no row");
+      await requireNotReserved(tx, user.id, emailKey);
       const session = await openSession(tx, user.id, client, limits);
       if (link !== null) await sendVerification(tx, user, { email, emailKey }, link);
       return { user, session };
@@ -70,18 +71,38 @@ const USER_INSERT = write<User>(
    returning ${USER}`,
 );
 
-/** The user with this email, with the hash of the password; undefined if there is none. */
+/**
+ * The user with this email, with the hash of the password; undefined if there is none.
+ * @param network where the request comes from: `isKnown` if the user has had a session there in the last 30 days
+ */
 export async function findForLogin(
   db: Database,
-  email: string,
-): Promise<{ user: User; passwordHash: string } | undefined> {
-  const row = await db.row(USER_FOR_LOGIN, [emailKeyOf(email)]);
-  return row && { user: row, passwordHash: row.password_hash };
+  emailKey: string,
+  network: string | null,
+): Promise<{ user: User; passwordHash: string; isKnown: boolean } | undefined> {
+  const row = await db.row(USER_FOR_LOGIN, [emailKey, network]);
+  return row && { user: row, passwordHash: row.password_hash, isKnown: row.is_known };
 }
 
-const USER_FOR_LOGIN = read<User & { password_hash: string }>(
+const USER_FOR_LOGIN = read<User & { password_hash: string; is_known: boolean }>(
   "user_for_login",
-  `select ${USER}, password_hash from users where email_key = $1`,
+  `select ${USER}, password_hash,
+          exists (select from known_networks n
+                   where n.user_id = users.id and n.network = $2 and n.last_used_at > now() - interval '30 days')
+            as is_known
+     from users where email_key = $1`,
+);
+
+/** The hash of the current password. Throws 401 if the user no longer exists. */
+export async function findPasswordHash(db: Database, userId: string): Promise<string> {
+  const row = await db.row(PASSWORD_HASH, [userId]);
+  if (row === undefined) throw sessionEnded();
+  return row.password_hash;
+}
+
+const PASSWORD_HASH = read<{ password_hash: string }>(
+  "password_hash",
+  "select password_hash from users where id = $1::bigint",
 );
 
 /**
@@ -99,7 +120,6 @@ export function signIn(
     if (user?.password_hash !== passwordHash) return undefined;
     const revoked = await revokeIdleSessions(tx, id, limits.sessionsMax - 1);
     const session = await openSession(tx, id, client, limits);
-    await clearRateLimit(tx, "login", user.email_key);
     return { session, revoked };
   });
 }
@@ -107,7 +127,7 @@ export function signIn(
 /** Throws 401 if the user no longer exists. */
 export async function findUser(db: Database, userId: string): Promise<User> {
   const user = await db.row(USER_BY_ID, [userId]);
-  if (user === undefined) throw userMissing();
+  if (user === undefined) throw sessionEnded();
   return user;
 }
 
@@ -115,11 +135,14 @@ const USER_BY_ID = read<User>("user_by_id", `select ${USER} from users where id 
 
 /** What a change of the current user needs besides the new values. */
 export type UpdateOptions = {
-  readonly sessionId: string;
+  /** Of the current password, if the request proved it; null if it need not. */
+  readonly provenHash: string | null;
   /** Of the new password; null if it stays. */
   readonly passwordHash: string | null;
   /** For the email to a new address; null if no mail is sent. */
   readonly link: NewLink | null;
+  /** For the email to the old address; null if no mail is sent. */
+  readonly undoLink: NewLink | null;
   /** Whether the old address stays until the new one is verified. */
   readonly requireConfirmation: boolean;
 };
@@ -128,23 +151,23 @@ export type UpdateOptions = {
  * Changes the fields that are not undefined.
  *
  * A new password ends every session but the current one. A new address is unverified and receives a link, and the old one
- * receives a notice. Both end the links that were sent before.
+ * receives a notice, with a link to undo the change if it was verified. Both end the links that were sent before.
  *
- * Throws 401 if the user no longer exists or the session was revoked, 409 with the fields that another user has.
+ * Throws 401 if the session has ended, 409 with the fields that another user has, 422 if the proven password has changed.
  */
 export async function updateUser(
   db: Database,
-  userId: string,
+  session: CurrentSession,
   changes: UserUpdate,
   options: UpdateOptions,
 ): Promise<{ user: User; revoked: Revocation[] }> {
   const keys: UserKeys = {
     ...usernameKeys(changes.username),
-    emailKey: changes.email === undefined ? null : sameKey(changes.email),
-    exceptId: userId,
+    emailKey: changes.email === undefined ? null : emailKeyOf(changes.email),
+    exceptId: session.userId,
   };
   try {
-    return await db.transaction((tx) => updateLocked(tx, userId, changes, keys, options));
+    return await db.transaction((tx) => updateLocked(tx, session, changes, keys, options));
   } catch (error) {
     throw await asTaken(error, db, keys);
   }
@@ -152,21 +175,19 @@ export async function updateUser(
 
 async function updateLocked(
   tx: Queries,
-  userId: string,
+  session: CurrentSession,
   { email, bio, image }: UserUpdate,
   keys: UserKeys,
-  { sessionId, passwordHash, link, requireConfirmation }: UpdateOptions,
+  { provenHash, passwordHash, link, undoLink, requireConfirmation }: UpdateOptions,
 ): Promise<{ user: User; revoked: Revocation[] }> {
-  const before = await lockUser(tx, userId);
-  if (before === undefined) throw userMissing();
+  const { userId, sessionId } = session;
+  // The session may have been ended while the password was being hashed, by a password reset for instance.
+  const before = await lockCurrentUser(tx, session);
+  if (provenHash !== null && before.password_hash !== provenHash) throw wrongCurrentPassword();
   const newAddress =
     email !== undefined && keys.emailKey !== null && keys.emailKey !== before.email_key
       ? { email, emailKey: keys.emailKey }
       : null;
-  // The session may have been ended while the password was being hashed, by a password reset for instance.
-  if ((passwordHash !== null || newAddress !== null) && (await isRevoked(tx, sessionId))) {
-    throw unauthorized("has been revoked");
-  }
   const waits = newAddress !== null && requireConfirmation;
   // No constraint covers an address that only waits for its verification. It is checked again at the verification.
   if (waits && (await findTaken(tx, keys)).includes("email")) throw taken("email");
@@ -182,7 +203,8 @@ async function updateLocked(
     hasImage: image !== undefined,
     image: image ?? null,
   });
-  if (user === undefined) throw userMissing();
+  if (user === undefined) throw sessionEnded();
+  if (newAddress !== null) await requireNotReserved(tx, userId, newAddress.emailKey);
 
   let revoked: Revocation[] = [];
   if (passwordHash !== null) {
@@ -190,19 +212,29 @@ async function updateLocked(
     await endLinks(tx, userId, "reset");
     await endAddressChange(tx, userId, before.email_key);
     if (link !== null) {
-      await enqueueMail(tx, { kind: "password_changed", userId, to: before.email, username: user.username });
+      await enqueueMail(tx, { kind: "password_changed", userId, to: before.email, username: greetingName(before) });
     }
   }
   if (newAddress !== null) {
     await endLinks(tx, userId, "reset");
     await endLinks(tx, userId, "verify");
     if (link !== null) {
-      const notice = { to: before.email, username: user.username, detail: newAddress.email };
-      await enqueueMail(tx, { kind: "email_changed", userId, ...notice });
+      await noticeChange(tx, before, newAddress, undoLink);
       await sendVerification(tx, user, newAddress, link);
     }
   }
   return { user, revoked };
+}
+
+/**
+ * Notifies the old address of a change. It can undo the change only if it was verified: otherwise it may be a stranger's, as
+ * after a typing error, and the link would give them the account. A stranger does not learn the new address either.
+ */
+async function noticeChange(tx: Queries, before: LockedUser, to: Address, undoLink: NewLink | null): Promise<void> {
+  const mail = { kind: "email_changed", userId: before.id, to: before.email, username: greetingName(before) } as const;
+  if (!before.email_verified || undoLink === null) return enqueueMail(tx, mail);
+  await addLink(tx, "undo", before.id, { email: before.email, emailKey: before.email_key }, undoLink.hash);
+  await enqueueMail(tx, { ...mail, detail: to.email, sealedToken: undoLink.sealed });
 }
 
 // Null leaves a field as it is. For bio and image null is a value, so each has a flag.

@@ -1,4 +1,4 @@
-/** The key by which usernames and emails are compared: the same in every case and Unicode form. */
+/** The key by which usernames are compared: the same in every case and Unicode form. */
 export function sameKey(name: string): string {
   // Normalising takes quadratic time when marks pile up on one character. A text of this length matches nothing: names have
   // at most 254 characters, and none of them has a spelling of more than six units.
@@ -7,6 +7,3 @@ export function sameKey(name: string): string {
   // because "ẞ" becomes "SS" only from there. NFKC last, because folding can undo it.
   return name.normalize("NFKC").toLowerCase().toUpperCase().toLowerCase().normalize("NFKC");
 }
-
-/** The key of an email as a user typed it. */
-export const emailKeyOf = (typed: string): string => sameKey(typed.trim());

@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { hasInvisible, isBlank } from "../../../http/characters.ts";
+import { hasInvisible, isBlank, withoutInvisible } from "../../../http/characters.ts";
 import {
   characters,
   envelope,
@@ -10,6 +10,7 @@ import {
   text,
 } from "../../../http/fields.ts";
 import { TokenPair } from "../sessions/schema.ts";
+import { isAddress } from "./emails.ts";
 import { hasStackedMarks, mixesScripts } from "./names.ts";
 
 const LENGTH = "must be 3 to 50 characters long";
@@ -35,17 +36,11 @@ const username = text(Number.POSITIVE_INFINITY)
     pattern: String.raw`^\s*[^\s/?#%\x00-\x1f\x7f-\x9f][^/?#%\x00-\x1f\x7f-\x9f]{1,48}[^\s/?#%\x00-\x1f\x7f-\x9f]\s*$`,
   });
 
-/**
- * RFC 5321, 4.1.2, with letters beyond ASCII (RFC 6531, 3.3): words joined by dots, then @ and labels joined by dots. Quoted
- * names and bracketed numbers are not accepted.
- */
-const ADDRESS =
-  /^(?!.*[\p{Cc}\p{Z}])(?=[^@]{1,64}@)[^.@"(),:;<>[\\\]]+(?:\.[^.@"(),:;<>[\\\]]+)*@(?!-)[-0-9A-Za-z\u{80}-\u{10ffff}]+(?<!-)(?:\.(?!-)[-0-9A-Za-z\u{80}-\u{10ffff}]+(?<!-))*$/su;
-
 const email = text(254)
   .transform((value) => value.trim())
   .refine((value) => value !== "", { error: "can't be blank", abort: true })
-  .refine((value) => ADDRESS.test(value), "is not a valid address")
+  .refine((value) => withoutInvisible(value) === value, { error: INVISIBLE, abort: true })
+  .refine(isAddress, "is not a valid address")
   // JSON Schema's `email` is ASCII only.
   .meta({ format: "idn-email", minLength: 3, pattern: String.raw`^\s*[^\s@]+@[^\s@]+\s*$` });
 
@@ -70,17 +65,27 @@ export const LoginBody = envelope("user", {
 
 export const UpdateUserBody = envelope(
   "user",
-  { username: username.optional(), email: email.optional(), password: newPassword.optional(), bio, image },
+  {
+    username: username.optional(),
+    email: email.optional(),
+    password: newPassword.optional(),
+    bio,
+    image,
+    currentPassword: text(Number.POSITIVE_INFINITY).optional().meta({
+      format: "password",
+      description: "Required with `password` and with a new `email` if the server is set up so",
+    }),
+  },
   { minProperties: 1 },
 )
-  .refine(({ user }) => Object.values(user).some((value) => value !== undefined), {
+  .refine(({ user: { currentPassword: _, ...user } }) => Object.values(user).some((value) => value !== undefined), {
     path: ["user"],
     // RealWorld openapi.yml, UpdateUserRequest.
     error: "must have at least one of username, email, password, bio, image",
   })
   .meta({ id: "UpdateUserRequest", description: "Absent fields keep their value. At least one field is required." });
 
-export type UserUpdate = z.output<typeof UpdateUserBody>["user"];
+export type UserUpdate = Omit<z.output<typeof UpdateUserBody>["user"], "currentPassword">;
 
 /** The current user: only users themselves see this. */
 const User = z

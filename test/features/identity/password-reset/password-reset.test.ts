@@ -149,7 +149,7 @@ describe("a password reset at the same moment as", () => {
     await hold.release();
     expect((await reset).status).toBe(200);
     const refused = await change;
-    expect([refused.status, refused.json.errors]).toEqual([401, { token: ["has been revoked"] }]);
+    expect([refused.status, refused.json.errors]).toEqual([401, { token: ["belongs to a session that has ended"] }]);
     expect(await loginStatus(user.email, "a thief's horse")).toBe(401);
     expect(await loginStatus(user.email, "a brand new horse")).toBe(200);
   });

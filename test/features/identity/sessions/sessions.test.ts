@@ -48,7 +48,7 @@ describe("logging in", () => {
   test("beyond SESSIONS_MAX ends the session that was idle longest, also when many log in at once", async () => {
     const small = await testServer({
       address: server.address,
-      sessionLimits: { accessTokenTtlS: 3600, refreshTokenTtlS: 3600, sessionsMax: 3 },
+      sessionLimits: { accessTokenTtlS: 3600, refreshTokenTtlS: 3600, sessionMaxAgeS: 365 * 24 * 3600, sessionsMax: 3 },
     });
     const here = identityRequests(small);
     const user = await small.register("many-devices");
@@ -118,6 +118,7 @@ describe("POST /api/auth/refresh", () => {
 
   test("sends one mail about reuse, also when it happens several times at once", async () => {
     const user = await api.newUser();
+    await server.sql`update users set email_verified_at = now() where email = ${user.email}`;
     await api.refresh(user.refreshToken);
     await age(21);
     const answers = await Promise.all(Array.from({ length: 6 }, () => api.refresh(user.refreshToken)));
@@ -126,7 +127,7 @@ describe("POST /api/auth/refresh", () => {
     expect(problems.filter((problem) => problem === "has been used before, so its session was ended")).toHaveLength(1);
     const smtp = await testSmtp();
     const worker = await startSending(server, smtp);
-    // The device of the session is in the mail.
+    // The device of the session is in the mail, as the address is confirmed.
     expect((await smtp.take(user.email, SESSION_ENDED_SUBJECT)).text).toContain("Bun");
     // A mail that is enqueued later is sent later: by then a second one would have arrived.
     await api.forgot(user.email);
@@ -245,6 +246,37 @@ describe("POST /api/auth/refresh", () => {
        where user_id = (select max(id) from users) and revoked_at is null`;
     const hash = new Bun.CryptoHasher("sha256").update(Buffer.from(token, "base64url")).digest("hex");
     expect(row).toEqual({ live: 1, current: hash });
+  });
+});
+
+describe("a session beyond SESSION_MAX_AGE", () => {
+  const sessionLimits = { accessTokenTtlS: 3_600, refreshTokenTtlS: 7_200, sessionMaxAgeS: 10_000, sessionsMax: 10 };
+  const expiryOf = (token: string): number =>
+    JSON.parse(Buffer.from(token.split(".")[1] ?? "", "base64url").toString()).exp - Date.now() / 1000;
+  /** Makes the sessions older, without their tokens coming any closer to their expiry. */
+  const grow = (seconds: number, on: TestServer) =>
+    on.sql`update sessions set created_at = created_at - ${seconds} * interval '1 second'`;
+
+  test("cannot be refreshed, and tokens expire with it", async () => {
+    const limited = await testServer({ sessionLimits });
+    const here = identityRequests(limited);
+    const user = await limited.register("long-lived");
+    expect(Math.round(expiryOf(user.token) / 10)).toBe(360);
+    await grow(9_000, limited);
+    const renewed = (await here.refresh(user.refreshToken)).json;
+    expect(Math.round(expiryOf(renewed.access_token) / 10)).toBe(100);
+    const [row] = await limited.sql`
+      select extract(epoch from expires_at - now())::float8 as refresh, user_id from sessions`;
+    expect(Math.round(row.refresh / 10)).toBe(100);
+    await grow(1_001, limited);
+    expect((await here.refresh(renewed.refresh_token)).status).toBe(401);
+    expect((await here.login(user.email, user.password)).status).toBe(200);
+  });
+
+  test("is short from its beginning if the maximum is shorter than the lifetimes of its tokens", async () => {
+    const limited = await testServer({ sessionLimits: { ...sessionLimits, sessionMaxAgeS: 60 } });
+    const user = await limited.register("short-lived");
+    expect(Math.ceil(expiryOf(user.token))).toBeLessThanOrEqual(60);
   });
 });
 
