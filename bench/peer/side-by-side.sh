@@ -33,6 +33,7 @@ done
 schema=$(cat migrations/*.sql | cksum | cut -d' ' -f1)
 work=${PEER_DIR:-${TMPDIR:-/tmp}/peer-side-by-side-$articles-$schema}
 postgres_port=47532 project_port=47600 peer_port=47700
+seeded=seeded_${articles}_$schema
 postgres_url=postgres://postgres@127.0.0.1:$postgres_port
 export WORK=$work JWT_SECRET="the secret of the bench, which is 32 bytes or more"
 
@@ -100,15 +101,15 @@ sql() { PGOPTIONS='-c client_min_messages=warning' psql -v ON_ERROR_STOP=1 -qAt 
 
 # Seeded once. Every run works on a fresh copy, so that what one run publishes does not slow down the next.
 seed() {
-  if [ -z "$(sql postgres -c "select 1 from pg_database where datname = 'seeded'")" ]; then
+  if [ -z "$(sql postgres -c "select 1 from pg_database where datname = '$seeded'")" ]; then
     sql postgres -c 'drop database if exists seeding' -c 'create database seeding'
     DATABASE_URL=$postgres_url/seeding npm run --silent seed -- --articles="$articles" >"$work/seed.log" 2>&1 ||
       { echo "seed failed: $(tail -1 "$work/seed.log")"; exit 1; }
     sql seeding -f "$here/plain.sql" >/dev/null 2>&1
-    sql postgres -c 'alter database seeding rename to seeded'
+    sql postgres -c "alter database seeding rename to $seeded"
   fi
   sql postgres -c 'drop database if exists conduit with (force)' \
-    -c 'create database conduit template seeded strategy file_copy'
+    -c "create database conduit template $seeded strategy file_copy"
 }
 
 pids=()
