@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import { linkSync, mkdirSync, rmSync } from "node:fs";
+import { mkdirSync } from "node:fs";
 import { dirname } from "node:path";
 import { asStartupError, readPrivateFile, writePrivateFile } from "./private-files.ts";
 import { StartupError } from "./startup-error.ts";
@@ -17,15 +17,11 @@ export function secretFromFile(file: string): string {
     const found = readSecret(file);
     if (found !== undefined) return found;
     mkdirSync(dirname(file), { recursive: true, mode: 0o700 });
-    // A link gives the finished file its name, so it is never there in part. It fails if another process was faster.
-    const draft = `${file}.${randomBytes(8).toString("hex")}`;
-    writePrivateFile(draft, `${randomBytes(SECRET_BYTES_MIN).toString("hex")}\n`);
     try {
-      linkSync(draft, file);
+      writePrivateFile(file, `${randomBytes(SECRET_BYTES_MIN).toString("hex")}\n`);
     } catch (error) {
+      // Another process was faster.
       if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
-    } finally {
-      rmSync(draft, { force: true });
     }
     const secret = readSecret(file);
     if (secret === undefined) throw new Error(`${file} disappeared`);

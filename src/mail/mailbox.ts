@@ -1,5 +1,5 @@
 import { createHmac } from "node:crypto";
-import { readdir, rename, rm } from "node:fs/promises";
+import { readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import {
   asStartupError,
@@ -66,10 +66,7 @@ export function openMailbox(folder: string): Mailbox {
       createPrivateFolder(folder);
       const kept: KeptMessage = { ...message, arrivedAt: new Date().toISOString() };
       const name = `${Date.now()}-${crypto.randomUUID()}`;
-      // Whole or not at all: given its name when it is written.
-      const draft = join(folder, `${name}.draft`);
-      writePrivateFile(draft, JSON.stringify(kept, null, 2));
-      await rename(draft, join(folder, `${name}.json`));
+      writePrivateFile(join(folder, `${name}.json`), JSON.stringify(kept, null, 2));
       for (const old of (await names()).slice(KEPT_MAX)) await rm(join(folder, `${old}.json`), { force: true });
     },
     close() {},

@@ -1,3 +1,4 @@
+import { randomBytes } from "node:crypto";
 import {
   closeSync,
   constants,
@@ -5,10 +6,12 @@ import {
   fstatSync,
   fsyncSync,
   lchownSync,
+  linkSync,
   lstatSync,
   mkdirSync,
   openSync,
   readFileSync,
+  rmSync,
   type Stats,
   statSync,
   writeFileSync,
@@ -68,14 +71,21 @@ export function createPrivateFile(path: string): number {
   return file;
 }
 
-/** Creates a private file with this text, and flushes it to the disk. Throws like `createPrivateFile`. */
+/**
+ * Creates a private file with this text, and flushes it to the disk. The file is never there in part, also if the process is
+ * killed: a hard link gives the finished draft its name, and fails if there is anything with that name. Throws like
+ * `createPrivateFile`.
+ */
 export function writePrivateFile(path: string, text: string): void {
-  const file = createPrivateFile(path);
+  const draft = `${path}.${randomBytes(8).toString("hex")}.draft`;
+  const file = createPrivateFile(draft);
   try {
     writeFileSync(file, text);
     fsyncSync(file);
+    linkSync(draft, path);
   } finally {
     closeSync(file);
+    rmSync(draft, { force: true });
   }
 }
 

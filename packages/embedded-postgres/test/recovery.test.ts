@@ -98,6 +98,7 @@ describe("a first start that is killed", () => {
     "in the middle of initdb": (folder) =>
       existsSync(join(folder, unfinished(folder) ?? "", "cluster/global/pg_control")),
     "when the cluster is complete": (folder) => existsSync(join(folder, "postgres/PG_VERSION")),
+    "when the application's password exists": (folder) => existsSync(join(folder, "postgres/application.password")),
     "while PostgreSQL starts": (folder) => existsSync(join(folder, "postgres/postmaster.pid")),
   };
   test.each(Object.keys(moments))("%s leaves nothing behind, and the next start succeeds", async (moment) => {
