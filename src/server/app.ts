@@ -71,7 +71,7 @@ export function createApp(options: AppOptions) {
   const { db, log, jwtSecret, sessionLimits, revocations, corsOrigins } = options;
   const { keepAliveTimeoutMs = 75_000, isDraining = () => false, observer, tracer } = options;
   const tokens = createTokens(jwtSecret, sessionLimits.accessTokenTtlS);
-  const guards = createGuards(tokens, revocations.has);
+  const guards = createGuards(tokens, revocations.isRevoked);
   const addressOf = clientAddress(options.trustedProxies);
   const writeLimits = createWriteLimits(db, addressOf, options.writeRates ?? null);
   const identity: IdentityContext = {
