@@ -14,7 +14,16 @@ import type { Attempt } from "../rate-limits.ts";
 import { clientOf, tokenPair } from "../sessions/routes.ts";
 import { emailKeyOf, mailboxOf } from "./emails.ts";
 import { wrongCurrentPassword } from "./new-passwords.ts";
-import { findForLogin, findPasswordHash, findUser, registerUser, signIn, type User, updateUser } from "./queries.ts";
+import {
+  findForLogin,
+  findPasswordHash,
+  findUser,
+  registerUser,
+  signIn,
+  type UserRow,
+  updateUser,
+  userOf,
+} from "./queries.ts";
 import { LoginBody, NewUserBody, SignedInResponse, UpdateUserBody, UserResponse } from "./schema.ts";
 
 export function userRoutes(db: Database, context: IdentityContext, { requireUser }: Guards) {
@@ -178,11 +187,9 @@ export function userRoutes(db: Database, context: IdentityContext, { requireUser
 
 const wrongCredentials = () => new ApiError("unauthorized", { credentials: ["invalid"] });
 
-function userResponse({ username, email, email_verified, bio, image }: User, token: string) {
-  return { user: { email, email_verified, token, username, bio, image } };
-}
+const userResponse = (user: UserRow, token: string) => ({ user: userOf({ ...user, token }) });
 
 /** `user.token` is the access token, for clients that know only the RealWorld contract. */
-function signedIn(user: User, pair: { access_token: string; refresh_token: string }) {
+function signedIn(user: UserRow, pair: { access_token: string; refresh_token: string }) {
   return { ...userResponse(user, pair.access_token), ...pair };
 }

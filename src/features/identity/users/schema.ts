@@ -88,7 +88,7 @@ export const UpdateUserBody = envelope(
 export type UserUpdate = Omit<z.output<typeof UpdateUserBody>["user"], "currentPassword">;
 
 /** The current user: only users themselves see this. */
-const User = z
+export const User = z
   .object({
     email: z.string(),
     email_verified: z.boolean().meta({ description: "Whether the user has verified the email address" }),
@@ -98,6 +98,8 @@ const User = z
     image: z.string().nullable(),
   })
   .meta({ id: "User" });
+
+export type User = z.output<typeof User>;
 
 export const UserResponse = z.object({ user: User }).meta({ id: "UserResponse" });
 
