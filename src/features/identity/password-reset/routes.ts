@@ -71,7 +71,10 @@ export async function requestResetFor(
   const emailKey = emailKeyOf(email);
   await limits.countUser(c, "forgot", emailKey);
   requireMail(mail);
-  await limits.count(c, "mail", mailboxOf(emailKey));
+  const mailbox = mailboxOf(emailKey);
+  // An address without a suffix has the limit above. With that of its mailbox too, anybody could keep its owner from a reset,
+  // with requests for made-up suffixes, and the owner would not even get a link.
+  await limits.count(c, "mail", mailbox === emailKey ? undefined : mailbox);
   await requestReset(db, email);
 }
 

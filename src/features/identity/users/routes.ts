@@ -118,10 +118,11 @@ export function userRoutes(db: Database, context: IdentityContext, { requireUser
             checkNewPassword(changes.password, { username, email });
           }
           // Clients send the address even if it stays the same, which does not count as a change.
-          const mailTo = emailKeyOf(changes.email ?? before.email);
-          if (changes.password !== undefined || mailTo !== emailKeyOf(before.email)) {
+          const emailKey = emailKeyOf(changes.email ?? before.email);
+          const isMoving = emailKey !== emailKeyOf(before.email);
+          if (changes.password !== undefined || isMoving) {
             await limits.count(c, "change", c.var.userId);
-            if (mail.isEnabled) await limits.count(c, "mail", mailboxOf(mailTo));
+            if (mail.isEnabled && isMoving) await limits.count(c, "mail", mailboxOf(emailKey));
             if (requireCurrentPassword) provenHash = await proveCurrent(addressOf(c), c.var, currentPassword);
           }
         }
@@ -162,12 +163,13 @@ export function userRoutes(db: Database, context: IdentityContext, { requireUser
   ): Promise<Attempt | undefined> {
     checkHashingRoom(caller);
     const attempt = await limits.countAttempt(action, whom);
-    try {
-      return (await verifyPassword(password, hash, caller)) ? attempt : undefined;
-    } catch (error) {
+    const isRight = await verifyPassword(password, hash, caller).catch(async (error) => {
       await attempt.forget();
       throw error;
-    }
+    });
+    if (isRight) return attempt;
+    await attempt.extend();
+    return undefined;
   }
 
   /** The hash that the current password matches. Throws 422 if the password is missing or wrong, and as `provePassword`. */
