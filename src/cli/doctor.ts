@@ -14,7 +14,7 @@ import { verifySmtp } from "../mail/transport.ts";
 import { isStandalone, listenError, poolLimits } from "../server/server.ts";
 import type { Command } from "./command.ts";
 import { type CommandDatabase, openDatabase, runningDatabase } from "./database.ts";
-import { fetchHere } from "./fetch-here.ts";
+import { fetchHere, urlHere } from "./fetch-here.ts";
 
 /** The result of one check: the state, or the problem and its remedy. */
 type Finding = { readonly subject: string; readonly result: "ok" | "WARNING" | "PROBLEM"; readonly text: string };
@@ -97,7 +97,7 @@ async function checkPort({ host, port }: Config): Promise<string> {
     await Bun.listen({ hostname: host, port, socket: { data: () => {} } }).stop(true);
     return `${port} is free`;
   } catch (error) {
-    const server = await identify(`http://${host === "0.0.0.0" || host === "::" ? "localhost" : host}:${port}/`);
+    const server = await identify(urlHere({ host, port }, "/"));
     if (server?.name === "conduit") return `Conduit ${server.version} is running on ${port}`;
     if ((error as NodeJS.ErrnoException).code !== "EADDRINUSE") throw listenError(error, host, port);
     throw new Problem(`Port ${port} is in use by another program. Choose another port: PORT=${port + 1}.`);
