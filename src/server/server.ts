@@ -282,15 +282,21 @@ function listen(
 
 /** What to do about an address that cannot be listened on. */
 export function listenError(error: unknown, host: string, port: number): StartupError {
-  if ((error as NodeJS.ErrnoException).code === "EADDRINUSE") {
+  const { code, message } = error as NodeJS.ErrnoException;
+  if (code === "EADDRINUSE") {
     return new StartupError(
       `Port ${port} is taken by another program. Stop that one, or choose another port: --port=${port + 1} or PORT=${port + 1}.`,
+    );
+  }
+  if (code === "EACCES") {
+    return new StartupError(
+      `This user may not listen on port ${port}. Choose a port above 1023: --port=3000 or PORT=3000.`,
     );
   }
   return new StartupError(
     isIP(host) === 0
       ? `Cannot listen on ${host}:${port}: HOST=${host} is not a name of this machine. conda and some shells set HOST for their own purposes. Choose the address: --host=0.0.0.0 or HOST=127.0.0.1.`
-      : `Cannot listen on ${host}:${port}: ${(error as Error).message}. Choose an address of this machine: --host=0.0.0.0 or HOST=127.0.0.1.`,
+      : `Cannot listen on ${host}:${port}: ${message}. Choose an address of this machine: --host=0.0.0.0 or HOST=127.0.0.1.`,
   );
 }
 

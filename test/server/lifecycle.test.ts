@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { SQL } from "bun";
 import type { DatabaseAddress } from "../../src/config/database-address.ts";
 import { connectionOptions } from "../../src/db/pool.ts";
+import { listenError } from "../../src/server/server.ts";
 import { connect, testDatabase } from "../support/harness.ts";
 import { type Served, serve, stopServed } from "../support/serve.ts";
 
@@ -241,6 +242,13 @@ describe("a port in use", () => {
       await rm(folder, { recursive: true, force: true });
     }
   });
+});
+
+test("a port that this user may not listen on is no wrong HOST", () => {
+  const denied = Object.assign(new Error("Failed to listen at localhost"), { code: "EACCES" });
+  expect(listenError(denied, "localhost", 80).message).toBe(
+    "This user may not listen on port 80. Choose a port above 1023: --port=3000 or PORT=3000.",
+  );
 });
 
 /** Requests at a steady, bounded pace, on connections that are kept as long as the server keeps them. */
