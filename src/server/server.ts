@@ -203,7 +203,7 @@ export async function reachDatabase(
   log: Log,
 ): Promise<ReachedDatabase> {
   if (config.databaseUrl !== undefined) {
-    return { address: await chooseHost(config.databaseUrl, config, onProgress), release: async () => {} };
+    return { address: await chooseHosts(config.databaseUrl, config, onProgress), release: async () => {} };
   }
   if (isStandalone) {
     throw new StartupError(
@@ -212,6 +212,17 @@ export async function reachDatabase(
   }
   const postgres = await startEmbedded(config.dataDir, onProgress, (message) => log.error({}, message));
   return { address: postgres.address, release: () => postgres.stop() };
+}
+
+/** The servers to use, of a pooler and of PostgreSQL itself. */
+async function chooseHosts(
+  address: DatabaseAddress,
+  config: Config,
+  onProgress: (message: string) => void,
+): Promise<DatabaseAddress> {
+  const chosen = await chooseHost(address, config, onProgress);
+  const { direct } = address;
+  return direct === undefined ? chosen : { ...chosen, direct: await chooseHost(direct, config, onProgress) };
 }
 
 /** With one host there is no choice, and the first who connects reports what is wrong. */
