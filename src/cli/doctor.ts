@@ -11,6 +11,7 @@ import { connectionOptions } from "../db/pool.ts";
 import { checkPooler, connectionProblem, requireSuitable } from "../db/reach.ts";
 import { smtpServer } from "../mail/open.ts";
 import { verifySmtp } from "../mail/transport.ts";
+import { connectionsNeeded, EMBEDDED_CONNECTIONS_AVAILABLE, requireConnections } from "../server/connections.ts";
 import { isStandalone, listenError, poolLimits } from "../server/server.ts";
 import type { Command } from "./command.ts";
 import { type CommandDatabase, openDatabase, runningDatabase } from "./database.ts";
@@ -62,7 +63,10 @@ async function examine(config: Config): Promise<Finding[]> {
 
   await check("secrets", () => checkSecrets(config));
   await check("port", () => checkPort(config));
-  if (config.databaseUrl === undefined && !isStandalone) await check("disk", () => checkDisk(config.dataDir));
+  if (config.databaseUrl === undefined && !isStandalone) {
+    await check("disk", () => checkDisk(config.dataDir));
+    await check("connections", () => checkConnections(config));
+  }
   await check("mail", () => checkMail(config));
   let database: CheckedDatabase | undefined;
   await check("database", async () => {
@@ -124,6 +128,11 @@ function checkDisk(dataDir: string): string {
     throw new Problem(`Only ${gib} free for ${dataDir}. PostgreSQL stops when the disk is full: free some space.`);
   }
   return `${gib} free for ${dataDir}`;
+}
+
+function checkConnections(config: Config): string {
+  requireConnections(config);
+  return `at most ${connectionsNeeded(config)} of ${EMBEDDED_CONNECTIONS_AVAILABLE}`;
 }
 
 /** Connects to the mail server and signs in. */

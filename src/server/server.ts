@@ -20,6 +20,7 @@ import { createLog, type Log } from "../observability/log.ts";
 import type { Metrics } from "../observability/metrics.ts";
 import { serveMetrics } from "../observability/metrics-server.ts";
 import { createApp } from "./app.ts";
+import { requireConnections } from "./connections.ts";
 import { startEmbedded } from "./embedded.ts";
 import { startBackgroundJobs } from "./jobs.ts";
 import { limitRequests } from "./request-limit.ts";
@@ -59,7 +60,10 @@ export async function startServer(
 ): Promise<RunningServer> {
   const closers: (() => unknown)[] = [];
   try {
-    if (inherited === undefined) await requireFreePort(config);
+    if (inherited === undefined) {
+      requireConnections(config);
+      await requireFreePort(config);
+    }
     const log = inherited?.log ?? serverLog(config);
     const metrics = inherited === undefined ? await openMetrics(config) : inherited.metrics;
     if (metrics !== undefined) closers.push(metrics.close);

@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { SQL } from "bun";
 import type { DatabaseAddress } from "../../src/config/database-address.ts";
 import { connectionOptions } from "../../src/db/pool.ts";
+import { connectionsNeeded, requireConnections } from "../../src/server/connections.ts";
 import { listenError } from "../../src/server/server.ts";
 import { connect, testDatabase } from "../support/harness.ts";
 import { type Served, serve, stopServed } from "../support/serve.ts";
@@ -222,6 +223,28 @@ describe("workers", () => {
     } finally {
       await blocker.stop(true);
     }
+  });
+});
+
+describe("the connections of all workers", () => {
+  const folder = join(tmpdir(), `conduit-connections-${process.pid}`);
+  const embedded = { DATA_DIR: folder, DATABASE_URL: "", JWT_SECRET: "" };
+
+  test.each([{ WORKERS: "60" }, { DATABASE_POOL_MAX: "1000" }])(
+    "that are too many for the embedded PostgreSQL are reported before anything is created: %p",
+    async (settings) => {
+      await expect(serve(address, { ...embedded, ...settings })).rejects.toThrow(
+        /did not start:\nWORKERS=\d+ with DATABASE_POOL_MAX=\d+ needs up to \d+ connections, and the embedded PostgreSQL has 190\..*\n$/,
+      );
+      expect(existsSync(folder)).toBe(false);
+    },
+  );
+
+  test("are as many as the documentation says", async () => {
+    expect(connectionsNeeded({ workers: 1, databasePoolMax: 8 })).toBeWithin(16, 18);
+    expect(connectionsNeeded({ workers: 4, databasePoolMax: 8 })).toBeWithin(40, 45);
+    // The most that WORKERS=auto chooses.
+    expect(() => requireConnections({ workers: 16, databasePoolMax: 8, databaseUrl: undefined })).not.toThrow();
   });
 });
 
