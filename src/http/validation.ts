@@ -4,7 +4,7 @@ import { allowCaching } from "./caching.ts";
 import { ApiError, type FieldErrors, invalid } from "./errors.ts";
 import { isStorable, NOT_STORABLE } from "./fields.ts";
 import { describeGuard } from "./openapi.ts";
-import { bodyReceived } from "./request-timer.ts";
+import { bodyAwaited, bodyReceived } from "./request-timer.ts";
 
 /** The largest request body, in bytes, on routes that do not need more. */
 export const REQUEST_SIZE_MAX = 16 * 1024;
@@ -122,6 +122,7 @@ async function readText(request: Request, sizeMax: number): Promise<string> {
   try {
     const length = request.headers.get("content-length");
     if (Number(length ?? 0) > sizeMax) throw tooLarge(sizeMax);
+    bodyAwaited(request);
     // A body is never longer than its declared length (RFC 9112, 6.3). A chunked body is counted while it arrives, which
     // takes 30 µs more.
     bytes = length === null ? await readChunks(request, sizeMax) : await request.bytes();
