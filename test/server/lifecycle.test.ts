@@ -6,9 +6,8 @@ import { join } from "node:path";
 import { SQL } from "bun";
 import type { DatabaseAddress } from "../../src/config/database-address.ts";
 import { connectionOptions } from "../../src/db/pool.ts";
-import { connectionsNeeded, requireConnections } from "../../src/server/connections.ts";
 import { listenError } from "../../src/server/server.ts";
-import { connect, testDatabase } from "../support/harness.ts";
+import { connect, testDatabase, testPostgres } from "../support/harness.ts";
 import { type Served, serve, stopServed } from "../support/serve.ts";
 
 setDefaultTimeout(60_000);
@@ -199,6 +198,25 @@ describe("workers", () => {
     expect(lines.filter((line) => line["request.id"]?.endsWith("xx")).length).toBe(300);
   });
 
+  test("put their number into the lines of what libraries write", async () => {
+    const { admin } = await testPostgres();
+    const sql = connect(admin, 1);
+    const listening = () =>
+      sql`select pg_terminate_backend(pid) from pg_stat_activity
+           where datname = ${address.database} and application_name = 'conduit listen'`;
+    const written = () => served.output().match(/.*bun:sql LISTEN.*/g) ?? [];
+    // The driver tries to listen again, and writes that it cannot.
+    await sql.unsafe(`alter database ${address.database} allow_connections false`);
+    try {
+      await listening();
+      while (written().length < 2) await Bun.sleep(20);
+    } finally {
+      await sql.unsafe(`alter database ${address.database} allow_connections true`);
+    }
+    for (const line of written()) expect([0, 1]).toContain(JSON.parse(line).worker);
+    while ((await fetch(`${served.url}/health/ready`)).status !== 200) await Bun.sleep(20);
+  });
+
   test("stop on SIGTERM to their supervisor, and drop no request", async () => {
     const workers = workersOf(served);
     served.kill("SIGTERM");
@@ -223,28 +241,6 @@ describe("workers", () => {
     } finally {
       await blocker.stop(true);
     }
-  });
-});
-
-describe("the connections of all workers", () => {
-  const folder = join(tmpdir(), `conduit-connections-${process.pid}`);
-  const embedded = { DATA_DIR: folder, DATABASE_URL: "", JWT_SECRET: "" };
-
-  test.each([{ WORKERS: "60" }, { DATABASE_POOL_MAX: "1000" }])(
-    "that are too many for the embedded PostgreSQL are reported before anything is created: %p",
-    async (settings) => {
-      await expect(serve(address, { ...embedded, ...settings })).rejects.toThrow(
-        /did not start:\nWORKERS=\d+ with DATABASE_POOL_MAX=\d+ needs up to \d+ connections, and the embedded PostgreSQL has 190\..*\n$/,
-      );
-      expect(existsSync(folder)).toBe(false);
-    },
-  );
-
-  test("are as many as the documentation says", async () => {
-    expect(connectionsNeeded({ workers: 1, databasePoolMax: 8 })).toBeWithin(16, 18);
-    expect(connectionsNeeded({ workers: 4, databasePoolMax: 8 })).toBeWithin(40, 45);
-    // The most that WORKERS=auto chooses.
-    expect(() => requireConnections({ workers: 16, databasePoolMax: 8, databaseUrl: undefined })).not.toThrow();
   });
 });
 
