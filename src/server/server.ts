@@ -287,8 +287,9 @@ function listen(
       fetch,
       // limitRequests sets the timer of every request.
       idleTimeout: timerSeconds(config.keepAliveTimeoutMs),
-      // A body is counted by the guard that reads it (src/http/validation.ts), which can respond in the API's error format.
-      maxRequestBodySize: 64 * 1024 * 1024,
+      // The guard that reads a body counts it (src/http/validation.ts), and responds in the API's error format. Bun keeps no
+      // body that nobody reads.
+      maxRequestBodySize: Number.MAX_SAFE_INTEGER,
     });
   } catch (error) {
     throw listenError(error, config.host, port);

@@ -53,6 +53,16 @@ describe("limits of requests", () => {
     expect((await raw(served, [head("GET /health/live", many)])).response).toStartWith("HTTP/1.1 431 ");
   });
 
+  test("a body of any length is refused in the error format", async () => {
+    for (const length of [16 * 1024 + 1, 100_000_000, Number.MAX_SAFE_INTEGER]) {
+      const upload = rawConnection(served.url, head("POST /api/users", `Content-Length: ${length}\r\n`));
+      await upload.until("}}");
+      expect(upload.received()).toStartWith("HTTP/1.1 413 ");
+      expect(upload.received()).toEndWith('{"errors":{"body":["is too large (maximum is 16384 bytes)"]}}');
+      upload.close();
+    }
+  });
+
   test("requests above REQUESTS_MAX are 503 at once, with Retry-After, and the others succeed", async () => {
     const sql = new SQL(connectionOptions(address, 1, {}));
     const hold = await sql.reserve();
