@@ -284,6 +284,12 @@ describe("warnings", () => {
   });
 });
 
+test("METRICS_PORT differs from PORT, unless both are any free port", () => {
+  expect(problems({ METRICS_PORT: "3000" })).toEqual(["METRICS_PORT must be another port than PORT"]);
+  expect(problems({ METRICS_PORT: "3000", PORT: "3001" })).toEqual([]);
+  expect(problems({ METRICS_PORT: "0", PORT: "0" })).toEqual([]);
+});
+
 test("SMTP_CA_FILE must be a PEM file", () => {
   expect(problems({ SMTP_CA_FILE: "/no/such.pem" })).toEqual([
     'SMTP_CA_FILE must be a file that can be read, not "/no/such.pem"',
