@@ -129,15 +129,17 @@ export function hostNames(text: string): string[] {
 }
 
 /** The path of a PEM file that can be read and has a certificate. */
-export function certificateFile(file: string): string {
-  let text: string;
+export function certificateFile(text: string): string {
+  const file = filePath(text);
+  let content: string;
   try {
-    text = readFileSync(nonEmpty(file), "utf8");
+    content = readFileSync(file, "utf8");
   } catch {
-    throw new Error(`must be a file that can be read, not ${JSON.stringify(file)}`);
+    throw new Error(`must be a file that can be read, not ${JSON.stringify(text)}`);
   }
-  if (!text.includes("-----BEGIN CERTIFICATE-----")) throw new Error(`must be a PEM file with certificates: ${file}`);
-  return resolve(file);
+  if (!content.includes("-----BEGIN CERTIFICATE-----"))
+    throw new Error(`must be a PEM file with certificates, not ${JSON.stringify(text)}`);
+  return file;
 }
 
 /** The URL of a server, perhaps with a path, without a slash at its end. */
