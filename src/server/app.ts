@@ -27,6 +27,7 @@ import { ApiError } from "../http/errors.ts";
 import { responseHeaders } from "../http/headers.ts";
 import type { Route } from "../http/openapi.ts";
 import { observeRequests, type RequestVariables, routeOf } from "../http/request-log.ts";
+import { MapAndPatternRouter } from "../http/router.ts";
 import { storablePath } from "../http/validation.ts";
 import { type Mailbox, mailboxKey } from "../mail/mailbox.ts";
 import type { Mail } from "../mail/queue.ts";
@@ -87,7 +88,7 @@ export function createApp(options: AppOptions) {
     checkNewPassword: passwordRule(options.passwordBlocklist),
   };
 
-  const app = new Hono<{ Variables: RequestVariables }>({ getPath });
+  const app = new Hono<{ Variables: RequestVariables }>({ getPath, router: new MapAndPatternRouter() });
   app
     .use(observeRequests({ log, observer, tracer, addressOf, isDraining }))
     .use(responseHeaders(corsOrigins, keepAliveTimeoutMs))
