@@ -21,6 +21,8 @@ export const isStorable = (text: string): boolean => !text.includes("\0") && tex
 export const NOT_STORABLE = "contains a character that is not allowed";
 /** What `isStorable` allows, for the document. JSON in UTF-8 cannot have half a surrogate pair. */
 export const STORABLE_PATTERN = String.raw`^[^\x00]*$`;
+/** The same, and not only of white space. */
+export const NOT_BLANK_PATTERN = String.raw`^[^\x00]*[^\s\x00][^\x00]*$`;
 export const INVISIBLE = "must not contain invisible or unassigned characters";
 
 /** Any text that can be stored, the empty one included, of at most `max` characters. */
@@ -38,7 +40,7 @@ export function text(max: number) {
 export function requiredText(max: number) {
   return text(max)
     .refine((value) => !isBlank(value), { error: "can't be blank", abort: true })
-    .meta({ minLength: 1, pattern: String.raw`^[^\x00]*[^\s\x00][^\x00]*$` });
+    .meta({ minLength: 1, pattern: NOT_BLANK_PATTERN });
 }
 
 /** Text of 1 to `max` characters, of any kind: a token, or a password that is only compared. */
