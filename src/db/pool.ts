@@ -4,9 +4,10 @@ import type { DatabaseAddress } from "../config/database-address.ts";
 import { unavailable } from "../http/errors.ts";
 import type { StatementObserver } from "../observability/observers.ts";
 import { type BoundedPool, createBoundedPool, type PoolLimits, type PoolState } from "./bounded-pool.ts";
+import { createBatches } from "./batches.ts";
 import { isConnectionLost, isRolledBack, isUnavailable } from "./errors.ts";
 import { type DatabaseState, openProbe, PROBE_TIMEOUT_MS } from "./probe.ts";
-import { type Parameters, positional, type Statement } from "./statements.ts";
+import { isBatch, type NamedParameters, type Parameters, positional, type Statement } from "./statements.ts";
 
 /** `slow` is for reads that may take long. */
 export type PoolName = "read" | "write" | "slow";
@@ -137,7 +138,12 @@ export function openDatabase(address: DatabaseAddress, limits: PoolLimits, obser
     }
   }
 
+  const batches = createBatches((statement, values) => retried(false, () => pools.write.run(statement.text, values)));
+
   function rows<Row>(statement: Statement<Row>, parameters: Parameters): Promise<Row[]> {
+    if (isBatch(statement)) {
+      return observed(statement, async () => [await batches.row(statement, parameters as NamedParameters)]);
+    }
     const values = positional(statement, parameters);
     return observed(statement, () =>
       retried(statement.kind === "read", () => poolOf(statement).run(statement.text, values)),

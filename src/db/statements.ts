@@ -2,7 +2,8 @@
 export type Parameter = string | number | boolean | null;
 
 /** Parameters by position (`$1`), or by name (`:userId`), as the statement is written. */
-export type Parameters = readonly Parameter[] | Readonly<Record<string, Parameter>>;
+export type Parameters = readonly Parameter[] | NamedParameters;
+export type NamedParameters = Readonly<Record<string, Parameter>>;
 
 /** Where a read runs: with many others on one connection, or apart from them because it may take long. */
 export type Speed = "fast" | "slow";
@@ -38,6 +39,55 @@ export const slow = <Row>(statement: Statement<Row>): Statement<Row> => ({ ...st
 /** A statement that changes something. It is a transaction of its own, unless it runs in one. */
 export const write = <Row>(name: string, text: string): Statement<Row> => register(name, text, "write", "fast");
 
+/** A write that runs once for many calls. Each call gets its own row. */
+export type BatchStatement<Row> = Statement<Row> & {
+  readonly batch: { readonly key: readonly string[] };
+};
+
+/**
+ * A write that runs once for several calls (batches.ts). Its parameters are the columns of a table `item`, which has a row for
+ * each call. It returns a row for each, with the item's `place`.
+ * @param types the parameters of a call, with their types
+ * @param key the parameters in which the calls of a batch differ: the statement does not see what it itself writes
+ * @param text follows the definition of `item`, in the same `with`
+ */
+export function batch<Row>(
+  name: string,
+  { types, key }: { types: Readonly<Record<string, string>>; key: readonly string[] },
+  text: string,
+): BatchStatement<Row> {
+  const names = Object.keys(types);
+  const columns = names.map((column) => `"${column}"`).join(", ");
+  const arrays = names.map((column) => `:${column}::${types[column]}[]`).join(", ");
+  const statement = write<Row>(
+    name,
+    `with item as materialized (
+       select ${columns}, place::integer from unnest(${arrays}) with ordinality as item (${columns}, place)
+        where (select :lockTimeout::text is null or set_config('lock_timeout', :lockTimeout, true) is not null)),
+     ${text}`,
+  );
+  const asBatch = { ...statement, batch: { key } };
+  statements.set(name, asBatch);
+  return asBatch;
+}
+
+export const isBatch = <Row>(statement: Statement<Row>): statement is BatchStatement<Row> => "batch" in statement;
+
+/** The values of a batch in the order of the statement's positions. */
+export function batchValues(
+  statement: BatchStatement<unknown>,
+  calls: readonly NamedParameters[],
+  lockTimeoutMs: number | null,
+): readonly Parameter[] {
+  return (statement.parameterNames ?? []).map((name) =>
+    name === "lockTimeout"
+      ? lockTimeoutMs === null
+        ? null
+        : String(lockTimeoutMs)
+      : arrayLiteral(calls.map((call) => valueOf(statement, call, name))),
+  );
+}
+
 function register<Row>(name: string, written: string, kind: "read" | "write", speed: Speed): Statement<Row> {
   if (statements.has(name)) throw new Error(`two statements are named ${name}`);
   const { text, names } = withPositions(written);
@@ -62,14 +112,20 @@ function withPositions(written: string): { text: string; names: string[] | undef
 export function positional(statement: Statement<unknown>, parameters: Parameters): readonly Parameter[] {
   if (Array.isArray(parameters)) return parameters;
   const byName = parameters as Readonly<Record<string, Parameter>>;
-  return (statement.parameterNames ?? []).map((name) => {
-    const value = byName[name];
-    if (value === undefined) throw new Error(`statement ${statement.name} has no value for :${name}`);
-    return value;
-  });
+  return (statement.parameterNames ?? []).map((name) => valueOf(statement, byName, name));
+}
+
+function valueOf(statement: Statement<unknown>, parameters: NamedParameters, name: string): Parameter {
+  const value = parameters[name];
+  if (value === undefined) throw new Error(`statement ${statement.name} has no value for :${name}`);
+  return value;
 }
 
 /** A PostgreSQL array literal of texts. */
 export function textArray(values: readonly string[]): string {
-  return `{${values.map((value) => `"${value.replace(/[\\"]/g, "\\$&")}"`).join(",")}}`;
+  return arrayLiteral(values);
+}
+
+function arrayLiteral(values: readonly Parameter[]): string {
+  return `{${values.map((value) => (typeof value === "string" ? `"${value.replace(/[\\"]/g, "\\$&")}"` : String(value))).join(",")}}`;
 }

@@ -1,9 +1,16 @@
 import { violatedConstraint } from "../../db/errors.ts";
 import type { Database } from "../../db/pool.ts";
 import type { LeftJoined } from "../../db/rows.ts";
-import { textArray, write } from "../../db/statements.ts";
+import { batch, textArray, write } from "../../db/statements.ts";
 import { forbidden, notFound } from "../../http/errors.ts";
-import { type CurrentSession, currentUser, sessionEnded, sessionParameters } from "../identity/current-session.ts";
+import {
+  type CurrentSession,
+  currentUser,
+  currentUsers,
+  SESSION_TYPES,
+  sessionEnded,
+  sessionParameters,
+} from "../identity/current-session.ts";
 import { readForViewer, rowsForViewer, slowForViewer, VIEWER, viewerGone } from "../profiles/viewer.ts";
 import { type ArticleRow, articleColumns, articleOf } from "./rows.ts";
 import { SUFFIX_LENGTH, slugBase, slugWithSuffix } from "./rules.ts";
@@ -201,49 +208,45 @@ async function changeFavorite(
   slug: string,
   favorited: boolean,
 ): Promise<Article> {
-  try {
-    const outcome = await db.row(favorited ? FAVORITE : UNFAVORITE, { ...sessionParameters(viewer), slug });
-    if (outcome?.viewer == null) throw sessionEnded();
-    if (outcome.slug === null) throw notFound("article");
-    return articleOf(outcome);
-  } catch (error) {
-    // One of the two was deleted after the statement had read it.
-    if (violatedConstraint(error) === "favorites_user_id_fkey") throw sessionEnded();
-    if (violatedConstraint(error) === "favorites_article_fkey") throw notFound("article");
-    throw error;
-  }
+  const outcome = await db.row(FAVORITE, { ...sessionParameters(viewer), slug, favorited });
+  if (outcome?.viewer == null) throw sessionEnded();
+  if (outcome.slug === null) throw notFound("article");
+  return articleOf(outcome);
 }
 
 type FavoriteOutcome = { viewer: string | null } & LeftJoined<ArticleRow & { articleId: string }>;
 
-// The lock on the article makes the statement read its latest version, not the one from when the statement began: with many
-// favourites at once, each response has the count after its own. The outer select sees the article before the change, so
-// the change is added to the count. The viewer is locked first, because the deletion of an account locks the account
-// before its favourites.
-const VIEWER_AND_ARTICLE = `viewer as (${currentUser("id", "for key share")}),
-        a as (
-          select a.* from viewer cross join articles a where a.slug = :slug for no key update of a)`;
-
-const favoriteOutcome = (favorited: string, change: string): string =>
-  `select v.id as viewer, a.id as "articleId",
-          ${articleColumns(VIEWER, { favorited, favoritesCount: `(a.favorites_count ${change})::integer` })}
-     from (select) as one left join viewer v on true
-     left join a on true left join users u on u.id = a.author_id`;
-
-const FAVORITE = write<FavoriteOutcome>(
+// The locks make the statement read the latest versions, not those from when it began. The last select sees the articles
+// before the changes, so it adds them up: with many favourites of one article, each response has the count after its own.
+const FAVORITE = batch<FavoriteOutcome>(
   "favorite",
-  `with ${VIEWER_AND_ARTICLE},
-        added as (
-          insert into favorites (user_id, article_id, article_published_at, author_id)
-          select v.id, a.id, a.published_at, a.author_id from viewer v, a
-          on conflict do nothing
-          returning article_id)
-   ${favoriteOutcome("true", "+ (select count(*) from added)")}`,
-);
-
-const UNFAVORITE = write<FavoriteOutcome>(
-  "unfavorite",
-  `with ${VIEWER_AND_ARTICLE},
-        removed as materialized (select remove_favorite(v.id, a.published_at, a.id) as found from viewer v, a)
-   ${favoriteOutcome("false", "- (select count(*) from removed where found)")}`,
+  { types: { ...SESSION_TYPES, slug: "text", favorited: "boolean" }, key: ["viewerId", "slug"] },
+  `${currentUsers("id", "for key share")},
+   a as materialized (
+     select * from articles where slug = any (array(select slug from live)) order by id for no key update),
+   wish as materialized (
+     select live.place, live.favorited, viewer.id as user_id, a.id as article_id, a.published_at, a.author_id
+       from live join viewer on viewer.id = live."viewerId" join a using (slug)),
+   added as (
+     insert into favorites (user_id, article_id, article_published_at, author_id)
+     select user_id, article_id, published_at, author_id from wish where favorited
+     on conflict do nothing
+     returning user_id, article_id),
+   removed as materialized (
+     select user_id, article_id
+       from remove_favorites(
+              array(select user_id from wish where not favorited order by place),
+              array(select published_at from wish where not favorited order by place),
+              array(select article_id from wish where not favorited order by place))),
+   counted as materialized (
+     select place, article_id, sum(change) over (partition by article_id order by place) as change
+       from wish join (select *, 1 as change from added union all select *, -1 from removed) c using (user_id, article_id))
+   select item.place, viewer.id as viewer, a.id as "articleId",
+          ${articleColumns('viewer.id', {
+            favorited: "item.favorited",
+            favoritesCount: `(a.favorites_count + coalesce((
+              select change from counted where article_id = a.id and place <= item.place order by place desc limit 1), 0))::integer`,
+          })}
+     from item left join live using (place) left join viewer on viewer.id = live."viewerId"
+     left join a on a.slug = live.slug and viewer.id is not null left join users u on u.id = a.author_id`,
 );

@@ -22,6 +22,21 @@ export const currentUser = (columns: "id" | "*", lock = ""): string =>
       and exists (select from sessions s
                    where s.id = :sessionId::uuid and s.user_id = users.id and s.revoked_at is null) ${lock}`;
 
+/** The types of `sessionParameters` in a batch. */
+export const SESSION_TYPES = { viewerId: "bigint", sessionId: "uuid" } as const;
+
+/**
+ * The same for a batch, as two common table expressions: `live`, the items whose session has not ended, and `viewer`, the
+ * rows of their users. The rows are locked in the order of their ids.
+ */
+export const currentUsers = (columns: "id" | "*", lock: string): string =>
+  `live as materialized (
+     select item.* from item
+      where exists (select from sessions s
+                     where s.id = item."sessionId" and s.user_id = item."viewerId" and s.revoked_at is null)),
+   viewer as materialized (
+     select ${columns} from users where id = any (array(select "viewerId" from live)) order by id ${lock})`;
+
 /** The 401 for a valid token whose session has ended. The sessions of a user who no longer exists have ended, too. */
 export const sessionEnded = (): Error => unauthorized(SESSION_ENDED);
 
