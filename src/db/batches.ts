@@ -1,4 +1,4 @@
-import { sqlState } from "./errors.ts";
+import { isConnectionLost, sqlState } from "./errors.ts";
 import { type BatchStatement, batchValues, type NamedParameters } from "./statements.ts";
 
 /** Runs one statement for the calls that arrive together. */
@@ -72,8 +72,8 @@ export function createBatches(
       const rows = await runBatch(statement, calls, LOCK_TIMEOUT_MS);
       calls.forEach(({ resolve }, i) => resolve(rows[i]));
     } catch (error) {
-      // Without a code, it is unknown whether the batch took effect.
-      const isRolledBack = sqlState(error) !== undefined;
+      // Without a code, or if the connection was lost, it is unknown whether the batch took effect.
+      const isRolledBack = sqlState(error) !== undefined && !isConnectionLost(error);
       for (const call of calls) {
         if (isRolledBack) runAlone(statement, call);
         else call.reject(error);

@@ -138,11 +138,13 @@ export function openDatabase(address: DatabaseAddress, limits: PoolLimits, obser
     }
   }
 
-  const batches = createBatches((statement, values) => retried(false, () => pools.write.run(statement.text, values)));
+  const batches = createBatches(({ text }, values) => pools.write.run(text, values));
 
   function rows<Row>(statement: Statement<Row>, parameters: Parameters): Promise<Row[]> {
     if (isBatch(statement)) {
-      return observed(statement, async () => [await batches.row(statement, parameters as NamedParameters)]);
+      return observed(statement, async () => [
+        await retried(false, () => batches.row(statement, parameters as NamedParameters)),
+      ]);
     }
     const values = positional(statement, parameters);
     return observed(statement, () =>
