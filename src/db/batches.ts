@@ -12,7 +12,7 @@ export type Batches = {
 
 type Call = {
   readonly parameters: NamedParameters;
-  readonly key: string;
+  readonly key: string | undefined;
   readonly size: number;
   readonly resolve: (row: unknown) => void;
   readonly reject: (error: unknown) => void;
@@ -109,7 +109,7 @@ export function createBatches(
   return {
     row(statement, parameters) {
       return new Promise((resolve, reject) => {
-        const key = statement.batch.key.map((name) => parameters[name]).join("\n");
+        const key = statement.batch.key?.map((name) => parameters[name]).join("\n");
         queueOf(statement).waiting.push({ parameters, key, size: sizeOf(parameters), resolve, reject });
         const queue = queueOf(statement);
         if (queue.running === 0) startNext(statement, queue);
@@ -122,13 +122,14 @@ export function createBatches(
 function takeBatch(queue: Queue): Call[] {
   const taken: Call[] = [];
   const left: Call[] = [];
-  const keys = new Set<string>();
+  const keys = new Set<string | undefined>();
   let size = 0;
   for (const call of queue.waiting) {
-    const fits = taken.length < CALLS_MAX && (taken.length === 0 || size + call.size <= SIZE_MAX) && !keys.has(call.key);
+    const fits =
+      taken.length < CALLS_MAX && (taken.length === 0 || size + call.size <= SIZE_MAX) && !keys.has(call.key);
     if (fits) {
       taken.push(call);
-      keys.add(call.key);
+      if (call.key !== undefined) keys.add(call.key);
       size += call.size;
     } else left.push(call);
   }

@@ -41,7 +41,7 @@ export const write = <Row>(name: string, text: string): Statement<Row> => regist
 
 /** A write that runs once for many calls. Each call gets its own row. */
 export type BatchStatement<Row> = Statement<Row> & {
-  readonly batch: { readonly key: readonly string[] };
+  readonly batch: { readonly key: readonly string[] | undefined };
 };
 
 /**
@@ -53,7 +53,7 @@ export type BatchStatement<Row> = Statement<Row> & {
  */
 export function batch<Row>(
   name: string,
-  { types, key }: { types: Readonly<Record<string, string>>; key: readonly string[] },
+  { types, key }: { types: Readonly<Record<string, string>>; key?: readonly string[] },
   text: string,
 ): BatchStatement<Row> {
   const names = Object.keys(types);

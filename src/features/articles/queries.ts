@@ -52,17 +52,23 @@ export async function insertArticle(
   { title, description, body, tagList }: NewArticle,
 ): Promise<Article> {
   const slug = slugBase(title);
-  const article = await db.row(INSERT_ARTICLE, {
-    ...sessionParameters(author),
-    slug,
-    slugWithSuffix: slugWithSuffix(slug),
-    title,
-    description,
-    body,
-    tagList: textArray(tagList),
-  });
-  if (article?.slug == null) throw sessionEnded();
-  return articleOf(article);
+  try {
+    const article = await db.row(INSERT_ARTICLE, {
+      ...sessionParameters(author),
+      slug,
+      slugWithSuffix: slugWithSuffix(slug),
+      title,
+      description,
+      body,
+      tagList: textArray(tagList),
+    });
+    if (article?.slug == null) throw sessionEnded();
+    return articleOf(article);
+  } catch (error) {
+    // The account was deleted after the statement had read it.
+    if (violatedConstraint(error) === "articles_author_id_fkey") throw sessionEnded();
+    throw error;
+  }
 }
 
 // The second insert takes what the first left out: where the slug is taken, also by an article that is published at the same
@@ -82,23 +88,25 @@ const INSERT_ARTICLE = batch<LeftJoined<ArticleRow & { articleId: string; author
     },
     key: ["slug"],
   },
-  `${currentUsers("*", "for key share")},
+  `${currentUsers("*")},
    draft as materialized (
-     select live.*, "tagList"::text[] as tag_list from live join viewer on viewer.id = "viewerId"),
+     select live.*, live."tagList"::text[] as tag_list, nextval('articles_id_seq') as id
+       from live join viewer on viewer.id = live."viewerId"),
    plain as (
-     insert into articles (author_id, slug, title, description, body, tag_list)
-     select "viewerId", slug, title, description, body, tag_list from draft where slug <> 'feed' order by slug
+     insert into articles (id, author_id, slug, title, description, body, tag_list)
+     overriding system value
+     select id, "viewerId", slug, title, description, body, tag_list from draft where slug <> 'feed' order by slug
      on conflict (slug) do nothing
      returning *),
    suffixed as (
-     insert into articles (author_id, slug, slug_has_suffix, title, description, body, tag_list)
-     select "viewerId", "slugWithSuffix", true, title, description, body, tag_list from draft
-      where not exists (select from plain where plain.slug = draft.slug) order by slug
+     insert into articles (id, author_id, slug, slug_has_suffix, title, description, body, tag_list)
+     overriding system value
+     select id, "viewerId", "slugWithSuffix", true, title, description, body, tag_list from draft
+      where id not in (select id from plain) order by slug
      returning *)
    select item.place, a.id as "articleId", u.id as "authorId", ${articleColumns(null)}
-     from item
-     left join (select * from plain union all select * from suffixed) a
-       on item.slug = case when a.slug_has_suffix then left(a.slug, -${1 + SUFFIX_LENGTH}) else a.slug end
+     from item left join draft using (place)
+     left join (select * from plain union all select * from suffixed) a on a.id = draft.id
      left join viewer u on u.id = a.author_id`,
 );
 
@@ -253,7 +261,7 @@ const FAVORITE = batch<FavoriteOutcome>(
      select place, article_id, sum(change) over (partition by article_id order by place) as change
        from wish join (select *, 1 as change from added union all select *, -1 from removed) c using (user_id, article_id))
    select item.place, viewer.id as viewer, a.id as "articleId",
-          ${articleColumns('viewer.id', {
+          ${articleColumns("viewer.id", {
             favorited: "item.favorited",
             favoritesCount: `(a.favorites_count + coalesce((
               select change from counted where article_id = a.id and place <= item.place order by place desc limit 1), 0))::integer`,

@@ -1,10 +1,17 @@
 import { violatedConstraint } from "../../db/errors.ts";
 import type { Database } from "../../db/pool.ts";
 import { type LeftJoined, type RowOf, rowMapper } from "../../db/rows.ts";
-import { write } from "../../db/statements.ts";
+import { batch, write } from "../../db/statements.ts";
 import { notFound } from "../../http/errors.ts";
 import { requireOwned } from "../articles/queries.ts";
-import { type CurrentSession, currentUser, sessionEnded, sessionParameters } from "../identity/current-session.ts";
+import {
+  type CurrentSession,
+  currentUser,
+  currentUsers,
+  SESSION_TYPES,
+  sessionEnded,
+  sessionParameters,
+} from "../identity/current-session.ts";
 import { profileColumns, profileOf } from "../profiles/queries.ts";
 import type { Profile } from "../profiles/schema.ts";
 import {
@@ -115,15 +122,22 @@ export async function insertComment(
   }
 }
 
-const INSERT_COMMENT = write<{ viewer: string | null } & LeftJoined<CommentRow & { articleId: string }>>(
+const INSERT_COMMENT = batch<{ viewer: string | null } & LeftJoined<CommentRow & { articleId: string }>>(
   "comment_insert",
-  `with u as (${currentUser("*")}),
-        c as (
-          insert into comments (article_id, author_id, body)
-          select a.id, u.id, :body from articles a, u where a.slug = :slug
-          returning *)
-   select u.id as viewer, c.article_id as "articleId", ${commentColumns(null)}
-     from (select) as one left join u on true left join c on true`,
+  { types: { ...SESSION_TYPES, slug: "text", body: "text" } },
+  `${currentUsers("*")},
+   draft as materialized (
+     select live.*, article.id as article_id, nextval('comments_id_seq') as id
+       from live join viewer on viewer.id = live."viewerId"
+            cross join lateral (select id from articles where slug = live.slug limit 1) article),
+   c as (
+     insert into comments (id, article_id, author_id, body)
+     overriding system value
+     select id, article_id, "viewerId", body from draft order by place
+     returning *)
+   select item.place, u.id as viewer, c.article_id as "articleId", ${commentColumns(null)}
+     from item left join live using (place) left join viewer u on u.id = live."viewerId"
+     left join draft using (place) left join c on c.id = draft.id`,
 );
 
 /**

@@ -27,9 +27,9 @@ export const SESSION_TYPES = { viewerId: "bigint", sessionId: "uuid" } as const;
 
 /**
  * The same for a batch, as two common table expressions: `live`, the items whose session has not ended, and `viewer`, the
- * rows of their users. The rows are locked in the order of their ids.
+ * rows of their users, locked in the order of their ids.
  */
-export const currentUsers = (columns: "id" | "*", lock: string): string =>
+export const currentUsers = (columns: "id" | "*", lock = ""): string =>
   `live as materialized (
      select item.* from item
       where exists (select from sessions s
