@@ -7,7 +7,7 @@ import { createBatches } from "./batches.ts";
 import { type BoundedPool, createBoundedPool, type PoolLimits, type PoolState } from "./bounded-pool.ts";
 import { isConnectionLost, isRolledBack, isUnavailable } from "./errors.ts";
 import { type DatabaseState, openProbe, PROBE_TIMEOUT_MS } from "./probe.ts";
-import { isBatch, type NamedParameters, type Parameters, positional, type Statement } from "./statements.ts";
+import { type NamedParameters, type Parameters, positional, type Statement } from "./statements.ts";
 
 /** `slow` is for reads that may take long. */
 export type PoolName = "read" | "write" | "slow";
@@ -141,7 +141,7 @@ export function openDatabase(address: DatabaseAddress, limits: PoolLimits, obser
   const batches = createBatches(({ text }, values) => pools.write.run(text, values));
 
   function rows<Row>(statement: Statement<Row>, parameters: Parameters): Promise<Row[]> {
-    if (isBatch(statement)) {
+    if (statement.batchKey !== undefined) {
       return observed(statement, async () => [
         await retried(false, () => batches.row(statement, parameters as NamedParameters)),
       ]);

@@ -18,6 +18,8 @@ export type Statement<Row> = {
   readonly speed: Speed;
   /** The names of the parameters in the order of their positions; undefined where it was written with positions. */
   readonly parameterNames: readonly string[] | undefined;
+  /** Of a statement for batches: the parameters in which the calls of a batch differ. */
+  readonly batchKey: readonly string[] | undefined;
   /** Never set: carries the type of a row. */
   readonly row?: Row;
 };
@@ -39,59 +41,36 @@ export const slow = <Row>(statement: Statement<Row>): Statement<Row> => ({ ...st
 /** A statement that changes something. It is a transaction of its own, unless it runs in one. */
 export const write = <Row>(name: string, text: string): Statement<Row> => register(name, text, "write", "fast");
 
-/** A write that runs once for many calls. Each call gets its own row. */
-export type BatchStatement<Row> = Statement<Row> & {
-  readonly batch: { readonly key: readonly string[] | undefined };
-};
-
 /**
- * A write that runs once for several calls (batches.ts). Its parameters are the columns of a table `item`, which has a row for
- * each call. It returns a row for each, with the item's `place`.
+ * A write that runs once for several calls (batches.ts).
  * @param types the parameters of a call, with their types
- * @param key the parameters in which the calls of a batch differ: the statement does not see what it itself writes
- * @param text follows the definition of `item`, in the same `with`
+ * @param key the parameters in which the calls of a batch must differ, as a statement does not see what it writes itself
+ * @param text common table expressions and a `select`. They find the calls in the table `item`, which has a column for each
+ *   parameter, and `place`. The statement returns one row for each item, with its `place`.
  */
 export function batch<Row>(
   name: string,
-  { types, key }: { types: Readonly<Record<string, string>>; key?: readonly string[] },
+  { types, key = [] }: { types: Readonly<Record<string, string>>; key?: readonly string[] },
   text: string,
-): BatchStatement<Row> {
-  const names = Object.keys(types);
-  const columns = names.map((column) => `"${column}"`).join(", ");
-  const arrays = names.map((column) => `:${column}::${types[column]}[]`).join(", ");
-  const statement = write<Row>(
-    name,
-    `with item as materialized (
-       select ${columns}, place::integer from unnest(${arrays}) with ordinality as item (${columns}, place)
-        where (select :lockTimeout::text is null or set_config('lock_timeout', :lockTimeout, true) is not null)),
-     ${text}`,
-  );
-  const asBatch = { ...statement, batch: { key } };
-  statements.set(name, asBatch);
-  return asBatch;
+): Statement<Row> {
+  const columns = Object.keys(types).map((column) => `"${column}"`);
+  const arrays = Object.entries(types).map(([column, type]) => `:${column}::${type}[]`);
+  const items = `select ${columns}, place::integer
+       from unnest(${arrays}) with ordinality as item (${columns}, place)
+      where (select :lockTimeoutMs::text is null or set_config('lock_timeout', :lockTimeoutMs, true) <> '')`;
+  return register(name, `with item as materialized (${items}),\n${text}`, "write", "fast", key);
 }
 
-export const isBatch = <Row>(statement: Statement<Row>): statement is BatchStatement<Row> => "batch" in statement;
-
-/** The values of a batch in the order of the statement's positions. */
-export function batchValues(
-  statement: BatchStatement<unknown>,
-  calls: readonly NamedParameters[],
-  lockTimeoutMs: number | null,
-): readonly Parameter[] {
-  return (statement.parameterNames ?? []).map((name) =>
-    name === "lockTimeout"
-      ? lockTimeoutMs === null
-        ? null
-        : String(lockTimeoutMs)
-      : arrayLiteral(calls.map((call) => valueOf(statement, call, name))),
-  );
-}
-
-function register<Row>(name: string, written: string, kind: "read" | "write", speed: Speed): Statement<Row> {
+function register<Row>(
+  name: string,
+  written: string,
+  kind: "read" | "write",
+  speed: Speed,
+  batchKey?: readonly string[],
+): Statement<Row> {
   if (statements.has(name)) throw new Error(`two statements are named ${name}`);
   const { text, names } = withPositions(written);
-  const statement: Statement<Row> = { name, text, kind, speed, parameterNames: names };
+  const statement: Statement<Row> = { name, text, kind, speed, parameterNames: names, batchKey };
   statements.set(name, statement);
   return statement;
 }
@@ -111,8 +90,23 @@ function withPositions(written: string): { text: string; names: string[] | undef
 /** The values of a call in the order of the statement's positions. */
 export function positional(statement: Statement<unknown>, parameters: Parameters): readonly Parameter[] {
   if (Array.isArray(parameters)) return parameters;
-  const byName = parameters as Readonly<Record<string, Parameter>>;
+  const byName = parameters as NamedParameters;
+  if (statement.batchKey !== undefined) return positionalOfBatch(statement, [byName], null);
   return (statement.parameterNames ?? []).map((name) => valueOf(statement, byName, name));
+}
+
+/**
+ * The values of a batch of calls in the order of the statement's positions.
+ * @param lockTimeoutMs how long the statement may wait for a lock; null for no limit of its own
+ */
+export function positionalOfBatch(
+  statement: Statement<unknown>,
+  calls: readonly NamedParameters[],
+  lockTimeoutMs: number | null,
+): readonly Parameter[] {
+  return (statement.parameterNames ?? []).map((name) =>
+    name === "lockTimeoutMs" ? lockTimeoutMs : arrayLiteral(calls.map((call) => valueOf(statement, call, name))),
+  );
 }
 
 function valueOf(statement: Statement<unknown>, parameters: NamedParameters, name: string): Parameter {
@@ -122,10 +116,11 @@ function valueOf(statement: Statement<unknown>, parameters: NamedParameters, nam
 }
 
 /** A PostgreSQL array literal of texts. */
-export function textArray(values: readonly string[]): string {
-  return arrayLiteral(values);
-}
+export const textArray = (values: readonly string[]): string => arrayLiteral(values);
 
 function arrayLiteral(values: readonly Parameter[]): string {
-  return `{${values.map((value) => (typeof value === "string" ? `"${value.replace(/[\\"]/g, "\\$&")}"` : String(value))).join(",")}}`;
+  const elements = values.map((value) => (typeof value === "string" ? quoted(value) : String(value)));
+  return `{${elements.join(",")}}`;
 }
+
+const quoted = (text: string): string => `"${text.replace(/[\\"]/g, "\\$&")}"`;
