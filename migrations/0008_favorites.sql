@@ -18,14 +18,13 @@ create table favorites (
 -- For the cascade from articles.
 create index favorites_article_id_idx on favorites (article_id);
 
--- Removes favourites, given as three arrays, and returns those that there were. A function, because it needs a snapshot of its
--- own: the statement that calls it may have waited for an article's lock, and would not see a favourite that was added meanwhile.
-create function remove_favorites(reader_ids bigint[], published_ats timestamptz[], ids bigint[])
-returns table (user_id bigint, article_id bigint) language sql volatile as $$
+-- Removes favourites and returns those that there were. A function, because it needs a snapshot of its own: the statement that
+-- calls it may have waited for an article's lock, and would not see a favourite that was added meanwhile.
+create function remove_favorites(unwanted favorites[]) returns setof favorites language sql volatile as $$
   delete from favorites f
-   using unnest(reader_ids, published_ats, ids) as r (reader_id, published_at, id)
-   where f.user_id = r.reader_id and f.article_published_at = r.published_at and f.article_id = r.id
-  returning f.user_id, f.article_id
+   using unnest(unwanted) u
+   where f.user_id = u.user_id and f.article_published_at = u.article_published_at and f.article_id = u.article_id
+  returning f.*
 $$;
 
 -- Once per statement, not per row: a deleted account may have favourited thousands of articles.

@@ -257,20 +257,19 @@ const FAVORITE = batch<FavoriteOutcome>(
      returning user_id, article_id),
    removed as materialized (
      select user_id, article_id
-       from remove_favorites(
-              array(select user_id from wish where not favorited order by place),
-              array(select published_at from wish where not favorited order by place),
-              array(select article_id from wish where not favorited order by place))),
+       from remove_favorites(array(
+              select row(user_id, article_id, published_at, author_id)::favorites from wish where not favorited))),
    counted as materialized (
-     select place, article_id, sum(change) over (partition by article_id order by place) as change
-       from wish join (select *, 1 as change from added union all select *, -1 from removed) c using (user_id, article_id))
+     select wish.place, article_id, sum(coalesce(change, 0)) over (partition by article_id order by wish.place)::integer as change
+       from wish left join (select *, 1 as change from added union all select *, -1 from removed) changed
+            using (user_id, article_id))
    select item.place, viewer.id as viewer, a.id as "articleId",
           ${articleColumns("viewer.id", {
             body: bodyUpTo(`${FAST_BODY_SIZE_MAX}`),
             favorited: "item.favorited",
-            favoritesCount: `(a.favorites_count + coalesce((
-              select change from counted where article_id = a.id and place <= item.place order by place desc limit 1), 0))::integer`,
+            favoritesCount: "a.favorites_count + counted.change",
           })}
      from item left join live using (place) left join viewer on viewer.id = live."viewerId"
-     left join a on a.slug = live.slug and viewer.id is not null left join users u on u.id = a.author_id`,
+     left join counted using (place) left join a on a.id = counted.article_id
+     left join users u on u.id = a.author_id`,
 );
