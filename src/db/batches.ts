@@ -44,9 +44,11 @@ const LOCK_TIMEOUT_MS = 250;
  * lock, each of its calls runs alone.
  *
  * @param run runs a statement; throws what it failed with
+ * @param onRunAgain gets the error of a batch whose calls run alone
  */
 export function createBatches(
   run: (statement: Statement<unknown>, values: readonly Parameter[]) => Promise<unknown[]>,
+  onRunAgain: (statement: Statement<unknown>, durationMs: number, error: unknown) => void,
 ): Batches {
   const queues = new Map<Statement<unknown>, Queue>();
 
@@ -71,12 +73,14 @@ export function createBatches(
   }
 
   async function runTogether(statement: Statement<unknown>, calls: readonly Call[]): Promise<void> {
+    const started = performance.now();
     try {
       const rows = await rowsOf(statement, calls, LOCK_TIMEOUT_MS);
       calls.forEach(({ resolve }, i) => resolve(rows[i]));
     } catch (error) {
       // Otherwise the database is overloaded or gone, or whether the batch took effect is unknown.
       const mayRunAgain = isRolledBack(error) || !isUnavailable(error);
+      if (mayRunAgain) onRunAgain(statement, performance.now() - started, error);
       for (const call of calls) {
         if (mayRunAgain) runAlone(statement, call);
         else call.reject(error);

@@ -138,7 +138,10 @@ export function openDatabase(address: DatabaseAddress, limits: PoolLimits, obser
     }
   }
 
-  const batches = createBatches(({ text }, values) => pools.write.run(text, values));
+  const batches = createBatches(
+    ({ text }, values) => pools.write.run(text, values),
+    (statement, durationMs, error) => observer?.onStatement(statement, durationMs, error),
+  );
 
   function rows<Row>(statement: Statement<Row>, parameters: Parameters): Promise<Row[]> {
     if (statement.batchKey !== undefined) {

@@ -105,7 +105,9 @@ export function positionalOfBatch(
   lockTimeoutMs: number | null,
 ): readonly Parameter[] {
   return (statement.parameterNames ?? []).map((name) =>
-    name === "lockTimeoutMs" ? lockTimeoutMs : arrayLiteral(calls.map((call) => valueOf(statement, call, name))),
+    name === "lockTimeoutMs"
+      ? (lockTimeoutMs?.toString() ?? null)
+      : arrayLiteral(calls.map((call) => valueOf(statement, call, name))),
   );
 }
 
