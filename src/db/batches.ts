@@ -32,8 +32,6 @@ const CALLS_MAX = 64;
 const SIZE_MAX = 256 * 1024;
 /** After this time the next batch starts, although the one before it has no result. */
 const SLOW_MS = 20;
-/** How long a batch may wait for a lock of another transaction. */
-const LOCK_TIMEOUT_MS = 250;
 
 /**
  * Most of what a small write costs is the same for one row and for many: messages, the start of a statement, triggers, the
@@ -45,10 +43,12 @@ const LOCK_TIMEOUT_MS = 250;
  *
  * @param run runs a statement; throws what it failed with
  * @param onRunAgain gets the error of a batch whose calls run alone
+ * @param lockTimeoutMs how long a batch may wait for a lock of another transaction
  */
 export function createBatches(
   run: (statement: Statement<unknown>, values: readonly Parameter[]) => Promise<unknown[]>,
   onRunAgain: (statement: Statement<unknown>, durationMs: number, error: unknown) => void,
+  lockTimeoutMs: number,
 ): Batches {
   const queues = new Map<Statement<unknown>, Queue>();
 
@@ -75,7 +75,7 @@ export function createBatches(
   async function runTogether(statement: Statement<unknown>, calls: readonly Call[]): Promise<void> {
     const started = performance.now();
     try {
-      const rows = await rowsOf(statement, calls, LOCK_TIMEOUT_MS);
+      const rows = await rowsOf(statement, calls, lockTimeoutMs);
       calls.forEach(({ resolve }, i) => resolve(rows[i]));
     } catch (error) {
       // Otherwise the database is overloaded or gone, or whether the batch took effect is unknown.
@@ -100,10 +100,10 @@ export function createBatches(
   async function rowsOf(
     statement: Statement<unknown>,
     calls: readonly Call[],
-    lockTimeoutMs: number | null,
+    waitMs: number | null,
   ): Promise<unknown[]> {
     const parameters = calls.map((call) => call.parameters);
-    const rows = await run(statement, positionalOfBatch(statement, parameters, lockTimeoutMs));
+    const rows = await run(statement, positionalOfBatch(statement, parameters, waitMs));
     const inOrder: unknown[] = [];
     for (const row of rows as { place: number }[]) inOrder[row.place - 1] = row;
     return inOrder;

@@ -85,6 +85,9 @@ const CONNECT_TIMEOUT_S = 10;
 /** How long a transaction may stay idle between two statements before the server ends its connection. */
 const IDLE_IN_TRANSACTION_TIMEOUT_MS = 10_000;
 
+/** Longer than other writers hold a lock, unless they are slow. */
+const BATCH_LOCK_TIMEOUT_MS = 250;
+
 /** Connections for slow reads, opened at first use. Each of them may keep a core busy, so they leave one to the others. */
 const SLOW_CONNECTIONS = availableParallelism() > 2 ? 2 : 1;
 
@@ -141,6 +144,7 @@ export function openDatabase(address: DatabaseAddress, limits: PoolLimits, obser
   const batches = createBatches(
     ({ text }, values) => pools.write.run(text, values),
     (statement, durationMs, error) => observer?.onStatement(statement, durationMs, error),
+    limits.batchLockTimeoutMs ?? BATCH_LOCK_TIMEOUT_MS,
   );
 
   function rows<Row>(statement: Statement<Row>, parameters: Parameters): Promise<Row[]> {
