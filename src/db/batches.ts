@@ -21,16 +21,15 @@ type Call = {
 type Queue = {
   readonly statement: Statement<unknown>;
   waiting: Call[];
-  /** Batches that have no result yet. */
-  running: number;
-  timer: ReturnType<typeof setTimeout> | undefined;
+  /** The batch for whose end the waiting calls wait. */
+  current: readonly Call[] | undefined;
 };
 
 /** The most calls in a batch. With more of them, what they share is already a small part of the cost of each. */
 const CALLS_MAX = 64;
 /** The most characters in the parameters of a batch. A longer call has a batch of its own. */
 const SIZE_MAX = 256 * 1024;
-/** After this time the next batch starts, although the one before it has no result. */
+/** After this time a batch does not keep other calls waiting, although it has no result. */
 const SLOW_MS = 20;
 
 /**
@@ -55,21 +54,25 @@ export function createBatches(
   function queueOf(statement: Statement<unknown>): Queue {
     let queue = queues.get(statement);
     if (queue === undefined) {
-      queue = { statement, waiting: [], running: 0, timer: undefined };
+      queue = { statement, waiting: [], current: undefined };
       queues.set(statement, queue);
     }
     return queue;
   }
 
   async function startNext(queue: Queue): Promise<void> {
-    clearTimeout(queue.timer);
     const calls = takeBatch(queue);
     if (calls.length === 0) return;
-    queue.running++;
-    queue.timer = setTimeout(startNext, SLOW_MS, queue);
+    queue.current = calls;
+    const proceed = () => {
+      if (queue.current !== calls) return;
+      queue.current = undefined;
+      startNext(queue);
+    };
+    const timer = setTimeout(proceed, SLOW_MS);
     await runTogether(queue.statement, calls);
-    queue.running--;
-    if (queue.running === 0) startNext(queue);
+    clearTimeout(timer);
+    proceed();
   }
 
   async function runTogether(statement: Statement<unknown>, calls: readonly Call[]): Promise<void> {
@@ -116,7 +119,7 @@ export function createBatches(
         const key = statement.batchKey?.map((name) => parameters[name]).join("\n") || undefined;
         const size = Object.values(parameters).reduce<number>((sum, value) => sum + String(value).length, 0);
         queue.waiting.push({ parameters, key, size, resolve: resolve as Call["resolve"], reject });
-        if (queue.running === 0) startNext(queue);
+        if (queue.current === undefined) startNext(queue);
       }),
   };
 }

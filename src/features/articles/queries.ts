@@ -6,10 +6,10 @@ import { forbidden, notFound } from "../../http/errors.ts";
 import {
   type CurrentSession,
   currentUser,
-  currentUsers,
   SESSION_TYPES,
   sessionEnded,
   sessionParameters,
+  userOfItem,
 } from "../identity/current-session.ts";
 import { readForViewer, rowsForViewer, slowForViewer, VIEWER, viewerGone } from "../profiles/viewer.ts";
 import { type ArticleRow, articleColumns, articleOf } from "./rows.ts";
@@ -90,26 +90,26 @@ const INSERT_ARTICLE = batch<LeftJoined<ArticleRow & { articleId: string; author
     },
     key: ["slug"],
   },
-  `${currentUsers("*")},
-   draft as materialized (
-     select live.*, live."tagList"::text[] as tag_list, nextval('articles_id_seq') as id
-       from live join viewer on viewer.id = live."viewerId"),
+  `u as materialized (
+     select item.place, item.slug as slug_base, item."slugWithSuffix" as slug_suffixed, item.title as new_title,
+            item.description as new_description, item.body as new_body, item."tagList"::text[] as new_tag_list,
+            nextval('articles_id_seq') as article_id, author_id, username, bio, image
+       from item join lateral (${userOfItem("id as author_id, username, bio, image")}) u on true),
    plain as (
      insert into articles (id, author_id, slug, title, description, body, tag_list)
      overriding system value
-     select id, "viewerId", slug, title, description, body, tag_list from draft where slug <> 'feed' order by slug
+     select article_id, author_id, slug_base, new_title, new_description, new_body, new_tag_list
+       from u where slug_base <> 'feed' order by slug_base
      on conflict (slug) do nothing
      returning *),
    suffixed as (
      insert into articles (id, author_id, slug, slug_has_suffix, title, description, body, tag_list)
      overriding system value
-     select id, "viewerId", "slugWithSuffix", true, title, description, body, tag_list from draft
-      where id not in (select id from plain) order by slug
+     select article_id, author_id, slug_suffixed, true, new_title, new_description, new_body, new_tag_list
+       from u where article_id not in (select id from plain) order by slug_suffixed
      returning *)
-   select item.place, a.id as "articleId", u.id as "authorId", ${articleColumns(null)}
-     from item left join draft using (place)
-     left join (select * from plain union all select * from suffixed) a on a.id = draft.id
-     left join viewer u on u.id = a.author_id`,
+   select place, a.id as "articleId", a.author_id as "authorId", ${articleColumns(null)}
+     from u join (select * from plain union all select * from suffixed) a on a.id = u.article_id`,
 );
 
 /** Changes what is not undefined. The slug follows a changed title. Throws 401, 403, 404. */
@@ -244,32 +244,34 @@ type FavoriteOutcome = { viewer: string | null } & LeftJoined<RowUpToSize & { ar
 const FAVORITE = batch<FavoriteOutcome>(
   "favorite",
   { types: { ...SESSION_TYPES, slug: "text", favorited: "boolean" }, key: ["viewerId", "slug"] },
-  `${currentUsers("id", "for key share")},
+  `wish as materialized (
+     select item.place, item.slug, item.favorited, viewer
+       from item left join lateral (${userOfItem("id as viewer", "for key share")}) v on true),
    a as materialized (
-     select * from articles where slug = any (array(select slug from live)) order by id for no key update),
-   wish as materialized (
-     select live.place, live.favorited, viewer.id as user_id, a.id as article_id, a.published_at, a.author_id
-       from live join viewer on viewer.id = live."viewerId" join a using (slug)),
+     select * from articles
+      where slug = any (array(select slug from wish where viewer is not null)) order by id for no key update),
    added as (
      insert into favorites (user_id, article_id, article_published_at, author_id)
-     select user_id, article_id, published_at, author_id from wish where favorited
+     select viewer, id, published_at, author_id from wish join a using (slug) where favorited
      on conflict do nothing
      returning user_id, article_id),
    removed as materialized (
-     select user_id, article_id
-       from remove_favorites(array(
-              select row(user_id, article_id, published_at, author_id)::favorites from wish where not favorited))),
-   counted as materialized (
-     select wish.place, article_id, sum(coalesce(change, 0)) over (partition by article_id order by wish.place)::integer as change
-       from wish left join (select *, 1 as change from added union all select *, -1 from removed) changed
-            using (user_id, article_id))
-   select item.place, viewer.id as viewer, a.id as "articleId",
-          ${articleColumns("viewer.id", {
+     select removed.user_id, removed.article_id
+       from (select array_agg(row(viewer, id, published_at, author_id)::favorites) as unwanted
+               from wish join a using (slug) where not favorited) w
+            cross join lateral remove_favorites(unwanted) removed
+      where unwanted is not null),
+   counted as (
+     select wish.*, sum(coalesce(change, 0)) over (partition by slug order by place)::integer as change
+       from wish left join (
+              select a.slug, user_id as viewer, change
+                from (select *, 1 as change from added union all select *, -1 from removed) c join a on a.id = article_id) c
+            using (slug, viewer))
+   select place, viewer, a.id as "articleId",
+          ${articleColumns("viewer", {
             body: bodyUpTo(`${FAST_BODY_SIZE_MAX}`),
-            favorited: "item.favorited",
-            favoritesCount: "a.favorites_count + counted.change",
+            favorited: "counted.favorited",
+            favoritesCount: "a.favorites_count + change",
           })}
-     from item left join live using (place) left join viewer on viewer.id = live."viewerId"
-     left join counted using (place) left join a on a.id = counted.article_id
-     left join users u on u.id = a.author_id`,
+     from counted left join a on a.slug = counted.slug and viewer is not null left join users u on u.id = a.author_id`,
 );

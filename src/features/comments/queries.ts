@@ -7,10 +7,10 @@ import { requireOwned } from "../articles/queries.ts";
 import {
   type CurrentSession,
   currentUser,
-  currentUsers,
   SESSION_TYPES,
   sessionEnded,
   sessionParameters,
+  userOfItem,
 } from "../identity/current-session.ts";
 import { profileColumns, profileOf } from "../profiles/queries.ts";
 import type { Profile } from "../profiles/schema.ts";
@@ -125,19 +125,18 @@ export async function insertComment(
 const INSERT_COMMENT = batch<{ viewer: string | null } & LeftJoined<CommentRow & { articleId: string }>>(
   "comment_insert",
   { types: { ...SESSION_TYPES, slug: "text", body: "text" } },
-  `${currentUsers("*")},
-   draft as materialized (
-     select live.*, article.id as article_id, nextval('comments_id_seq') as id
-       from live join viewer on viewer.id = live."viewerId"
-            cross join lateral (select id from articles where slug = live.slug limit 1) article),
+  `u as materialized (
+     select item.place, item.body as written, nextval('comments_id_seq') as comment_id, viewer, article_id, username, bio, image
+       from item left join lateral (${userOfItem("id as viewer, username, bio, image")}) u on true
+            left join lateral (select id as article_id from articles where slug = item.slug limit 1) a on true),
    c as (
      insert into comments (id, article_id, author_id, body)
      overriding system value
-     select id, article_id, "viewerId", body from draft order by place
+     select comment_id, article_id, viewer, written from u
+      where viewer is not null and article_id is not null order by place
      returning *)
-   select item.place, u.id as viewer, c.article_id as "articleId", ${commentColumns(null)}
-     from item left join live using (place) left join viewer u on u.id = live."viewerId"
-     left join draft using (place) left join c on c.id = draft.id`,
+   select place, viewer, c.article_id as "articleId", ${commentColumns(null)}
+     from u left join c on c.id = u.comment_id`,
 );
 
 /**

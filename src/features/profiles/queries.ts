@@ -5,10 +5,10 @@ import { batch } from "../../db/statements.ts";
 import { invalid, notFound } from "../../http/errors.ts";
 import {
   type CurrentSession,
-  currentUsers,
   SESSION_TYPES,
   sessionEnded,
   sessionParameters,
+  userOfItem,
 } from "../identity/current-session.ts";
 import { sameKey } from "../identity/users/rules.ts";
 import { Profile } from "./schema.ts";
@@ -77,23 +77,20 @@ type FollowOutcome = { viewer: string | null; oneself: boolean | null } & LeftJo
 const FOLLOW = batch<FollowOutcome>(
   "follow",
   { types: { ...SESSION_TYPES, username: "text", following: "boolean" }, key: ["viewerId", "username"] },
-  `${currentUsers("id")},
-   wish as materialized (
-     select live.place, live.following, u.id as followee_id, viewer.id as follower_id, u.username, u.bio, u.image
-       from live join viewer on viewer.id = live."viewerId"
-            cross join lateral (select * from users where username_key = live.username limit 1) u),
+  `wish as materialized (
+     select item.place, item.following, viewer, followee_id, u.username, bio, image
+       from item left join lateral (${userOfItem("id as viewer")}) v on true
+            left join lateral (
+              select id as followee_id, username, bio, image from users where username_key = item.username limit 1) u on true),
    added as (
      insert into follows (follower_id, followee_id)
-     select follower_id, followee_id from wish where following and follower_id <> followee_id
-      order by follower_id, followee_id
+     select viewer, followee_id from wish where following and viewer <> followee_id order by viewer, followee_id
      on conflict do nothing),
    removed as (
-     delete from follows f using wish
-      where not wish.following and f.follower_id = wish.follower_id and f.followee_id = wish.followee_id)
-   select item.place, viewer.id as viewer, u.follower_id = u.followee_id as oneself, u.followee_id as "followeeId",
-          ${profileColumns(null, "item.following")}
-     from item left join live using (place) left join viewer on viewer.id = live."viewerId"
-     left join wish u using (place)`,
+     delete from follows f using wish w
+      where not w.following and f.follower_id = w.viewer and f.followee_id = w.followee_id)
+   select place, viewer, viewer = followee_id as oneself, followee_id as "followeeId", ${profileColumns(null, "u.following")}
+     from wish u`,
 );
 
 function profileIn(outcome: FollowOutcome | undefined): Profile {
