@@ -3,8 +3,9 @@ import type { z } from "zod";
 import { allowCaching } from "./caching.ts";
 import { ApiError, type FieldErrors, invalid } from "./errors.ts";
 import { isStorable, NOT_STORABLE } from "./fields.ts";
+import { reserveMemory } from "./large-bodies.ts";
 import { describeGuard } from "./openapi.ts";
-import { bodyReceived } from "./request-timer.ts";
+import { bodyAwaited, bodyReceived } from "./request-timer.ts";
 
 /** The largest request body, in bytes, on routes that do not need more. */
 export const REQUEST_SIZE_MAX = 16 * 1024;
@@ -21,26 +22,36 @@ export function jsonOf(c: Context, value: object, status: 200 | 201 | 503 = 200)
   return c.body(body, status, JSON_HEADERS);
 }
 
-/**
- * A response with JSON: a value, or its text if the caller has it. A GET returns 304 if the client already has the same
- * response (RFC 9110, 13.1.2).
- */
-export function json(c: Context, value: object | string | Uint8Array<ArrayBuffer>, status: 200 | 201 = 200): Response {
-  const text = typeof value === "string" || value instanceof Uint8Array ? value : JSON.stringify(value);
+/** A response with a value as JSON. A GET returns 304 if the client already has the same response (RFC 9110, 13.1.2). */
+export function json(c: Context, value: object, status: 200 | 201 = 200): Response {
+  const text = JSON.stringify(value);
   // Otherwise a long text is encoded for its hash, for its size and for the response.
-  const body = typeof text === "string" && text.length > LONG_TEXT ? Buffer.from(text) : text;
+  return jsonText(c, text.length > LONG_TEXT ? Buffer.from(text) : text, undefined, status);
+}
+
+/**
+ * As `json`, for a value whose JSON the caller has already.
+ * @param text JSON, as text or in UTF-8
+ * @param etag of this text, by `etagOf`, if the caller has it too
+ */
+export function jsonText(c: Context, text: JsonText, etag?: string, status: 200 | 201 = 200): Response {
   if (status === 200 && (c.req.method === "GET" || c.req.method === "HEAD")) {
-    const etag = `W/"${Bun.hash(body).toString(36)}"`;
-    c.header("ETag", etag);
+    const current = etag ?? etagOf(text);
+    c.header("ETag", current);
     allowCaching(c);
-    if (isKnown(c.req.header("If-None-Match"), etag)) {
+    if (isKnown(c.req.header("If-None-Match"), current)) {
       c.set("bytes", 0);
       return c.body(null, 304);
     }
   }
-  c.set("bytes", Buffer.byteLength(body));
-  return c.body(body, status, JSON_HEADERS);
+  c.set("bytes", Buffer.byteLength(text));
+  return c.body(text, status, JSON_HEADERS);
 }
+
+export type JsonText = string | Uint8Array<ArrayBuffer>;
+
+/** The entity tag of a response. It is the same for text and its bytes. */
+export const etagOf = (text: JsonText): string => `W/"${Bun.hash(text).toString(36)}"`;
 
 /** RFC 9110, 13.1.2. The comparison is weak (8.8.3.2), as proxies that compress remove or add `W/`. */
 function isKnown(ifNoneMatch: string | undefined, etag: string): boolean {
@@ -66,13 +77,25 @@ export function body<Schema extends z.ZodType>(
   sizeMax = REQUEST_SIZE_MAX,
 ): MiddlewareHandler<{ Variables: { body: z.output<Schema> } }> {
   const guard: MiddlewareHandler = async function validateBody(c, next) {
-    c.set("body", parse(schema, await readJson(c.req.raw, sizeMax), "body"));
-    return next();
+    const size = sizeToExpect(c.req.raw, sizeMax);
+    const release = size > REQUEST_SIZE_MAX ? reserveMemory(c.get("userId") ?? "", size) : undefined;
+    try {
+      c.set("body", parse(schema, await readJson(c.req.raw, sizeMax), "body"));
+      await next();
+    } finally {
+      release?.();
+    }
   };
   return describeGuard(guard, {
     body: schema,
     errors: ["bad_request", "too_large", "unsupported_media_type", "invalid"],
   });
+}
+
+/** In bytes. A chunked body may have any size. One that is too large is not read. */
+function sizeToExpect({ headers }: Request, sizeMax: number): number {
+  const length = Number(headers.get("content-length") ?? (headers.has("transfer-encoding") ? sizeMax : 0));
+  return length > sizeMax ? 0 : length;
 }
 
 /** Guard: checks the query string; the handler finds it in `c.var.query`. Of a parameter given twice, the first counts. */
@@ -122,6 +145,7 @@ async function readText(request: Request, sizeMax: number): Promise<string> {
   try {
     const length = request.headers.get("content-length");
     if (Number(length ?? 0) > sizeMax) throw tooLarge(sizeMax);
+    bodyAwaited(request);
     // A body is never longer than its declared length (RFC 9112, 6.3). A chunked body is counted while it arrives, which
     // takes 30 µs more.
     bytes = length === null ? await readChunks(request, sizeMax) : await request.bytes();

@@ -3,7 +3,7 @@ import { write } from "../../db/statements.ts";
 /*
  * What a restore ends, because it was perhaps ended after the backup was taken: sessions, and links in mails that change a
  * password or an address. A link that undoes a change of the address stays. It is the way back for an owner whose account a
- * thief had when the backup was taken, it works for 7 days only, and with the restored address it has the same use as then.
+ * thief had when the backup was taken, and it works no longer than it would have without the restore.
  */
 
 const SESSIONS_FORGET = write("restored_sessions_forget", "delete from sessions");
