@@ -1,0 +1,151 @@
+import { LRUCache } from "lru-cache";
+import type { Changes } from "./changes.ts";
+
+/** How long a value is served after the load that read it began: whatever nobody reported is visible after this time. */
+export const AGE_MAX_MS = 2_000;
+/** A value that is read when it is older than this is loaded again meanwhile. */
+const AGING_MS = AGE_MAX_MS / 2;
+/** A value may take this part of the memory. */
+const VALUE_SHARE_MAX = 1 / 64;
+
+/** What a load read: a value, the topics it depends on, and how much memory it takes, in bytes. */
+export type Loaded<Value> = { readonly value: Value; readonly topics: readonly string[]; readonly bytes: number };
+
+/** Values of one kind, by keys. */
+export type Shelf<Value> = {
+  /**
+   * The value under a key, if it is in memory, has not changed and is at most `AGE_MAX_MS` old; otherwise undefined.
+   * @param reload called if the value is about to become too old; it calls `load`
+   */
+  find(key: string, reload?: () => unknown): Value | undefined;
+  /**
+   * Reads a value from the database and keeps it. Joins a load of the same key that is in flight, unless something has
+   * changed since that began. Whoever waits for a load gets its value, also if it has changed meanwhile, as the value was
+   * right when they asked; but then it is not kept.
+   */
+  load(key: string, read: () => Promise<Loaded<Value>>): Promise<Value>;
+};
+
+export type Memory = {
+  shelf<Value>(name: string): Shelf<Value>;
+  /** Serves values only while this is true: another process can then report what it changes. */
+  setServing(isServing: boolean): void;
+  isServing(): boolean;
+  state(): MemoryState;
+};
+
+export type MemoryState = {
+  readonly hits: number;
+  readonly misses: number;
+  readonly entries: number;
+  readonly bytes: number;
+};
+
+type Entry = {
+  readonly value: unknown;
+  readonly topics: readonly string[];
+  /** The last change before the load began. */
+  readonly since: number;
+  readonly loadedAt: number;
+  /** The last change that is known not to have touched the topics. */
+  checked: number;
+  isReloading: boolean;
+};
+
+type Flight = { readonly since: number; readonly startedAt: number; readonly value: Promise<unknown> };
+
+/**
+ * Values that were read from the database, for other requests that need the same. The one that was used longest ago goes
+ * first.
+ * @param bytesMax 0 keeps nothing
+ */
+export function createMemory(bytesMax: number, changes: Changes): Memory {
+  const entries =
+    bytesMax === 0
+      ? undefined
+      : new LRUCache<string, Entry>({ maxSize: bytesMax, maxEntrySize: Math.max(1, bytesMax * VALUE_SHARE_MAX) });
+  const flights = new Map<string, Flight>();
+  let isServing = false;
+  let hits = 0;
+  let misses = 0;
+
+  function find(key: string, reload?: () => unknown): unknown {
+    const entry = isServing ? entries?.get(key) : undefined;
+    if (entry === undefined) {
+      misses++;
+      return undefined;
+    }
+    const ageMs = performance.now() - entry.loadedAt;
+    if (ageMs > AGE_MAX_MS || hasChanged(entry)) {
+      entries?.delete(key);
+      misses++;
+      return undefined;
+    }
+    if (ageMs > AGING_MS && !entry.isReloading && reload !== undefined) {
+      entry.isReloading = true;
+      reload();
+    }
+    hits++;
+    return entry.value;
+  }
+
+  function hasChanged(entry: Entry): boolean {
+    const count = changes.count();
+    if (entry.checked === count) return false;
+    if (changes.haveTouched(entry.topics, entry.since)) return true;
+    entry.checked = count;
+    return false;
+  }
+
+  async function load(key: string, read: () => Promise<Loaded<unknown>>): Promise<unknown> {
+    if (!isServing || entries === undefined) return (await read()).value;
+    const since = changes.count();
+    const startedAt = performance.now();
+    const flight = flights.get(key);
+    if (flight !== undefined && flight.since === since && startedAt - flight.startedAt < AGE_MAX_MS) {
+      return await flight.value;
+    }
+    const started: Flight = { since, startedAt, value: readAndKeep(key, read, since, startedAt) };
+    flights.set(key, started);
+    try {
+      return await started.value;
+    } finally {
+      // A later load may have taken its place.
+      if (flights.get(key) === started) flights.delete(key);
+    }
+  }
+
+  async function readAndKeep(
+    key: string,
+    read: () => Promise<Loaded<unknown>>,
+    since: number,
+    loadedAt: number,
+  ): Promise<unknown> {
+    const { value, topics, bytes } = await read();
+    const entry: Entry = { value, topics, since, loadedAt, checked: since, isReloading: false };
+    if (!hasChanged(entry)) entries?.set(key, entry, { size: sizeOf(key, topics, bytes) });
+    return value;
+  }
+
+  return {
+    shelf<Value>(name: string) {
+      return {
+        find: (key, reload) => find(`${name} ${key}`, reload) as Value | undefined,
+        load: (key, read) => load(`${name} ${key}`, read) as Promise<Value>,
+      } satisfies Shelf<Value>;
+    },
+    setServing(now) {
+      isServing = now;
+      if (!now) entries?.clear();
+    },
+    isServing: () => isServing,
+    state: () => ({ hits, misses, entries: entries?.size ?? 0, bytes: entries?.calculatedSize ?? 0 }),
+  };
+}
+
+/** What an entry takes besides its value: objects, the place in the cache, and a text for each topic. In bytes. */
+const ENTRY_BYTES = 500;
+const TOPIC_BYTES = 64;
+
+const sizeOf = (key: string, topics: readonly string[], bytes: number): number =>
+  bytes + key.length + ENTRY_BYTES + topics.length * TOPIC_BYTES;
