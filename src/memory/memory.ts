@@ -1,5 +1,5 @@
 import { LRUCache } from "lru-cache";
-import type { Changes } from "./changes.ts";
+import { createChanges } from "./changes.ts";
 
 /** How long a value is served after the load that read it began: whatever nobody reported is visible after this time. */
 export const AGE_MAX_MS = 2_000;
@@ -28,15 +28,23 @@ export type Shelf<Value> = {
 
 export type Memory = {
   shelf<Value>(name: string): Shelf<Value>;
-  /** Serves values only while this is true: another process can then report what it changes. */
-  setServing(isServing: boolean): void;
+  /** Reports what a write has changed, before its response is sent. Resolves when every process of this server knows. */
+  changed(topics: readonly string[]): Promise<void>;
+  /** Forgets what another process has changed. */
+  forget(topics: readonly string[]): void;
+  /** Forgets everything, when reports of other processes may have been lost. */
+  forgetEverything(): void;
+  /** Whether values are kept and served. They are only while other processes can report what they change. */
   isServing(): boolean;
+  setServing(isServing: boolean): void;
   state(): MemoryState;
 };
 
 export type MemoryState = {
   readonly hits: number;
   readonly misses: number;
+  /** Reports of changes, of this process and others. */
+  readonly changes: number;
   readonly entries: number;
   readonly bytes: number;
 };
@@ -58,19 +66,21 @@ type Flight = { readonly since: number; readonly startedAt: number; readonly val
  * Values that were read from the database, for other requests that need the same. The one that was used longest ago goes
  * first.
  * @param bytesMax 0 keeps nothing
+ * @param tellOthers reports to other processes what this one has changed; resolves when those of this server know
  */
-export function createMemory(bytesMax: number, changes: Changes): Memory {
+export function createMemory(bytesMax: number, tellOthers: (topics: readonly string[]) => Promise<void>): Memory {
+  const changes = createChanges(AGE_MAX_MS);
   const entries =
     bytesMax === 0
       ? undefined
       : new LRUCache<string, Entry>({ maxSize: bytesMax, maxEntrySize: Math.max(1, bytesMax * VALUE_SHARE_MAX) });
   const flights = new Map<string, Flight>();
-  let isServing = false;
+  let isOpen = false;
   let hits = 0;
   let misses = 0;
 
   function find(key: string, reload?: () => unknown): unknown {
-    const entry = isServing ? entries?.get(key) : undefined;
+    const entry = isOpen ? entries?.get(key) : undefined;
     if (entry === undefined) {
       misses++;
       return undefined;
@@ -98,7 +108,7 @@ export function createMemory(bytesMax: number, changes: Changes): Memory {
   }
 
   async function load(key: string, read: () => Promise<Loaded<unknown>>): Promise<unknown> {
-    if (!isServing || entries === undefined) return (await read()).value;
+    if (!isServing()) return (await read()).value;
     const since = changes.count();
     const startedAt = performance.now();
     const flight = flights.get(key);
@@ -127,6 +137,8 @@ export function createMemory(bytesMax: number, changes: Changes): Memory {
     return value;
   }
 
+  const isServing = () => isOpen && entries !== undefined;
+
   return {
     shelf<Value>(name: string) {
       return {
@@ -134,12 +146,24 @@ export function createMemory(bytesMax: number, changes: Changes): Memory {
         load: (key, read) => load(`${name} ${key}`, read) as Promise<Value>,
       } satisfies Shelf<Value>;
     },
+    changed(topics) {
+      changes.add(topics);
+      return tellOthers(topics);
+    },
+    forget: changes.add,
+    forgetEverything: changes.addEverything,
+    isServing,
     setServing(now) {
-      isServing = now;
+      isOpen = now;
       if (!now) entries?.clear();
     },
-    isServing: () => isServing,
-    state: () => ({ hits, misses, entries: entries?.size ?? 0, bytes: entries?.calculatedSize ?? 0 }),
+    state: () => ({
+      hits,
+      misses,
+      changes: changes.count(),
+      entries: entries?.size ?? 0,
+      bytes: entries?.calculatedSize ?? 0,
+    }),
   };
 }
 

@@ -3,9 +3,11 @@ import type { Database } from "../../db/pool.ts";
 import type { LeftJoined } from "../../db/rows.ts";
 import { textArray, write } from "../../db/statements.ts";
 import { forbidden, notFound } from "../../http/errors.ts";
+import { topics } from "../../memory/topics.ts";
 import { type CurrentSession, currentUser, sessionEnded, sessionParameters } from "../identity/current-session.ts";
+import type { Seen } from "../profiles/shared-reads.ts";
 import { readForViewer, rowsForViewer, slowForViewer, VIEWER, viewerGone } from "../profiles/viewer.ts";
-import { type ArticleRow, articleColumns, articleOf } from "./rows.ts";
+import { type ArticleRow, articleColumns, articleOf, seenArticles } from "./rows.ts";
 import { SUFFIX_LENGTH, slugBase, slugWithSuffix } from "./rules.ts";
 import type { Article, ArticleUpdate, NewArticle } from "./schema.ts";
 
@@ -14,13 +16,13 @@ export async function findArticle(
   db: Database,
   viewerId: string | null,
   slug: string,
-): Promise<{ article: Article; viewerGone: boolean }> {
+): Promise<Seen<{ article: Article }>> {
   const [small] = await rowsForViewer(db, ARTICLE_BY_SLUG, viewerId, { slug, bodySizeMax: FAST_BODY_SIZE_MAX });
   const bodySizeMax = Number.MAX_SAFE_INTEGER;
   const row =
     small?.body === null ? (await rowsForViewer(db, LARGE_ARTICLE, viewerId, { slug, bodySizeMax }))[0] : small;
   if (row === undefined) throw notFound("article");
-  return { article: articleOf(row as ArticleRow), viewerGone: row.viewerGone };
+  return { value: { article: articleOf(row as ArticleRow) }, viewerGone: row.viewerGone, ...seenArticles([row]) };
 }
 
 /** In bytes: what the connection that other reads share may carry at a time. */
@@ -38,12 +40,15 @@ const ARTICLE_BY_SLUG = readForViewer<Omit<ArticleRow, "body"> & { body: string 
 
 const LARGE_ARTICLE = slowForViewer(ARTICLE_BY_SLUG);
 
+/** An article after a write, and what the write has changed. */
+type WrittenArticle = { readonly article: Article; readonly changed: readonly string[] };
+
 /** Publishes an article. Its slug is the title's, with a suffix if another article has that. Throws 401. */
 export async function insertArticle(
   db: Database,
   author: CurrentSession,
   { title, description, body, tagList }: NewArticle,
-): Promise<Article> {
+): Promise<WrittenArticle> {
   const slug = slugBase(title);
   try {
     const article = await db.row(INSERT_ARTICLE, {
@@ -56,7 +61,7 @@ export async function insertArticle(
       tagList: textArray(tagList),
     });
     if (article === undefined) throw sessionEnded();
-    return articleOf(article);
+    return { article: articleOf(article), changed: listsWith(article.userId, tagList) };
   } catch (error) {
     // The account was deleted after the statement had read it.
     if (violatedConstraint(error) === "articles_author_id_fkey") throw sessionEnded();
@@ -67,7 +72,7 @@ export async function insertArticle(
 // The second insert only runs if the first found the slug taken, also by an article that is published at the same moment:
 // the first insert waits for that one. A new article has no favourites, and users cannot follow themselves, so the
 // statement needs no look-ups for the viewer.
-const INSERT_ARTICLE = write<ArticleRow & { articleId: string; authorId: string }>(
+const INSERT_ARTICLE = write<ArticleRow>(
   "article_insert",
   `with u as (${currentUser("*")}),
         plain as (
@@ -80,9 +85,16 @@ const INSERT_ARTICLE = write<ArticleRow & { articleId: string; authorId: string 
           select id, :slugWithSuffix, true, :title, :description, :body, :tagList::text[] from u
            where not exists (select from plain)
           returning *)
-   select a.id as "articleId", u.id as "authorId", ${articleColumns(null)}
+   select ${articleColumns(null)}
      from (select * from plain union all select * from suffixed) a cross join u`,
 );
+
+/** The lists in which an article appears when it is published, or from which it disappears when it is deleted. */
+const listsWith = (authorId: string, tags: readonly string[]): string[] => [
+  topics.articles,
+  topics.author(authorId),
+  ...(tags.length === 0 ? [] : [topics.tags, ...tags.map(topics.tag)]),
+];
 
 /** Changes what is not undefined. The slug follows a changed title. Throws 401, 403, 404. */
 export async function updateArticle(
@@ -90,7 +102,7 @@ export async function updateArticle(
   viewer: CurrentSession,
   slug: string,
   { title, description, body, tagList }: ArticleUpdate,
-): Promise<Article> {
+): Promise<WrittenArticle> {
   const base = title === undefined ? null : slugBase(title);
   for (let attempt = 1; ; attempt++) {
     const slugSuffixed = base === null ? null : slugWithSuffix(base);
@@ -110,11 +122,23 @@ export async function updateArticle(
       requireOwned(outcome);
       // The article was deleted while the statement waited for it.
       if (outcome.slug === null) throw notFound("article");
-      return articleOf(outcome);
+      return { article: articleOf(outcome), changed: changedByEdit(outcome, slug) };
     } catch (error) {
       if (violatedConstraint(error) !== "articles_slug_key" || attempt === 3) throw error;
     }
   }
+}
+
+function changedByEdit(
+  { articleId, slug, tagList, tagsBefore }: ArticleRow & { tagsBefore: string[] | null },
+  slugBefore: string,
+): string[] {
+  const changedTags = new Set(tagList).symmetricDifference(new Set(tagsBefore));
+  return [
+    topics.article(articleId),
+    ...(slug === slugBefore ? [] : [topics.comments(articleId)]),
+    ...(changedTags.size === 0 ? [] : [topics.tags, ...[...changedTags].map(topics.tag)]),
+  ];
 }
 
 /** What a statement found that changes something of the viewer's own: ids, or null if it is not there. */
@@ -169,11 +193,18 @@ export function requireOwned<Outcome extends Ownership>(
   if (!outcome.owned) throw forbidden(resource);
 }
 
-/** Deletes an article with its comments and favourites. Throws 401, 403, 404. */
-export async function deleteArticle(db: Database, viewer: CurrentSession, slug: string): Promise<void> {
+/** Deletes an article with its comments and favourites. Returns what that has changed. Throws 401, 403, 404. */
+export async function deleteArticle(
+  db: Database,
+  viewer: CurrentSession,
+  slug: string,
+): Promise<{ changed: readonly string[] }> {
   const outcome = await db.row(DELETE_ARTICLE, { ...sessionParameters(viewer), slug });
   requireOwned(outcome);
-  if (outcome.deleted === null) throw notFound("article");
+  const { deleted, tagsBefore } = outcome;
+  if (deleted === null) throw notFound("article");
+  const ownTopics = [topics.article(deleted), topics.comments(deleted), topics.deletions];
+  return { changed: [...ownTopics, ...listsWith(viewer.userId, tagsBefore ?? [])] };
 }
 
 const DELETE_ARTICLE = write<Ownership & { deleted: string | null; tagsBefore: string[] | null }>(
@@ -188,11 +219,11 @@ const DELETE_ARTICLE = write<Ownership & { deleted: string | null; tagsBefore: s
 );
 
 /** Makes an article a favourite of the viewer. Idempotent. Throws 401, 404. */
-export const favorite = (db: Database, viewer: CurrentSession, slug: string): Promise<Article> =>
+export const favorite = (db: Database, viewer: CurrentSession, slug: string): Promise<WrittenArticle> =>
   changeFavorite(db, viewer, slug, true);
 
 /** Makes it a favourite no longer. Idempotent. Throws 401, 404. */
-export const unfavorite = (db: Database, viewer: CurrentSession, slug: string): Promise<Article> =>
+export const unfavorite = (db: Database, viewer: CurrentSession, slug: string): Promise<WrittenArticle> =>
   changeFavorite(db, viewer, slug, false);
 
 async function changeFavorite(
@@ -200,12 +231,14 @@ async function changeFavorite(
   viewer: CurrentSession,
   slug: string,
   favorited: boolean,
-): Promise<Article> {
+): Promise<WrittenArticle> {
   try {
     const outcome = await db.row(favorited ? FAVORITE : UNFAVORITE, { ...sessionParameters(viewer), slug });
     if (outcome?.viewer == null) throw sessionEnded();
     if (outcome.slug === null) throw notFound("article");
-    return articleOf(outcome);
+    // Also if it was one before, which this server may not know yet: the next read must agree with this response.
+    const changed = [topics.article(outcome.articleId), topics.favorites(viewer.userId)];
+    return { article: articleOf(outcome), changed };
   } catch (error) {
     // One of the two was deleted after the statement had read it.
     if (violatedConstraint(error) === "favorites_user_id_fkey") throw sessionEnded();
@@ -214,7 +247,7 @@ async function changeFavorite(
   }
 }
 
-type FavoriteOutcome = { viewer: string | null } & LeftJoined<ArticleRow & { articleId: string }>;
+type FavoriteOutcome = { viewer: string | null } & LeftJoined<ArticleRow>;
 
 // The lock on the article makes the statement read its latest version, not the one from when the statement began: with many
 // favourites at once, each response has the count after its own. The outer select sees the article before the change, so
@@ -225,7 +258,7 @@ const VIEWER_AND_ARTICLE = `viewer as (${currentUser("id", "for key share")}),
           select a.* from viewer cross join articles a where a.slug = :slug for no key update of a)`;
 
 const favoriteOutcome = (favorited: string, change: string): string =>
-  `select v.id as viewer, a.id as "articleId",
+  `select v.id as viewer,
           ${articleColumns(VIEWER, { favorited, favoritesCount: `(a.favorites_count ${change})::integer` })}
      from (select) as one left join viewer v on true
      left join a on true left join users u on u.id = a.author_id`;

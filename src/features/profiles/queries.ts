@@ -13,7 +13,10 @@ import { readForViewer, rowsForViewer, type Viewer, viewerGone } from "./viewer.
  * @param following SQL for whether the viewer follows this user, where the statement knows
  */
 export const profileColumns = (viewer: Viewer, following = followedBy(viewer)): string =>
-  `u.username, u.bio, u.image, ${following} as following`;
+  `u.id as "userId", u.username, u.bio, u.image, ${following} as following`;
+
+/** The id of a profile's user, which is not part of the API. */
+export type ProfileId = { readonly userId: string };
 
 const followedBy = (viewer: Viewer): string =>
   viewer === null ? "false" : `exists (select from follows where follower_id = ${viewer} and followee_id = u.id)`;
