@@ -37,6 +37,8 @@ export type Memory = {
   /** Whether values are kept and served. They are only while other processes can report what they change. */
   isServing(): boolean;
   setServing(isServing: boolean): void;
+  /** Ends serving at this time, by `performance.now()`. Without a call, there is no end. */
+  serveUntil(time: number): void;
   state(): MemoryState;
 };
 
@@ -76,11 +78,14 @@ export function createMemory(bytesMax: number, tellOthers: (topics: readonly str
       : new LRUCache<string, Entry>({ maxSize: bytesMax, maxEntrySize: Math.max(1, bytesMax * VALUE_SHARE_MAX) });
   const flights = new Map<string, Flight>();
   let isOpen = false;
+  let openUntil = Number.POSITIVE_INFINITY;
   let hits = 0;
   let misses = 0;
 
+  const isServing = () => isOpen && entries !== undefined && performance.now() < openUntil;
+
   function find(key: string, reload?: () => unknown): unknown {
-    const entry = isOpen ? entries?.get(key) : undefined;
+    const entry = isServing() ? entries?.get(key) : undefined;
     if (entry === undefined) {
       misses++;
       return undefined;
@@ -137,8 +142,6 @@ export function createMemory(bytesMax: number, tellOthers: (topics: readonly str
     return value;
   }
 
-  const isServing = () => isOpen && entries !== undefined;
-
   return {
     shelf<Value>(name: string) {
       return {
@@ -156,6 +159,9 @@ export function createMemory(bytesMax: number, tellOthers: (topics: readonly str
     setServing(now) {
       isOpen = now;
       if (!now) entries?.clear();
+    },
+    serveUntil(time) {
+      openUntil = time;
     },
     state: () => ({
       hits,

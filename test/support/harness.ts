@@ -1,10 +1,15 @@
+import type { SQL } from "bun";
 import type { DatabaseAddress } from "../../src/config/database-address.ts";
 import { loadConfig } from "../../src/config/settings.ts";
 import type { PoolLimits } from "../../src/db/bounded-pool.ts";
+import { openListener } from "../../src/db/listener.ts";
 import { type Database, openDatabase } from "../../src/db/pool.ts";
 import { createRevocations } from "../../src/features/identity/sessions/revocations.ts";
 import { createLinkTokens } from "../../src/mail/links.ts";
+import { createMemory, type Memory } from "../../src/memory/memory.ts";
+import { openMemory } from "../../src/memory/open.ts";
 import { type AppOptions, createApp } from "../../src/server/app.ts";
+import { poolLimits } from "../../src/server/server.ts";
 import { closeAtEnd, connect, testDatabase } from "./database.ts";
 import { createResponseCheck, type ResponseCheck } from "./document.ts";
 import type { TestServer } from "./types.ts";
@@ -20,6 +25,7 @@ export function testApp(db: Database, options: Partial<AppOptions> = {}): Return
   const config = loadConfig({});
   return createApp({
     db,
+    memory: createMemory(0, async () => {}),
     log: SILENT,
     jwtSecret: JWT_SECRET,
     sessionLimits: config,
@@ -41,25 +47,27 @@ export async function testServer(
   options: Partial<AppOptions> & { address?: DatabaseAddress; limits?: Partial<PoolLimits> } = {},
 ): Promise<TestServer> {
   const address = options.address ?? (await testDatabase());
-  const config = loadConfig({});
-  const db = openDatabase(address, {
-    poolMax: 4,
-    connectTimeoutMs: config.databaseConnectTimeoutMs,
-    queueTimeoutMs: config.databaseQueueTimeoutMs,
-    statementTimeoutMs: config.databaseStatementTimeoutMs,
-    ...options.limits,
-  });
-  const app = testApp(db, options);
+  const limits = { ...poolLimits(loadConfig({})), poolMax: 4, ...options.limits };
+  const db = openDatabase(address, limits);
+  const { memory, ...opened } = openMemory(
+    { bytesMax: MEMORY_BYTES, serverId: crypto.randomUUID(), tellSiblings: async () => {} },
+    address,
+    limits,
+    SILENT,
+  );
+  const listener = await openListener(address, db, SILENT, opened.subscribers);
+  const app = testApp(db, { memory, ...options });
   responseCheck ??= createResponseCheck(app);
   const check = responseCheck;
   const http = Bun.serve({ hostname: "127.0.0.1", port: 0, fetch: app.fetch });
   const url = http.url.origin;
-  const sql = connect(address);
+  const sql = forgettingAfter(connect(address), memory);
   let stopped = false;
   const stop = async () => {
     if (stopped) return;
     stopped = true;
     await http.stop(true);
+    await Promise.all([listener.stop(), opened.stop()]);
     await Promise.all([db.close(1_000), sql.close({ timeout: 0 })]);
   };
   closeAtEnd(stop);
@@ -91,6 +99,7 @@ export async function testServer(
     url,
     address,
     db,
+    memory,
     sql,
     request,
     async register(username) {
@@ -111,6 +120,25 @@ export async function testServer(
     },
     stop,
   };
+}
+
+/** As many bytes of memory as a server has by default; none with MEMORY_MAX=0, under which all tests pass too. */
+const MEMORY_BYTES = loadConfig(process.env.MEMORY_MAX ? { MEMORY_MAX: process.env.MEMORY_MAX } : {}).memoryMaxBytes;
+
+function forgettingAfter(sql: SQL, memory: Memory): SQL {
+  return new Proxy(sql, {
+    apply(target, _, parameters: Parameters<SQL>) {
+      const query = target(...parameters);
+      const original = query.then.bind(query);
+      // The driver runs a query when it is first awaited.
+      query.then = (onDone, onError) =>
+        original((rows) => {
+          memory.forgetEverything();
+          return rows;
+        }).then(onDone, onError);
+      return query;
+    },
+  });
 }
 
 /** Compares every response of every test with the document of the API. Compiled once per run. */

@@ -1,0 +1,113 @@
+import type { DatabaseAddress } from "../config/database-address.ts";
+import { createBoundedPool, type PoolLimits } from "../db/bounded-pool.ts";
+import type { Subscriber } from "../db/listener.ts";
+import { connectionOptions } from "../db/pool.ts";
+import { textArray, write } from "../db/statements.ts";
+import type { Log } from "../observability/log.ts";
+import type { Memory } from "./memory.ts";
+
+/** Notifies the other instances of what this one has changed. */
+export type Notices = {
+  /** Notifies them soon. What cannot be sent is lost: they see the change when their values are too old. */
+  send(topics: readonly string[]): void;
+  /** Sends what has not been sent, and closes the connection. */
+  stop(): Promise<void>;
+};
+
+const CHANNEL = "conduit_changed";
+
+/** The changes of this time travel together: a notification costs PostgreSQL as much as a small write. */
+const DELAY_MS = 5;
+
+/** PostgreSQL accepts less than 8,000 bytes. */
+const PAYLOAD_BYTES_MAX = 7_900;
+/** Beyond this many payloads at a time, one says that everything has changed. */
+const PAYLOADS_MAX = 20;
+const EVERYTHING = "*";
+
+/**
+ * Notifications after the commit, on a connection of their own. Within the transaction that writes, `pg_notify` would take a
+ * lock until the commit is on disk, so that commits would wait for each other (docs/decisions/0029-memory.md).
+ * @param serverId the same for all processes of this server, which report to each other in another way
+ */
+export function openNotices(address: DatabaseAddress, limits: PoolLimits, serverId: string, log: Log): Notices {
+  const options = connectionOptions(address, 1, { application_name: "conduit notify" });
+  const connection = createBoundedPool(
+    { ...options, connectionTimeout: limits.connectTimeoutMs / 1000 },
+    limits,
+    1,
+    1,
+    () => {},
+  );
+  let waiting = new Set<string>();
+  let sending: Promise<void> | undefined;
+
+  async function sendWaiting(): Promise<void> {
+    while (waiting.size > 0) {
+      await Bun.sleep(DELAY_MS);
+      const topics = waiting;
+      waiting = new Set();
+      await connection.run(NOTIFY.text, [CHANNEL, textArray(payloadsOf(serverId, topics))]);
+    }
+  }
+
+  return {
+    send(topics) {
+      for (const topic of topics) waiting.add(topic);
+      sending ??= sendWaiting()
+        .catch((error) => log.warn({ err: error }, "cannot notify other instances of changes"))
+        .finally(() => {
+          sending = undefined;
+        });
+    },
+    async stop() {
+      await sending;
+      await connection.close(limits.statementTimeoutMs);
+    },
+  };
+}
+
+const NOTIFY = write<{ sent: null }>(
+  "changes_notify",
+  "select pg_notify($1, payload) as sent from unnest($2::text[]) payload",
+);
+
+/** JSON arrays of the server's id and topics. */
+function payloadsOf(serverId: string, topics: Iterable<string>): string[] {
+  const payloads: string[] = [];
+  let payload: string[] = [];
+  let bytes = 0;
+  const finish = () => payloads.push(JSON.stringify([serverId, ...payload]));
+  for (const topic of topics) {
+    const topicBytes = Buffer.byteLength(JSON.stringify(topic)) + 1;
+    if (bytes + topicBytes > PAYLOAD_BYTES_MAX - serverId.length) {
+      finish();
+      payload = [];
+      bytes = 0;
+    }
+    payload.push(topic);
+    bytes += topicBytes;
+  }
+  finish();
+  return payloads.length > PAYLOADS_MAX ? [JSON.stringify([serverId, EVERYTHING])] : payloads;
+}
+
+/** Forgets what other servers have changed, and serves from memory only while they can be heard. */
+export function followNotices(memory: Memory, serverId: string): Subscriber {
+  return {
+    channel: CHANNEL,
+    hear(payload) {
+      const [sender, ...topics] = JSON.parse(payload) as string[];
+      if (sender === serverId) return;
+      if (topics.includes(EVERYTHING)) memory.forgetEverything();
+      else memory.forget(topics);
+    },
+    onConnected() {
+      memory.forgetEverything();
+      memory.setServing(true);
+    },
+    async onBeat(isSilent) {
+      if (memory.isServing() === isSilent) memory.setServing(!isSilent);
+    },
+  };
+}
