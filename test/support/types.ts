@@ -9,7 +9,7 @@ export type TestServer = {
   readonly address: DatabaseAddress;
   readonly db: Database;
   readonly memory: Memory;
-  /** To inspect the database. What a statement changes is visible at once, as this server then forgets what it holds. */
+  /** To inspect the database. After a statement, the next request finds nothing in memory. */
   readonly sql: SQL;
   /** Sends a request; `path` begins with `/`. Throws if the response is not as the OpenAPI document describes it. */
   request(method: string, path: string, options?: RequestOptions): Promise<TestResponse>;
