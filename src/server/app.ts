@@ -85,6 +85,7 @@ export function createApp(options: AppOptions) {
     sessionLimits,
     addressOf,
     mail: options.mail,
+    memory,
     limits: createRateLimits(db, addressOf, options.rateLimits),
     requireEmailConfirmation: options.requireEmailConfirmation,
     requireCurrentPassword: options.requireCurrentPassword,
@@ -112,10 +113,10 @@ export function createApp(options: AppOptions) {
     .route("/api", passwordResetRoutes(db, identity))
     .route("/api", emailUndoRoutes(db, identity))
     .route("/api", sessionRoutes(db, identity, guards))
-    .route("/api", profileRoutes(db, guards, writeLimits))
+    .route("/api", profileRoutes(db, memory, shared, guards, writeLimits))
     .route("/api", articleRoutes(db, memory, shared, guards, writeLimits))
-    .route("/api", commentRoutes(db, guards, writeLimits))
-    .route("/api", tagRoutes(db));
+    .route("/api", commentRoutes(db, memory, shared, guards, writeLimits))
+    .route("/api", tagRoutes(db, shared));
 
   if (options.mailbox !== null) app.route("/", mailboxRoutes(options.mailbox, mailboxKey(jwtSecret)));
 

@@ -6,7 +6,7 @@ import { openListener } from "../../src/db/listener.ts";
 import { type Database, openDatabase } from "../../src/db/pool.ts";
 import { createRevocations } from "../../src/features/identity/sessions/revocations.ts";
 import { createLinkTokens } from "../../src/mail/links.ts";
-import { createMemory, type Memory } from "../../src/memory/memory.ts";
+import { createMemory } from "../../src/memory/memory.ts";
 import { openMemory } from "../../src/memory/open.ts";
 import { type AppOptions, createApp } from "../../src/server/app.ts";
 import { poolLimits } from "../../src/server/server.ts";

@@ -3,9 +3,11 @@ import type { Database } from "../../db/pool.ts";
 import { type LeftJoined, rowMapper } from "../../db/rows.ts";
 import { write } from "../../db/statements.ts";
 import { invalid, notFound } from "../../http/errors.ts";
+import { topics } from "../../memory/topics.ts";
 import { type CurrentSession, currentUser, sessionEnded, sessionParameters } from "../identity/current-session.ts";
 import { sameKey } from "../identity/users/rules.ts";
 import { Profile } from "./schema.ts";
+import type { Seen } from "./shared-reads.ts";
 import { readForViewer, rowsForViewer, type Viewer, viewerGone } from "./viewer.ts";
 
 /**
@@ -24,28 +26,37 @@ const followedBy = (viewer: Viewer): string =>
 /** The profile in a row with the columns of `profileColumns`. */
 export const profileOf = rowMapper(Profile);
 
+/** What a response with these profiles depends on, and whose flags it has. */
+export const seenProfiles = (rows: readonly ProfileId[]): Pick<Seen, "ids" | "topics"> => ({
+  ids: { favorited: [], following: rows.map((row) => row.userId) },
+  topics: rows.map((row) => topics.user(row.userId)),
+});
+
 /** A profile, as the viewer sees it. Throws 404. */
 export async function findProfile(
   db: Database,
   viewerId: string | null,
   username: string,
-): Promise<{ profile: Profile; viewerGone: boolean }> {
+): Promise<Seen<{ profile: Profile }>> {
   const [row] = await rowsForViewer(db, PROFILE, viewerId, { username: sameKey(username) });
   if (row === undefined) throw notFound("profile");
-  return { profile: profileOf(row), viewerGone: row.viewerGone };
+  return { value: { profile: profileOf(row) }, viewerGone: row.viewerGone, ...seenProfiles([row]) };
 }
 
-const PROFILE = readForViewer<Profile & { viewerGone: boolean }>(
+const PROFILE = readForViewer<Profile & ProfileId & { viewerGone: boolean }>(
   "profile",
   (viewer) => `select ${profileColumns(viewer)}, ${viewerGone(viewer)} from users u where u.username_key = :username`,
 );
 
+/** A profile after a write, and what the write has changed. */
+type WrittenProfile = { readonly profile: Profile; readonly changed: readonly string[] };
+
 /** Makes the viewer follow a user. Idempotent. Throws 401, 404, and 422 if the user is the viewer. */
-export async function follow(db: Database, viewer: CurrentSession, username: string): Promise<Profile> {
+export async function follow(db: Database, viewer: CurrentSession, username: string): Promise<WrittenProfile> {
   try {
     const outcome = await db.row(FOLLOW, { ...sessionParameters(viewer), username: sameKey(username) });
     if (outcome?.oneself) throw invalid({ profile: ["can't follow yourself"] });
-    return profileIn(outcome);
+    return written(outcome);
   } catch (error) {
     // One of the two accounts was deleted after the statement had read it.
     if (violatedConstraint(error) === "follows_follower_id_fkey") throw sessionEnded();
@@ -55,7 +66,7 @@ export async function follow(db: Database, viewer: CurrentSession, username: str
 }
 
 /** `viewer` is null if the session has ended, the other columns if there is no such user. */
-type FollowOutcome = { viewer: string | null; oneself: boolean | null } & LeftJoined<Profile & { followeeId: string }>;
+type FollowOutcome = { viewer: string | null; oneself: boolean | null } & LeftJoined<Profile>;
 
 const FOLLOW = write<FollowOutcome>(
   "follow",
@@ -65,13 +76,13 @@ const FOLLOW = write<FollowOutcome>(
           insert into follows (follower_id, followee_id)
           select v.id, u.id from viewer v, u where v.id <> u.id
           on conflict do nothing)
-   select v.id as viewer, v.id = u.id as oneself, u.id as "followeeId", ${profileColumns(null, "true")}
+   select v.id as viewer, v.id = u.id as oneself, ${profileColumns(null, "true")}
      from (select) as one left join viewer v on true left join u on true`,
 );
 
 /** Ends following a user. Idempotent. Throws 401, 404. */
-export async function unfollow(db: Database, viewer: CurrentSession, username: string): Promise<Profile> {
-  return profileIn(await db.row(UNFOLLOW, { ...sessionParameters(viewer), username: sameKey(username) }));
+export async function unfollow(db: Database, viewer: CurrentSession, username: string): Promise<WrittenProfile> {
+  return written(await db.row(UNFOLLOW, { ...sessionParameters(viewer), username: sameKey(username) }));
 }
 
 const UNFOLLOW = write<FollowOutcome>(
@@ -80,12 +91,13 @@ const UNFOLLOW = write<FollowOutcome>(
         u as (select * from users where username_key = :username),
         removed as (
           delete from follows f using viewer v, u where f.follower_id = v.id and f.followee_id = u.id)
-   select v.id as viewer, v.id = u.id as oneself, u.id as "followeeId", ${profileColumns(null, "false")}
+   select v.id as viewer, v.id = u.id as oneself, ${profileColumns(null, "false")}
      from (select) as one left join viewer v on true left join u on true`,
 );
 
-function profileIn(outcome: FollowOutcome | undefined): Profile {
+function written(outcome: FollowOutcome | undefined): WrittenProfile {
   if (outcome?.viewer == null) throw sessionEnded();
   if (outcome.username === null) throw notFound("profile");
-  return profileOf(outcome);
+  // Also if nothing was to do, which this server may not know yet: the next read must agree with this response.
+  return { profile: profileOf(outcome), changed: [topics.follows(outcome.viewer)] };
 }

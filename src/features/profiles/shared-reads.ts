@@ -25,7 +25,7 @@ type Read = (viewerId: string | null) => Promise<Seen>;
 
 export type SharedReads = {
   /**
-   * Responds to a GET behind `optionalUser` whose responses to different readers differ only in flags. One copy in memory
+   * Responds to a GET whose responses to different readers differ only in flags. One copy in memory
    * serves all readers. Where it is missing, the statement for the viewer runs, as without memory, and fills it.
    * @param key the same for equal requests, whoever sends them
    */
@@ -37,7 +37,7 @@ export function createSharedReads(db: Database, memory: Memory): SharedReads {
   const readers = memory.shelf<Reader | null>("reader");
 
   function respond(c: Context, key: string, read: Read): Response | Promise<Response> {
-    const viewerId: string | null = c.get("viewerId");
+    const viewerId: string | null = c.get("viewerId") ?? null;
     if (!memory.isServing()) return respondFromDatabase(c, read, viewerId);
     const body = bodies.find(key, () => loadBody(key, () => read(null)).catch(ignore));
     if (viewerId === null) return body === undefined ? respondToAnonymous(c, key, read) : sendShared(c, body);

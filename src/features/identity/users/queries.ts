@@ -3,6 +3,7 @@ import type { Database, Queries } from "../../../db/pool.ts";
 import { read, write } from "../../../db/statements.ts";
 import { taken } from "../../../http/errors.ts";
 import { enqueueMail, type NewLink } from "../../../mail/queue.ts";
+import { topics } from "../../../memory/topics.ts";
 import { type CurrentSession, lockCurrentUser, sessionEnded } from "../current-session.ts";
 import { type Address, addLink, endAddressChange, endLinks, requireNotReserved } from "../email-links.ts";
 import { sendVerification } from "../email-verification/queries.ts";
@@ -37,8 +38,8 @@ const USER = "id, username, email, email_verified_at is not null as email_verifi
 export type NewUser = { readonly username: string; readonly email: string; readonly passwordHash: string };
 
 /**
- * Adds a user with a first session, and enqueues the email with the verification link. Throws 409 with the fields that
- * another user has.
+ * Adds a user with a first session, and enqueues the email with the verification link. Returns what that has changed for
+ * readers, too. Throws 409 with the fields that another user has.
  * @param link null if no mail is sent
  */
 export async function registerUser(
@@ -47,7 +48,7 @@ export async function registerUser(
   link: NewLink | null,
   client: Client,
   limits: SessionLimits,
-): Promise<{ user: User; session: OpenedSession }> {
+): Promise<{ user: User; session: OpenedSession; changed: readonly string[] }> {
   const emailKey = emailKeyOf(email);
   const keys = { ...usernameKeys(username), emailKey, exceptId: null };
   try {
@@ -57,7 +58,7 @@ export async function registerUser(
       await requireNotReserved(tx, user.id, emailKey);
       const session = await openSession(tx, user.id, client, limits);
       if (link !== null) await sendVerification(tx, user, { email, emailKey }, link);
-      return { user, session };
+      return { user, session, changed: [topics.name(sameKey(username))] };
     });
   } catch (error) {
     throw await asTaken(error, db, keys);
@@ -147,6 +148,13 @@ export type UpdateOptions = {
   readonly requireConfirmation: boolean;
 };
 
+type UpdatedUser = {
+  readonly user: User;
+  readonly revoked: Revocation[];
+  /** What the update has changed for readers. */
+  readonly changed: readonly string[];
+};
+
 /**
  * Changes the fields that are not undefined.
  *
@@ -160,7 +168,7 @@ export async function updateUser(
   session: CurrentSession,
   changes: UserUpdate,
   options: UpdateOptions,
-): Promise<{ user: User; revoked: Revocation[] }> {
+): Promise<UpdatedUser> {
   const keys: UserKeys = {
     ...usernameKeys(changes.username),
     emailKey: changes.email === undefined ? null : emailKeyOf(changes.email),
@@ -179,7 +187,7 @@ async function updateLocked(
   { email, bio, image }: UserUpdate,
   keys: UserKeys,
   { provenHash, passwordHash, link, undoLink, requireConfirmation }: UpdateOptions,
-): Promise<{ user: User; revoked: Revocation[] }> {
+): Promise<UpdatedUser> {
   const { userId, sessionId } = session;
   // The session may have been ended while the password was being hashed, by a password reset for instance.
   const before = await lockCurrentUser(tx, session);
@@ -223,7 +231,13 @@ async function updateLocked(
       await sendVerification(tx, user, newAddress, link);
     }
   }
-  return { user, revoked };
+  return { user, revoked, changed: changedInProfile(before.username, user) };
+}
+
+/** What others see of a user, and under which name, if that has changed. */
+function changedInProfile(usernameBefore: string, { id, username }: User): string[] {
+  const names = [...new Set([sameKey(usernameBefore), sameKey(username)])];
+  return [topics.user(id), ...(names.length === 1 ? [] : names.map(topics.name))];
 }
 
 /**
