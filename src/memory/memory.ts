@@ -3,8 +3,8 @@ import { createChanges } from "./changes.ts";
 
 /** How long a value is served after the load that read it began: whatever nobody reported is visible after this time. */
 export const AGE_MAX_MS = 2_000;
-/** A value that is read when it is older than this is loaded again meanwhile. */
-const AGING_MS = AGE_MAX_MS / 2;
+/** A value that is read when it is older than this part of its life is loaded again meanwhile. */
+const AGING = 1 / 2;
 /** A value may take this part of the memory. */
 const VALUE_SHARE_MAX = 1 / 64;
 
@@ -14,7 +14,7 @@ export type Loaded<Value> = { readonly value: Value; readonly topics: readonly s
 /** Values of one kind, by keys. */
 export type Shelf<Value> = {
   /**
-   * The value under a key, if it is in memory, has not changed and is at most `AGE_MAX_MS` old; otherwise undefined.
+   * The value under a key, if it is in memory, has not changed and is not too old; otherwise undefined.
    * @param reload called if the value is about to become too old; it calls `load`
    */
   find(key: string, reload?: () => unknown): Value | undefined;
@@ -64,14 +64,20 @@ type Entry = {
 
 type Flight = { readonly since: number; readonly startedAt: number; readonly value: Promise<unknown> };
 
+export type MemoryOptions = {
+  /** How much the values may take; 0 keeps none. */
+  readonly bytesMax: number;
+  readonly ageMaxMs?: number;
+  /** Reports to other processes what this one has changed; resolves when those of this server know. */
+  tellOthers(topics: readonly string[]): Promise<void>;
+};
+
 /**
  * Values that were read from the database, for other requests that need the same. The one that was used longest ago goes
  * first.
- * @param bytesMax 0 keeps nothing
- * @param tellOthers reports to other processes what this one has changed; resolves when those of this server know
  */
-export function createMemory(bytesMax: number, tellOthers: (topics: readonly string[]) => Promise<void>): Memory {
-  const changes = createChanges(AGE_MAX_MS);
+export function createMemory({ bytesMax, ageMaxMs = AGE_MAX_MS, tellOthers }: MemoryOptions): Memory {
+  const changes = createChanges(ageMaxMs);
   const entries =
     bytesMax === 0
       ? undefined
@@ -91,12 +97,12 @@ export function createMemory(bytesMax: number, tellOthers: (topics: readonly str
       return undefined;
     }
     const ageMs = performance.now() - entry.loadedAt;
-    if (ageMs > AGE_MAX_MS || hasChanged(entry)) {
+    if (ageMs > ageMaxMs || hasChanged(entry)) {
       entries?.delete(key);
       misses++;
       return undefined;
     }
-    if (ageMs > AGING_MS && !entry.isReloading && reload !== undefined) {
+    if (ageMs > ageMaxMs * AGING && !entry.isReloading && reload !== undefined) {
       entry.isReloading = true;
       reload();
     }
@@ -117,7 +123,7 @@ export function createMemory(bytesMax: number, tellOthers: (topics: readonly str
     const since = changes.count();
     const startedAt = performance.now();
     const flight = flights.get(key);
-    if (flight !== undefined && flight.since === since && startedAt - flight.startedAt < AGE_MAX_MS) {
+    if (flight !== undefined && flight.since === since && startedAt - flight.startedAt < ageMaxMs) {
       return await flight.value;
     }
     const started: Flight = { since, startedAt, value: readAndKeep(key, read, since, startedAt) };

@@ -2,12 +2,10 @@ import type { DatabaseAddress } from "../config/database-address.ts";
 import type { PoolLimits } from "../db/bounded-pool.ts";
 import type { Subscriber } from "../db/listener.ts";
 import type { Log } from "../observability/log.ts";
-import { createMemory, type Memory } from "./memory.ts";
+import { createMemory, type Memory, type MemoryOptions } from "./memory.ts";
 import { followNotices, openNotices } from "./notices.ts";
 
-export type MemoryOptions = {
-  /** How much memory values may take in this process; 0 turns memory off. */
-  readonly bytesMax: number;
+export type OpenMemoryOptions = Omit<MemoryOptions, "tellOthers"> & {
   /** The same for all processes of a server. */
   readonly serverId: string;
   /** Tells the other processes of this server what has changed; resolves when they have forgotten it. */
@@ -23,19 +21,22 @@ export type OpenMemory = {
 
 /** The memory of a process that notifies all others of its changes. It does so also if it is off, for the others. */
 export function openMemory(
-  { bytesMax, serverId, tellSiblings }: MemoryOptions,
+  { serverId, tellSiblings, ...options }: OpenMemoryOptions,
   address: DatabaseAddress,
   limits: PoolLimits,
   log: Log,
 ): OpenMemory {
   const notices = openNotices(address, limits, serverId, log);
-  const memory = createMemory(bytesMax, (topics) => {
-    notices.send(topics);
-    return tellSiblings(topics);
+  const memory = createMemory({
+    ...options,
+    tellOthers(topics) {
+      notices.send(topics);
+      return tellSiblings(topics);
+    },
   });
   return {
     memory,
-    subscribers: bytesMax === 0 ? [] : [followNotices(memory, serverId)],
+    subscribers: options.bytesMax === 0 ? [] : [followNotices(memory, serverId)],
     stop: notices.stop,
   };
 }

@@ -2,12 +2,12 @@ import type { SQL } from "bun";
 import type { DatabaseAddress } from "../../src/config/database-address.ts";
 import { loadConfig } from "../../src/config/settings.ts";
 import type { PoolLimits } from "../../src/db/bounded-pool.ts";
-import { openListener } from "../../src/db/listener.ts";
+import { type HeartbeatTimes, openListener } from "../../src/db/listener.ts";
 import { type Database, openDatabase } from "../../src/db/pool.ts";
 import { createRevocations } from "../../src/features/identity/sessions/revocations.ts";
 import { createLinkTokens } from "../../src/mail/links.ts";
 import { createMemory } from "../../src/memory/memory.ts";
-import { openMemory } from "../../src/memory/open.ts";
+import { type OpenMemoryOptions, openMemory } from "../../src/memory/open.ts";
 import { type AppOptions, createApp } from "../../src/server/app.ts";
 import { poolLimits } from "../../src/server/server.ts";
 import { closeAtEnd, connect, testDatabase } from "./database.ts";
@@ -25,7 +25,7 @@ export function testApp(db: Database, options: Partial<AppOptions> = {}): Return
   const config = loadConfig({});
   return createApp({
     db,
-    memory: createMemory(0, async () => {}),
+    memory: createMemory({ bytesMax: 0, tellOthers: async () => {} }),
     log: SILENT,
     jwtSecret: JWT_SECRET,
     sessionLimits: config,
@@ -42,21 +42,23 @@ export function testApp(db: Database, options: Partial<AppOptions> = {}): Return
   });
 }
 
-/** @param options what differs from the defaults; `address` for a second server on the same database */
-export async function testServer(
-  options: Partial<AppOptions> & { address?: DatabaseAddress; limits?: Partial<PoolLimits> } = {},
-): Promise<TestServer> {
+export type TestServerOptions = Partial<Omit<AppOptions, "memory">> & {
+  /** Of another server, for a second one on the same database. */
+  readonly address?: DatabaseAddress;
+  readonly limits?: Partial<PoolLimits>;
+  readonly memory?: Partial<OpenMemoryOptions>;
+  readonly listener?: { readonly address?: DatabaseAddress; readonly times?: HeartbeatTimes };
+};
+
+/** @param options what differs from the defaults */
+export async function testServer({ listener, ...options }: TestServerOptions = {}): Promise<TestServer> {
   const address = options.address ?? (await testDatabase());
   const limits = { ...poolLimits(loadConfig({})), poolMax: 4, ...options.limits };
   const db = openDatabase(address, limits);
-  const { memory, ...opened } = openMemory(
-    { bytesMax: MEMORY_BYTES, serverId: crypto.randomUUID(), tellSiblings: async () => {} },
-    address,
-    limits,
-    SILENT,
-  );
-  const listener = await openListener(address, db, SILENT, opened.subscribers);
-  const app = testApp(db, { memory, ...options });
+  const memoryOptions = { ...DEFAULT_MEMORY, serverId: crypto.randomUUID(), ...options.memory };
+  const { memory, ...opened } = openMemory(memoryOptions, address, limits, SILENT);
+  const listening = await openListener(listener?.address ?? address, db, SILENT, opened.subscribers, listener?.times);
+  const app = testApp(db, { ...options, memory });
   responseCheck ??= createResponseCheck(app);
   const check = responseCheck;
   const http = Bun.serve({ hostname: "127.0.0.1", port: 0, fetch: app.fetch });
@@ -74,7 +76,7 @@ export async function testServer(
     if (stopped) return;
     stopped = true;
     await http.stop(true);
-    await Promise.all([listener.stop(), opened.stop()]);
+    await Promise.all([listening.stop(), opened.stop()]);
     await Promise.all([db.close(1_000), sql.close({ timeout: 0 })]);
   };
   closeAtEnd(stop);
@@ -132,7 +134,10 @@ export async function testServer(
 }
 
 /** As many bytes of memory as a server has by default; none with MEMORY_MAX=0, under which all tests pass too. */
-const MEMORY_BYTES = loadConfig(process.env.MEMORY_MAX ? { MEMORY_MAX: process.env.MEMORY_MAX } : {}).memoryMaxBytes;
+const DEFAULT_MEMORY = {
+  bytesMax: loadConfig(process.env.MEMORY_MAX ? { MEMORY_MAX: process.env.MEMORY_MAX } : {}).memoryMaxBytes,
+  tellSiblings: async () => {},
+};
 
 /** Compares every response of every test with the document of the API. Compiled once per run. */
 let responseCheck: ResponseCheck | undefined;
