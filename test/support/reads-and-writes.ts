@@ -48,6 +48,7 @@ export const READS: Readonly<Record<string, (world: World) => string>> = {
   "by tag": ({ tag }) => `/api/articles?tag=${tag}`,
   "by tag, second page": ({ tag }) => `/api/articles?tag=${tag}&offset=1`,
   "by other tag": ({ otherTag }) => `/api/articles?tag=${otherTag}`,
+  "by other tag, second page": ({ otherTag }) => `/api/articles?tag=${otherTag}&offset=1`,
   "by new tag": ({ prefix }) => `/api/articles?tag=${prefix}new`,
   "by author": ({ author }) => `/api/articles?author=${author.username}`,
   "by author, second page": ({ author }) => `/api/articles?author=${author.username}&offset=1`,
@@ -164,6 +165,7 @@ export const WRITES: Readonly<Record<string, Write>> = {
     by: "author",
     path: ({ article }) => `/api/articles/${article.slug}`,
     shownBy: [
+      "by other tag, second page",
       "all articles, past the end",
       ...ARTICLE,
       ...FAVORITES,
