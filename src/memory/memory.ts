@@ -47,7 +47,7 @@ export type MemoryState = {
   readonly misses: number;
   /** Reports of changes, of this process and others. */
   readonly changes: number;
-  readonly entries: number;
+  readonly values: number;
   readonly bytes: number;
 };
 
@@ -173,7 +173,7 @@ export function createMemory({ bytesMax, ageMaxMs = AGE_MAX_MS, tellOthers }: Me
       hits,
       misses,
       changes: changes.count(),
-      entries: entries?.size ?? 0,
+      values: entries?.size ?? 0,
       bytes: entries?.calculatedSize ?? 0,
     }),
   };

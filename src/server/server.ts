@@ -17,6 +17,7 @@ import type { WriteRates } from "../features/identity/write-limits.ts";
 import { timerSeconds } from "../http/request-timer.ts";
 import { mailboxKey } from "../mail/mailbox.ts";
 import { hasMailbox, openMail, warnWithoutMail } from "../mail/open.ts";
+import { watchMemory } from "../memory/metrics.ts";
 import { openMemory } from "../memory/open.ts";
 import { createLog, type Log } from "../observability/log.ts";
 import type { Metrics } from "../observability/metrics.ts";
@@ -128,6 +129,7 @@ export async function startServer(
     // Requests and jobs finish at the same time, within one SHUTDOWN_TIMEOUT.
     closers.push(() => Promise.all([stopListening(http, config.shutdownTimeoutMs), jobs.stop()]));
     if (metrics !== undefined) watchServer(metrics, http, db);
+    if (metrics !== undefined && config.memoryMaxBytes > 0) watchMemory(metrics, memory);
 
     let stopped: Promise<void> | undefined;
     const stop = async () => {

@@ -88,7 +88,7 @@ test("an instance without memory reports its writes, too", async () => {
   expect(await descriptionOn(other, path)).toBe("before");
   await edit(without, path);
   await until(async () => (await descriptionOn(other, path)) === "after");
-  expect(without.memory.state()).toMatchObject({ hits: 0, entries: 0 });
+  expect(without.memory.state()).toMatchObject({ hits: 0, values: 0 });
   await Promise.all([without.stop(), other.stop()]);
 });
 
