@@ -34,7 +34,7 @@ export function json(c: Context, value: object, status: 200 | 201 = 200): Respon
  * @param etag of this text, by `etagOf`, if the caller has it too
  */
 export function jsonText(c: Context, text: JsonText, etag?: string, status: 200 | 201 = 200): Response {
-  if (status === 200 && (c.req.method === "GET" || c.req.method === "HEAD")) {
+  if (status === 200 && c.req.method === "GET") {
     const current = etag ?? etagOf(text);
     c.header("ETag", current);
     allowCaching(c);

@@ -1,4 +1,4 @@
-import { type Context, Hono, type MiddlewareHandler, type Next } from "hono";
+import { type Context, Hono, type MiddlewareHandler } from "hono";
 import { getPathNoStrict } from "hono/utils/url";
 import { migrations } from "../../migrations/index.ts";
 import type { Database } from "../db/pool.ts";
@@ -22,12 +22,13 @@ import { createWriteLimits, type WriteRates } from "../features/identity/write-l
 import { profileRoutes } from "../features/profiles/routes.ts";
 import { createSharedReads } from "../features/profiles/shared-reads.ts";
 import { tagRoutes } from "../features/tags/routes.ts";
-import { clientAddress } from "../http/client-address.ts";
+import { type ClientAddress, clientAddress } from "../http/client-address.ts";
 import { validHost } from "../http/connection.ts";
 import { ApiError } from "../http/errors.ts";
 import { responseHeaders } from "../http/headers.ts";
 import type { Route } from "../http/openapi.ts";
-import { observeRequests, type RequestVariables, routeOf } from "../http/request-log.ts";
+import { type AppEnv, type Exchange, enterRoutes, observeRequests, routeOf } from "../http/request-log.ts";
+import { MapAndPatternRouter } from "../http/router.ts";
 import { storablePath } from "../http/validation.ts";
 import { type Mailbox, mailboxKey } from "../mail/mailbox.ts";
 import type { Mail } from "../mail/queue.ts";
@@ -75,7 +76,7 @@ export function createApp(options: AppOptions) {
   const { keepAliveTimeoutMs = 75_000, isDraining = () => false, observer, tracer } = options;
   const tokens = createTokens(jwtSecret, sessionLimits.accessTokenTtlS);
   const guards = createGuards(tokens, revocations.has);
-  const addressOf = clientAddress(options.trustedProxies);
+  const addressOf: ClientAddress = (c) => c.env.clientAddress;
   const writeLimits = createWriteLimits(db, addressOf, options.writeRates ?? null);
   const shared = createSharedReads(db, memory);
   const identity: IdentityContext = {
@@ -92,14 +93,17 @@ export function createApp(options: AppOptions) {
     checkNewPassword: passwordRule(options.passwordBlocklist),
   };
 
-  const app = new Hono<{ Variables: RequestVariables }>({ getPath });
+  const app = new Hono<AppEnv>({ getPath, router: new MapAndPatternRouter() });
   app
-    .use(observeRequests({ log, observer, tracer, addressOf, isDraining }))
-    .use(responseHeaders(corsOrigins, keepAliveTimeoutMs))
-    .use(headLength)
-    .use(withBasePath(options.baseUrl))
-    .use(validHost)
-    .use(storablePath)
+    .use(
+      together(
+        enterRoutes,
+        responseHeaders(corsOrigins, keepAliveTimeoutMs),
+        withBasePath(options.baseUrl),
+        validHost,
+        storablePath,
+      ),
+    )
     .use("/assets/*", serveAssets)
     .route("/", healthRoutes(db, { migrations, isDraining }))
     .route(
@@ -130,12 +134,12 @@ export function createApp(options: AppOptions) {
     return errorResponse(c, error);
   });
 
-  app.onError((error, c: Context) => {
+  app.onError((error, c) => {
     const where = {
       "http.request.method": c.req.method,
       "http.route": routeOf(c),
-      "request.id": c.get("requestId"),
-      trace_id: c.get("traceId"),
+      "request.id": c.env.requestId,
+      trace_id: c.env.traceId,
     };
     if (error instanceof ApiError) {
       if (error.status >= 500) log.warn({ err: error, ...where }, "unavailable");
@@ -146,7 +150,16 @@ export function createApp(options: AppOptions) {
     return errorResponse(c, new ApiError("internal", { server: ["had an unexpected error"] }));
   });
 
-  return app;
+  const findClient = clientAddress(options.trustedProxies);
+  const fetch = observeRequests({ log, observer, tracer, findClient, isDraining }, (request, exchange) =>
+    request.method === "HEAD" ? respondToHead(app, request, exchange) : app.fetch(request, exchange),
+  );
+  return { routes: app.routes, fetch };
+}
+
+/** One middleware of several, each within the one before. As middleware of its own, each would cost a request 0.3 µs. */
+function together(...handlers: MiddlewareHandler[]): MiddlewareHandler {
+  return handlers.reduceRight((inner, outer) => (c, next) => outer(c, () => inner(c, next) as Promise<void>));
 }
 
 /**
@@ -166,20 +179,13 @@ function withBasePath(baseUrl: string | undefined): MiddlewareHandler {
   };
 }
 
-/** Gives the response to HEAD the Content-Length of GET. Hono runs the route of GET, and drops the body behind this. */
-const headLength: MiddlewareHandler = function setHeadLength(c, next) {
-  return c.req.method === "HEAD" ? withLength(c, next) : next();
-};
-
-async function withLength(c: Context, next: Next): Promise<void> {
-  await next();
-  if (c.res.body === null) return;
-  const headers = new Headers(c.res.headers);
-  headers.set("Content-Length", String((await c.res.arrayBuffer()).byteLength));
-  const { status } = c.res;
-  // Otherwise Hono adds the headers of the response before.
-  c.res = undefined;
-  c.res = new Response(null, { status, headers });
+/** The response to GET without its body, but with its Content-Length, which Hono leaves out (RFC 9110, 9.3.2). */
+async function respondToHead(app: Hono<AppEnv>, request: Request, exchange: Exchange): Promise<Response> {
+  const response = await app.fetch(new Request(request, { method: "GET" }), exchange);
+  const { status, body } = response;
+  const headers = new Headers(response.headers);
+  if (body !== null) headers.set("Content-Length", String((await response.arrayBuffer()).byteLength));
+  return new Response(null, { status, headers });
 }
 
 function errorResponse(c: Context, error: ApiError): Response {
