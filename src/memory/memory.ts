@@ -8,8 +8,23 @@ const AGING = 1 / 2;
 /** A value may take this part of the memory. */
 const VALUE_SHARE_MAX = 1 / 64;
 
-/** What a load read: a value, the topics it depends on, and how much memory it takes, in bytes. */
-export type Loaded<Value> = { readonly value: Value; readonly topics: readonly string[]; readonly bytes: number };
+/** A value that was used within this time is confirmed. */
+const LATELY_MS = 10_000;
+/** How many values are confirmed at a time. */
+const CONFIRMED_MAX = 500;
+
+/** What a load read. */
+export type Loaded<Value> = {
+  readonly value: Value;
+  /** On what the value depends. */
+  readonly topics: readonly string[];
+  /** How much memory the value takes. */
+  readonly bytes: number;
+  readonly version?: Version | undefined;
+};
+
+/** A thing in the database, and its version, which differs after each change of what the value shows of it. */
+export type Version = { readonly id: string; readonly version: string };
 
 /** Values of one kind, by keys. */
 export type Shelf<Value> = {
@@ -34,6 +49,11 @@ export type Memory = {
   forget(topics: readonly string[]): void;
   /** Forgets everything, when reports of other processes may have been lost. */
   forgetEverything(): void;
+  /**
+   * Confirms the values that have a version and were used in the last seconds, so that they do not become too old.
+   * @param findChanged returns the ids of those that have another version in the database
+   */
+  confirm(findChanged: (versions: readonly Version[]) => Promise<readonly string[]>): Promise<void>;
   /** Whether values are kept and served. They are only while other processes can report what they change. */
   isServing(): boolean;
   setServing(isServing: boolean): void;
@@ -54,11 +74,13 @@ export type MemoryState = {
 type Entry = {
   readonly value: unknown;
   readonly topics: readonly string[];
-  /** The last change before the load began. */
-  readonly since: number;
-  readonly loadedAt: number;
+  readonly version: Version | undefined;
+  /** The last change before the value was read, or confirmed, and when that began. */
+  since: number;
+  loadedAt: number;
   /** The last change that is known not to have touched the topics. */
   checked: number;
+  usedAt: number;
   isReloading: boolean;
 };
 
@@ -96,7 +118,8 @@ export function createMemory({ bytesMax, ageMaxMs = AGE_MAX_MS, tellOthers }: Me
       misses++;
       return undefined;
     }
-    const ageMs = performance.now() - entry.loadedAt;
+    const now = performance.now();
+    const ageMs = now - entry.loadedAt;
     if (ageMs > ageMaxMs || hasChanged(entry)) {
       entries?.delete(key);
       misses++;
@@ -106,6 +129,7 @@ export function createMemory({ bytesMax, ageMaxMs = AGE_MAX_MS, tellOthers }: Me
       entry.isReloading = true;
       reload();
     }
+    entry.usedAt = now;
     hits++;
     return entry.value;
   }
@@ -142,10 +166,37 @@ export function createMemory({ bytesMax, ageMaxMs = AGE_MAX_MS, tellOthers }: Me
     since: number,
     loadedAt: number,
   ): Promise<unknown> {
-    const { value, topics, bytes } = await read();
-    const entry: Entry = { value, topics, since, loadedAt, checked: since, isReloading: false };
+    const { value, topics, bytes, version } = await read();
+    const usedAt = performance.now();
+    const entry: Entry = { value, topics, version, since, loadedAt, checked: since, usedAt, isReloading: false };
     if (!hasChanged(entry)) entries?.set(key, entry, { size: sizeOf(key, topics, bytes) });
     return value;
+  }
+
+  async function confirm(findChanged: Parameters<Memory["confirm"]>[0]): Promise<void> {
+    for (const batch of chunksOf(usedLately(), CONFIRMED_MAX)) {
+      const since = changes.count();
+      const startedAt = performance.now();
+      const changed = new Set(await findChanged(batch.map(({ version }) => version)));
+      for (const { key, entry, version } of batch) {
+        // A load may have taken its place.
+        if (entries?.peek(key) !== entry) continue;
+        if (changed.has(version.id) || hasChanged(entry)) entries.delete(key);
+        else Object.assign(entry, { since, loadedAt: startedAt, checked: since });
+      }
+    }
+  }
+
+  function usedLately(): { key: string; entry: Entry; version: Version }[] {
+    const found: ReturnType<typeof usedLately> = [];
+    if (!isServing()) return found;
+    const since = performance.now() - LATELY_MS;
+    // The one that was used last comes first.
+    for (const [key, entry] of entries?.entries() ?? []) {
+      if (entry.usedAt < since) break;
+      if (entry.version !== undefined) found.push({ key, entry, version: entry.version });
+    }
+    return found;
   }
 
   return {
@@ -161,6 +212,7 @@ export function createMemory({ bytesMax, ageMaxMs = AGE_MAX_MS, tellOthers }: Me
     },
     forget: changes.add,
     forgetEverything: changes.addEverything,
+    confirm,
     isServing,
     setServing(now) {
       isOpen = now;
@@ -177,6 +229,10 @@ export function createMemory({ bytesMax, ageMaxMs = AGE_MAX_MS, tellOthers }: Me
       bytes: entries?.calculatedSize ?? 0,
     }),
   };
+}
+
+function* chunksOf<Item>(items: readonly Item[], size: number): Generator<readonly Item[]> {
+  for (let start = 0; start < items.length; start += size) yield items.slice(start, start + size);
 }
 
 /** What an entry takes besides its value: objects, the place in the cache, and a text for each topic. In bytes. */

@@ -11,6 +11,7 @@ import { openListener } from "../db/listener.ts";
 import { watchDatabase } from "../db/metrics.ts";
 import { openDatabase } from "../db/pool.ts";
 import { checkPooler, findServer } from "../db/reach.ts";
+import { keepConfirming } from "../features/articles/versions.ts";
 import { createRevocations, followRevocations } from "../features/identity/sessions/revocations.ts";
 import { openBlocklist } from "../features/identity/users/new-passwords.ts";
 import type { WriteRates } from "../features/identity/write-limits.ts";
@@ -100,6 +101,8 @@ export async function startServer(
     const secret = inherited?.jwtSecret ?? jwtSecret(config, onProgress);
     const mail = tracedMail(openMail(config, secret), tracing);
     if (inherited === undefined) warn(config, log);
+
+    closers.push(keepConfirming(db, memory).stop);
 
     let isDraining = false;
     const app = createApp({

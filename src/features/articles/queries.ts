@@ -10,6 +10,7 @@ import { readForViewer, rowsForViewer, slowForViewer, VIEWER, viewerGone } from 
 import { type ArticleRow, articleColumns, articleOf, seenArticles } from "./rows.ts";
 import { SUFFIX_LENGTH, slugBase, slugWithSuffix } from "./rules.ts";
 import type { Article, ArticleUpdate, NewArticle } from "./schema.ts";
+import { ARTICLE_VERSION } from "./versions.ts";
 
 /** One article, as the viewer sees it. Throws 404. */
 export async function findArticle(
@@ -22,18 +23,23 @@ export async function findArticle(
   const row =
     small?.body === null ? (await rowsForViewer(db, LARGE_ARTICLE, viewerId, { slug, bodySizeMax }))[0] : small;
   if (row === undefined) throw notFound("article");
-  return { value: { article: articleOf(row as ArticleRow) }, viewerGone: row.viewerGone, ...seenArticles([row]) };
+  const { articleId: id, version, viewerGone } = row;
+  const value = { article: articleOf(row as ArticleRow) };
+  return { value, viewerGone, version: { id, version }, ...seenArticles([row]) };
 }
 
 /** In bytes: what the connection that other reads share may carry at a time. */
 const FAST_BODY_SIZE_MAX = 64 * 1024;
 
 // PostgreSQL knows the size of a body without reading it.
-const ARTICLE_BY_SLUG = readForViewer<Omit<ArticleRow, "body"> & { body: string | null; viewerGone: boolean }>(
+const ARTICLE_BY_SLUG = readForViewer<
+  Omit<ArticleRow, "body"> & { body: string | null; version: string; viewerGone: boolean }
+>(
   "article_by_slug",
   (
     viewer,
-  ) => `select ${articleColumns(viewer, { body: "case when octet_length(a.body) <= :bodySizeMax::bigint then a.body end as body" })}, ${viewerGone(viewer)}
+  ) => `select ${articleColumns(viewer, { body: "case when octet_length(a.body) <= :bodySizeMax::bigint then a.body end as body" })},
+            ${ARTICLE_VERSION} as version, ${viewerGone(viewer)}
      from articles a join users u on u.id = a.author_id
     where a.slug = :slug`,
 );

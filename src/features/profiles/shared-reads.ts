@@ -2,7 +2,7 @@ import type { Context } from "hono";
 import type { Database } from "../../db/pool.ts";
 import { linkNextPage } from "../../http/cursor.ts";
 import { jsonText } from "../../http/validation.ts";
-import type { Memory } from "../../memory/memory.ts";
+import type { Memory, Version } from "../../memory/memory.ts";
 import { markBadToken } from "../identity/guards.ts";
 import { type Body, bodyOf, bytesOf, type FlaggedIds, textFor } from "./body.ts";
 import { findReader, type Reader } from "./readers.ts";
@@ -18,6 +18,8 @@ export type Seen<Value extends object = object> = {
   readonly viewerGone: boolean;
   /** Of a list. */
   readonly nextCursor?: string | null;
+  /** Of a single article. */
+  readonly version?: Version;
 };
 
 /** Runs the statement of a read for a viewer; null is an anonymous reader. Throws 404. */
@@ -89,7 +91,7 @@ export function createSharedReads(db: Database, memory: Memory): SharedReads {
       const text = JSON.stringify(seen.value);
       onSeen?.(seen, text);
       const body = bodyOf(text, seen.ids, seen.nextCursor ?? null);
-      return { value: body, topics: seen.topics, bytes: bytesOf(body) };
+      return { value: body, topics: seen.topics, bytes: bytesOf(body), version: seen.version };
     });
   }
 
