@@ -12,6 +12,8 @@ export type Body = {
   readonly flags: readonly { readonly at: number; readonly flag: Flag; readonly id: string }[];
   /** Of the next page of a list; null if there is none. */
   readonly nextCursor: string | null;
+  /** The header that leads there, for requests with this URL. */
+  link?: { readonly url: string; readonly header: string };
 };
 
 /** The ids of the articles and of the users that a response has a flag for, in the order of the flags. */

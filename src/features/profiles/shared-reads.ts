@@ -1,6 +1,6 @@
 import type { Context } from "hono";
 import type { Database } from "../../db/pool.ts";
-import { linkNextPage } from "../../http/cursor.ts";
+import { linkNextPage, nextPageLink } from "../../http/cursor.ts";
 import { jsonText } from "../../http/validation.ts";
 import type { Memory, Version } from "../../memory/memory.ts";
 import { markBadToken } from "../identity/guards.ts";
@@ -100,22 +100,30 @@ export function createSharedReads(db: Database, memory: Memory): SharedReads {
   return { respond };
 }
 
-const sendShared = (c: Context, { text, nextCursor, etag }: Body): Response => send(c, text, nextCursor, etag);
+function sendShared(c: Context, body: Body): Response {
+  setLink(c, body);
+  return jsonText(c, body.text, body.etag);
+}
 
 function sendTo(c: Context, body: Body, reader: Reader): Response {
   if (reader.isGone) markBadToken(c);
   const text = textFor(body, reader);
-  return text === body.text ? sendShared(c, body) : send(c, text, body.nextCursor);
+  setLink(c, body);
+  return jsonText(c, text, text === body.text ? body.etag : undefined);
 }
 
 function sendSeen(c: Context, { viewerGone, nextCursor }: Seen, text: string): Response {
   if (viewerGone) markBadToken(c);
-  return send(c, text, nextCursor ?? null);
+  linkNextPage(c, nextCursor ?? null);
+  return jsonText(c, text);
 }
 
-function send(c: Context, text: string, nextCursor: string | null, etag?: string): Response {
-  linkNextPage(c, nextCursor);
-  return jsonText(c, text, etag);
+/** To write the link takes longer than all else here, and most requests for a page have the same URL. */
+function setLink(c: Context, body: Body): void {
+  if (body.nextCursor === null) return;
+  const { url } = c.req;
+  if (body.link?.url !== url) body.link = { url, header: nextPageLink(c, body.nextCursor) };
+  c.header("Link", body.link.header);
 }
 
 /** A reload ahead of time failed. The next request reports the problem, if it still exists. */
