@@ -3,8 +3,9 @@ import type { z } from "zod";
 import { allowCaching } from "./caching.ts";
 import { ApiError, type FieldErrors, invalid } from "./errors.ts";
 import { isStorable, NOT_STORABLE } from "./fields.ts";
+import { reserveMemory } from "./large-bodies.ts";
 import { describeGuard } from "./openapi.ts";
-import { bodyReceived } from "./request-timer.ts";
+import { bodyAwaited, bodyReceived } from "./request-timer.ts";
 
 /** The largest request body, in bytes, on routes that do not need more. */
 export const REQUEST_SIZE_MAX = 16 * 1024;
@@ -34,7 +35,7 @@ export function json(c: Context, value: object, status: 200 | 201 = 200): Respon
  * @param etag of this text, by `etagOf`, if the caller has it too
  */
 export function jsonText(c: Context, text: JsonText, etag?: string, status: 200 | 201 = 200): Response {
-  if (status === 200 && c.req.method === "GET") {
+  if (status === 200 && (c.req.method === "GET" || c.req.method === "HEAD")) {
     const current = etag ?? etagOf(text);
     c.header("ETag", current);
     allowCaching(c);
@@ -76,13 +77,25 @@ export function body<Schema extends z.ZodType>(
   sizeMax = REQUEST_SIZE_MAX,
 ): MiddlewareHandler<{ Variables: { body: z.output<Schema> } }> {
   const guard: MiddlewareHandler = async function validateBody(c, next) {
-    c.set("body", parse(schema, await readJson(c.req.raw, sizeMax), "body"));
-    return next();
+    const size = sizeToExpect(c.req.raw, sizeMax);
+    const release = size > REQUEST_SIZE_MAX ? reserveMemory(c.get("userId") ?? "", size) : undefined;
+    try {
+      c.set("body", parse(schema, await readJson(c.req.raw, sizeMax), "body"));
+      await next();
+    } finally {
+      release?.();
+    }
   };
   return describeGuard(guard, {
     body: schema,
     errors: ["bad_request", "too_large", "unsupported_media_type", "invalid"],
   });
+}
+
+/** In bytes. A chunked body may have any size. One that is too large is not read. */
+function sizeToExpect({ headers }: Request, sizeMax: number): number {
+  const length = Number(headers.get("content-length") ?? (headers.has("transfer-encoding") ? sizeMax : 0));
+  return length > sizeMax ? 0 : length;
 }
 
 /** Guard: checks the query string; the handler finds it in `c.var.query`. Of a parameter given twice, the first counts. */
@@ -132,6 +145,7 @@ async function readText(request: Request, sizeMax: number): Promise<string> {
   try {
     const length = request.headers.get("content-length");
     if (Number(length ?? 0) > sizeMax) throw tooLarge(sizeMax);
+    bodyAwaited(request);
     // A body is never longer than its declared length (RFC 9112, 6.3). A chunked body is counted while it arrives, which
     // takes 30 µs more.
     bytes = length === null ? await readChunks(request, sizeMax) : await request.bytes();

@@ -1,4 +1,4 @@
-import { type Context, Hono, type MiddlewareHandler } from "hono";
+import { type Context, Hono, type MiddlewareHandler, type Next } from "hono";
 import { getPathNoStrict } from "hono/utils/url";
 import { migrations } from "../../migrations/index.ts";
 import type { Database } from "../db/pool.ts";
@@ -27,7 +27,7 @@ import { validHost } from "../http/connection.ts";
 import { ApiError } from "../http/errors.ts";
 import { responseHeaders } from "../http/headers.ts";
 import type { Route } from "../http/openapi.ts";
-import { type AppEnv, type Exchange, enterRoutes, observeRequests, routeOf } from "../http/request-log.ts";
+import { type AppEnv, enterRoutes, observeRequests, routeOf } from "../http/request-log.ts";
 import { MapAndPatternRouter } from "../http/router.ts";
 import { storablePath } from "../http/validation.ts";
 import { type Mailbox, mailboxKey } from "../mail/mailbox.ts";
@@ -102,6 +102,7 @@ export function createApp(options: AppOptions) {
         withBasePath(options.baseUrl),
         validHost,
         storablePath,
+        headLength,
       ),
     )
     .use("/assets/*", serveAssets)
@@ -152,7 +153,7 @@ export function createApp(options: AppOptions) {
 
   const findClient = clientAddress(options.trustedProxies);
   const fetch = observeRequests({ log, observer, tracer, findClient, isDraining }, (request, exchange) =>
-    request.method === "HEAD" ? respondToHead(app, request, exchange) : app.fetch(request, exchange),
+    app.fetch(request, exchange),
   );
   return { routes: app.routes, fetch };
 }
@@ -179,19 +180,29 @@ function withBasePath(baseUrl: string | undefined): MiddlewareHandler {
   };
 }
 
-/** The response to GET without its body, but with its Content-Length, which Hono leaves out (RFC 9110, 9.3.2). */
-async function respondToHead(app: Hono<AppEnv>, request: Request, exchange: Exchange): Promise<Response> {
-  const response = await app.fetch(new Request(request, { method: "GET" }), exchange);
-  const { status, body } = response;
-  const headers = new Headers(response.headers);
-  if (body !== null) headers.set("Content-Length", String((await response.arrayBuffer()).byteLength));
-  return new Response(null, { status, headers });
+/** Gives the response to HEAD the Content-Length of GET. Hono runs the route of GET, and drops the body behind this. */
+const headLength: MiddlewareHandler = function setHeadLength(c, next) {
+  return c.req.method === "HEAD" ? withLength(c, next) : next();
+};
+
+async function withLength(c: Context, next: Next): Promise<void> {
+  await next();
+  if (c.res.body === null) return;
+  const headers = new Headers(c.res.headers);
+  headers.set("Content-Length", String((await c.res.arrayBuffer()).byteLength));
+  const { status } = c.res;
+  // Otherwise Hono adds the headers of the response before.
+  c.res = undefined;
+  c.res = new Response(null, { status, headers });
 }
 
 function errorResponse(c: Context, error: ApiError): Response {
   for (const [name, value] of Object.entries(error.headers)) c.header(name, value);
   const body = error.body();
-  c.set("bytes", Buffer.byteLength(body));
+  const bytes = Buffer.byteLength(body);
+  c.set("bytes", bytes);
+  // For an error before `headLength`.
+  if (c.req.method === "HEAD") c.header("Content-Length", String(bytes));
   return c.body(body, error.status, { "Content-Type": "application/json" });
 }
 

@@ -1,5 +1,6 @@
 import { violatedConstraint } from "../../../db/errors.ts";
 import type { Database, Queries } from "../../../db/pool.ts";
+import { rowMapper } from "../../../db/rows.ts";
 import { read, write } from "../../../db/statements.ts";
 import { taken } from "../../../http/errors.ts";
 import { enqueueMail, type NewLink } from "../../../mail/queue.ts";
@@ -21,17 +22,13 @@ import { emailKeyOf } from "./emails.ts";
 import { skeletonOf } from "./names.ts";
 import { wrongCurrentPassword } from "./new-passwords.ts";
 import { sameKey } from "./rules.ts";
-import type { UserUpdate } from "./schema.ts";
+import { User, type UserUpdate } from "./schema.ts";
 
-/** A user, as users see themselves. */
-export type User = {
-  readonly id: string;
-  readonly username: string;
-  readonly email: string;
-  readonly email_verified: boolean;
-  readonly bio: string | null;
-  readonly image: string | null;
-};
+/** A row with the columns of `USER`. */
+export type UserRow = Omit<User, "token"> & { readonly id: string };
+
+/** A user, as users see themselves, with the token of their request. */
+export const userOf: (row: UserRow & { token: string }) => User = rowMapper(User);
 
 const USER = "id, username, email, email_verified_at is not null as email_verified, bio, image";
 
@@ -48,7 +45,7 @@ export async function registerUser(
   link: NewLink | null,
   client: Client,
   limits: SessionLimits,
-): Promise<{ user: User; session: OpenedSession; changed: readonly string[] }> {
+): Promise<{ user: UserRow; session: OpenedSession; changed: readonly string[] }> {
   const emailKey = emailKeyOf(email);
   const keys = { ...usernameKeys(username), emailKey, exceptId: null };
   try {
@@ -65,7 +62,7 @@ export async function registerUser(
   }
 }
 
-const USER_INSERT = write<User>(
+const USER_INSERT = write<UserRow>(
   "user_insert",
   `insert into users (username, username_key, username_skeleton, email, email_key, password_hash)
    values (:username, :usernameKey, :usernameSkeleton, :email, :emailKey, :passwordHash)
@@ -80,12 +77,12 @@ export async function findForLogin(
   db: Database,
   emailKey: string,
   network: string | null,
-): Promise<{ user: User; passwordHash: string; isKnown: boolean } | undefined> {
+): Promise<{ user: UserRow; passwordHash: string; isKnown: boolean } | undefined> {
   const row = await db.row(USER_FOR_LOGIN, [emailKey, network]);
   return row && { user: row, passwordHash: row.password_hash, isKnown: row.is_known };
 }
 
-const USER_FOR_LOGIN = read<User & { password_hash: string; is_known: boolean }>(
+const USER_FOR_LOGIN = read<UserRow & { password_hash: string; is_known: boolean }>(
   "user_for_login",
   `select ${USER}, password_hash,
           exists (select from known_networks n
@@ -126,13 +123,13 @@ export function signIn(
 }
 
 /** Throws 401 if the user no longer exists. */
-export async function findUser(db: Database, userId: string): Promise<User> {
+export async function findUser(db: Database, userId: string): Promise<UserRow> {
   const user = await db.row(USER_BY_ID, [userId]);
   if (user === undefined) throw sessionEnded();
   return user;
 }
 
-const USER_BY_ID = read<User>("user_by_id", `select ${USER} from users where id = $1::bigint`);
+const USER_BY_ID = read<UserRow>("user_by_id", `select ${USER} from users where id = $1::bigint`);
 
 /** What a change of the current user needs besides the new values. */
 export type UpdateOptions = {
@@ -149,7 +146,7 @@ export type UpdateOptions = {
 };
 
 type UpdatedUser = {
-  readonly user: User;
+  readonly user: UserRow;
   readonly revoked: Revocation[];
   /** What the update has changed for readers. */
   readonly changed: readonly string[];
@@ -235,7 +232,7 @@ async function updateLocked(
 }
 
 /** What others see of a user, and under which name, if that has changed. */
-function changedInProfile(usernameBefore: string, { id, username }: User): string[] {
+function changedInProfile(usernameBefore: string, { id, username }: UserRow): string[] {
   const names = [...new Set([sameKey(usernameBefore), sameKey(username)])];
   return [topics.user(id), ...(names.length === 1 ? [] : names.map(topics.name))];
 }
@@ -252,7 +249,7 @@ async function noticeChange(tx: Queries, before: LockedUser, to: Address, undoLi
 }
 
 // Null leaves a field as it is. For bio and image null is a value, so each has a flag.
-const USER_UPDATE = write<User>(
+const USER_UPDATE = write<UserRow>(
   "user_update",
   `update users
       set username          = coalesce(:username, username),

@@ -14,7 +14,16 @@ import type { Attempt } from "../rate-limits.ts";
 import { clientOf, tokenPair } from "../sessions/routes.ts";
 import { emailKeyOf, mailboxOf } from "./emails.ts";
 import { wrongCurrentPassword } from "./new-passwords.ts";
-import { findForLogin, findPasswordHash, findUser, registerUser, signIn, type User, updateUser } from "./queries.ts";
+import {
+  findForLogin,
+  findPasswordHash,
+  findUser,
+  registerUser,
+  signIn,
+  type UserRow,
+  updateUser,
+  userOf,
+} from "./queries.ts";
 import { LoginBody, NewUserBody, SignedInResponse, UpdateUserBody, UserResponse } from "./schema.ts";
 
 export function userRoutes(db: Database, context: IdentityContext, { requireUser }: Guards) {
@@ -110,10 +119,11 @@ export function userRoutes(db: Database, context: IdentityContext, { requireUser
             checkNewPassword(changes.password, { username, email });
           }
           // Clients send the address even if it stays the same, which does not count as a change.
-          const mailTo = emailKeyOf(changes.email ?? before.email);
-          if (changes.password !== undefined || mailTo !== emailKeyOf(before.email)) {
+          const emailKey = emailKeyOf(changes.email ?? before.email);
+          const isMoving = emailKey !== emailKeyOf(before.email);
+          if (changes.password !== undefined || isMoving) {
             await limits.count(c, "change", c.var.userId);
-            if (mail.isEnabled) await limits.count(c, "mail", mailboxOf(mailTo));
+            if (mail.isEnabled && isMoving) await limits.count(c, "mail", mailboxOf(emailKey));
             if (requireCurrentPassword) provenHash = await proveCurrent(addressOf(c), c.var, currentPassword);
           }
         }
@@ -155,12 +165,13 @@ export function userRoutes(db: Database, context: IdentityContext, { requireUser
   ): Promise<Attempt | undefined> {
     checkHashingRoom(caller);
     const attempt = await limits.countAttempt(action, whom);
-    try {
-      return (await verifyPassword(password, hash, caller)) ? attempt : undefined;
-    } catch (error) {
+    const isRight = await verifyPassword(password, hash, caller).catch(async (error) => {
       await attempt.forget();
       throw error;
-    }
+    });
+    if (isRight) return attempt;
+    await attempt.extend();
+    return undefined;
   }
 
   /** The hash that the current password matches. Throws 422 if the password is missing or wrong, and as `provePassword`. */
@@ -180,11 +191,9 @@ export function userRoutes(db: Database, context: IdentityContext, { requireUser
 
 const wrongCredentials = () => new ApiError("unauthorized", { credentials: ["invalid"] });
 
-function userResponse({ username, email, email_verified, bio, image }: User, token: string) {
-  return { user: { email, email_verified, token, username, bio, image } };
-}
+const userResponse = (user: UserRow, token: string) => ({ user: userOf({ ...user, token }) });
 
 /** `user.token` is the access token, for clients that know only the RealWorld contract. */
-function signedIn(user: User, pair: { access_token: string; refresh_token: string }) {
+function signedIn(user: UserRow, pair: { access_token: string; refresh_token: string }) {
   return { ...userResponse(user, pair.access_token), ...pair };
 }
