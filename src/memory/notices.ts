@@ -1,7 +1,5 @@
-import type { DatabaseAddress } from "../config/database-address.ts";
-import { createBoundedPool, type PoolLimits } from "../db/bounded-pool.ts";
 import type { Subscriber } from "../db/listener.ts";
-import { connectionOptions } from "../db/pool.ts";
+import type { Database } from "../db/pool.ts";
 import { textArray, write } from "../db/statements.ts";
 import type { Log } from "../observability/log.ts";
 import type { Memory } from "./memory.ts";
@@ -10,7 +8,7 @@ import type { Memory } from "./memory.ts";
 export type Notices = {
   /** Notifies them soon. What cannot be sent is lost: they see the change when their values are too old. */
   send(topics: readonly string[]): void;
-  /** Sends what has not been sent, and closes the connection. */
+  /** Sends what has not been sent. */
   stop(): Promise<void>;
 };
 
@@ -26,19 +24,11 @@ const PAYLOADS_MAX = 20;
 const EVERYTHING = "*";
 
 /**
- * Notifications after the commit, on a connection of their own. Within the transaction that writes, `pg_notify` would take a
- * lock until the commit is on disk, so that commits would wait for each other (docs/decisions/0029-memory.md).
+ * Notifies after the commit. Within the transaction that writes, `pg_notify` would take a lock until the commit is on disk,
+ * so that commits would wait for each other (docs/decisions/0029-memory.md).
  * @param serverId the same for all processes of this server, which report to each other in another way
  */
-export function openNotices(address: DatabaseAddress, limits: PoolLimits, serverId: string, log: Log): Notices {
-  const options = connectionOptions(address, 1, { application_name: "conduit notify" });
-  const connection = createBoundedPool(
-    { ...options, connectionTimeout: limits.connectTimeoutMs / 1000 },
-    limits,
-    1,
-    1,
-    () => {},
-  );
+export function createNotices(db: Database, serverId: string, log: Log): Notices {
   let waiting = new Set<string>();
   let sending: Promise<void> | undefined;
 
@@ -47,7 +37,7 @@ export function openNotices(address: DatabaseAddress, limits: PoolLimits, server
       await Bun.sleep(DELAY_MS);
       const topics = waiting;
       waiting = new Set();
-      await connection.run(NOTIFY.text, [CHANNEL, textArray(payloadsOf(serverId, topics))]);
+      await db.rows(CHANGES_NOTIFY, [CHANNEL, textArray(payloadsOf(serverId, topics))]);
     }
   }
 
@@ -55,19 +45,18 @@ export function openNotices(address: DatabaseAddress, limits: PoolLimits, server
     send(topics) {
       for (const topic of topics) waiting.add(topic);
       sending ??= sendWaiting()
-        .catch((error) => log.warn({ err: error }, "cannot notify other instances of changes"))
+        .catch((error) => log.warn({ err: error }, "cannot notify other servers of changes"))
         .finally(() => {
           sending = undefined;
         });
     },
     async stop() {
       await sending;
-      await connection.close(limits.statementTimeoutMs);
     },
   };
 }
 
-const NOTIFY = write<{ sent: null }>(
+const CHANGES_NOTIFY = write<{ sent: null }>(
   "changes_notify",
   "select pg_notify($1, payload) as sent from unnest($2::text[]) payload",
 );

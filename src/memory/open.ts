@@ -1,9 +1,8 @@
-import type { DatabaseAddress } from "../config/database-address.ts";
-import type { PoolLimits } from "../db/bounded-pool.ts";
 import type { Subscriber } from "../db/listener.ts";
+import type { Database } from "../db/pool.ts";
 import type { Log } from "../observability/log.ts";
 import { createMemory, type Memory, type MemoryOptions } from "./memory.ts";
-import { followNotices, openNotices } from "./notices.ts";
+import { createNotices, followNotices } from "./notices.ts";
 
 export type OpenMemoryOptions = Omit<MemoryOptions, "tellOthers"> & {
   /** The same for all processes of a server. */
@@ -22,11 +21,10 @@ export type OpenMemory = {
 /** The memory of a process that notifies all others of its changes. It does so also if it is off, for the others. */
 export function openMemory(
   { serverId, tellSiblings, ...options }: OpenMemoryOptions,
-  address: DatabaseAddress,
-  limits: PoolLimits,
+  db: Database,
   log: Log,
 ): OpenMemory {
-  const notices = openNotices(address, limits, serverId, log);
+  const notices = createNotices(db, serverId, log);
   const memory = createMemory({
     ...options,
     tellOthers(topics) {

@@ -92,7 +92,7 @@ export async function startServer(
       serverId: inherited?.serverId ?? crypto.randomUUID(),
       tellSiblings: inherited?.siblings.tell ?? (async () => {}),
     };
-    const { memory, ...opened } = openMemory(memoryOptions, address, poolLimits(config), log);
+    const { memory, ...opened } = openMemory(memoryOptions, db, log);
     closers.push(opened.stop);
     inherited?.siblings.govern(memory);
     const revocations = createRevocations();
