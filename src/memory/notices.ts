@@ -1,3 +1,4 @@
+import { AsyncLocalStorage } from "node:async_hooks";
 import type { Subscriber } from "../db/listener.ts";
 import type { Database } from "../db/pool.ts";
 import { textArray, write } from "../db/statements.ts";
@@ -31,6 +32,8 @@ const EVERYTHING = "*";
 export function createNotices(db: Database, serverId: string, log: Log): Notices {
   let waiting = new Set<string>();
   let sending: Promise<void> | undefined;
+  // Not a part of the request, and its trace, that is the first to report something.
+  const outsideRequests = AsyncLocalStorage.snapshot();
 
   async function sendWaiting(): Promise<void> {
     while (waiting.size > 0) {
@@ -44,7 +47,7 @@ export function createNotices(db: Database, serverId: string, log: Log): Notices
   return {
     send(topics) {
       for (const topic of topics) waiting.add(topic);
-      sending ??= sendWaiting()
+      sending ??= outsideRequests(sendWaiting)
         .catch((error) => log.warn({ err: error }, "cannot notify other servers of changes"))
         .finally(() => {
           sending = undefined;
@@ -61,12 +64,12 @@ const CHANGES_NOTIFY = write<{ sent: null }>(
   "select pg_notify($1, payload) as sent from unnest($2::text[]) payload",
 );
 
-/** JSON arrays of the server's id and topics. */
+/** Each is the server's id and a JSON array of topics. */
 function payloadsOf(serverId: string, topics: Iterable<string>): string[] {
   const payloads: string[] = [];
   let payload: string[] = [];
   let bytes = 0;
-  const finish = () => payloads.push(JSON.stringify([serverId, ...payload]));
+  const finish = () => payloads.push(serverId + JSON.stringify(payload));
   for (const topic of topics) {
     const topicBytes = Buffer.byteLength(JSON.stringify(topic)) + 1;
     if (bytes + topicBytes > PAYLOAD_BYTES_MAX - serverId.length) {
@@ -78,7 +81,7 @@ function payloadsOf(serverId: string, topics: Iterable<string>): string[] {
     bytes += topicBytes;
   }
   finish();
-  return payloads.length > PAYLOADS_MAX ? [JSON.stringify([serverId, EVERYTHING])] : payloads;
+  return payloads.length > PAYLOADS_MAX ? [serverId + JSON.stringify([EVERYTHING])] : payloads;
 }
 
 /** Forgets what other servers have changed, and serves from memory only while they can be heard. */
@@ -86,8 +89,8 @@ export function followNotices(memory: Memory, serverId: string): Subscriber {
   return {
     channel: CHANNEL,
     hear(payload) {
-      const [sender, ...topics] = JSON.parse(payload) as string[];
-      if (sender === serverId) return;
+      if (payload.startsWith(serverId)) return;
+      const topics = JSON.parse(payload.slice(serverId.length)) as string[];
       if (topics.includes(EVERYTHING)) memory.forgetEverything();
       else memory.forget(topics);
     },

@@ -62,7 +62,7 @@ export const previewOf: (row: PreviewRow) => ArticlePreview = rowMapper(ArticleP
 export const articleOf: (row: ArticleRow) => Article = rowMapper(Article, { author: profileOf });
 
 /** What a response with these articles depends on, and whose flags it has. */
-export const seenArticles = (rows: readonly ArticleIds[]): Pick<Seen, "ids" | "topics"> => ({
+export const seenArticles = (rows: readonly ArticleIds[]): Required<Pick<Seen, "ids" | "topics">> => ({
   ids: { favorited: rows.map((row) => row.articleId), following: rows.map((row) => row.userId) },
   topics: rows.flatMap((row) => [topics.article(row.articleId), topics.user(row.userId)]),
 });

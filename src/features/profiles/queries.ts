@@ -27,7 +27,7 @@ const followedBy = (viewer: Viewer): string =>
 export const profileOf = rowMapper(Profile);
 
 /** What a response with these profiles depends on, and whose flags it has. */
-export const seenProfiles = (rows: readonly ProfileId[]): Pick<Seen, "ids" | "topics"> => ({
+export const seenProfiles = (rows: readonly ProfileId[]): Required<Pick<Seen, "ids" | "topics">> => ({
   ids: { favorited: [], following: rows.map((row) => row.userId) },
   topics: rows.map((row) => topics.user(row.userId)),
 });

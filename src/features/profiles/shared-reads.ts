@@ -11,11 +11,12 @@ import { findReader, type Reader } from "./readers.ts";
 export type Seen<Value extends object = object> = {
   /** The response, as the viewer sees it. */
   readonly value: Value;
-  readonly ids: FlaggedIds;
+  /** Of a response that has flags. */
+  readonly ids?: FlaggedIds;
   /** What the response depends on, besides the viewer. */
   readonly topics: readonly string[];
   /** Whether the viewer's account was deleted. */
-  readonly viewerGone: boolean;
+  readonly viewerGone?: boolean;
   /** Of a list. */
   readonly nextCursor?: string | null;
   /** Of a single article. */
@@ -90,7 +91,7 @@ export function createSharedReads(db: Database, memory: Memory): SharedReads {
       const seen = await read();
       const text = JSON.stringify(seen.value);
       onSeen?.(seen, text);
-      const body = bodyOf(text, seen.ids, seen.nextCursor ?? null);
+      const body = bodyOf(text, seen.ids ?? NO_FLAGS, seen.nextCursor ?? null);
       return { value: body, topics: seen.topics, bytes: bytesOf(body), version: seen.version };
     });
   }
@@ -125,6 +126,8 @@ function setLink(c: Context, body: Body): void {
   if (body.link?.url !== url) body.link = { url, header: nextPageLink(c, body.nextCursor) };
   c.header("Link", body.link.header);
 }
+
+const NO_FLAGS: FlaggedIds = { favorited: [], following: [] };
 
 /** A reload ahead of time failed. The next request reports the problem, if it still exists. */
 const ignore = (): void => {};

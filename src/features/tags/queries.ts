@@ -10,12 +10,7 @@ import type { TagFilters } from "./schema.ts";
  */
 export async function listTags(db: Database, { q, limit }: TagFilters): Promise<Seen<{ tags: string[] }>> {
   const row = q === undefined ? await db.row(TAGS, [limit]) : await db.row(TAGS_BY_PREFIX, [limit, q]);
-  return {
-    value: { tags: row?.tags ?? [] },
-    ids: { favorited: [], following: [] },
-    topics: [topics.tags],
-    viewerGone: false,
-  };
+  return { value: { tags: row?.tags ?? [] }, topics: [topics.tags] };
 }
 
 // One array instead of a row for each: a fifth of the work for driver and network.
