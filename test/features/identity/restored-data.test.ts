@@ -7,10 +7,10 @@ import { linkHash } from "../../../src/mail/links.ts";
 import { backUp, restoreInto } from "../../support/backup.ts";
 import { type TestServer, type TestUser, testDatabase, testServer } from "../../support/harness.ts";
 import { identityRequests } from "../../support/identity.ts";
-import { until } from "../../support/until.ts";
 
 // A backup of one server, restored as another one that has the same JWT_SECRET.
 
+const SILENT = { debug() {}, info() {}, warn() {}, error() {} };
 const PURPOSES = ["verify", "reset", "undo"] as const;
 const linkToken = (purpose: string) => purpose.padEnd(43, "x");
 
@@ -44,9 +44,7 @@ beforeAll(async () => {
   await restoreInto(address, file);
   const revocations = createRevocations();
   restored = await testServer({ address, revocations });
-  const silent = { debug() {}, info() {}, warn() {}, error() {} };
-  const follower = await followRevocations(address, restored.db, silent, revocations);
-  await follower.stop();
+  await followRevocations(restored.db, SILENT, revocations).refresh();
   api = identityRequests(restored);
 }, 60_000);
 afterAll(() => rm(folder, { recursive: true, force: true }));
@@ -78,14 +76,13 @@ test("a user signs in again, and the first access token is valid at once", async
 test("a running server learns of a restore when it reads the revoked sessions", async () => {
   const revocations = createRevocations();
   const other = await testServer({ address: await testDatabase(), revocations });
-  const silent = { debug() {}, info() {}, warn() {}, error() {} };
-  const times = { everyMs: 20, silentMs: 3_600_000, reopenMs: 3_600_000, rereadMs: 20 };
-  const follower = await followRevocations(other.address, other.db, silent, revocations, times);
+  const { refresh } = followRevocations(other.db, SILENT, revocations);
+  await refresh();
   const user = await other.register("ann");
   expect((await other.request("GET", "/api/user", { token: user.token })).status).toBe(200);
   await other.sql`insert into restores (restored_at) values (now() + interval '1 second')`;
-  await until(async () => (await other.request("GET", "/api/user", { token: user.token })).status === 401);
-  await follower.stop();
+  await refresh();
+  expect((await other.request("GET", "/api/user", { token: user.token })).status).toBe(401);
 });
 
 test("links in mails that verify an address or reset a password have ended, and those that undo a change work", async () => {

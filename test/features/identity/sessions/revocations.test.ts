@@ -1,5 +1,11 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { createRevocations, followRevocations } from "../../../../src/features/identity/sessions/revocations.ts";
+import type { DatabaseAddress } from "../../../../src/config/database-address.ts";
+import { type HeartbeatTimes, openListener } from "../../../../src/db/listener.ts";
+import {
+  createRevocations,
+  followRevocations,
+  type Revocations,
+} from "../../../../src/features/identity/sessions/revocations.ts";
 import { type TestServer, type TestUser, testServer } from "../../../support/harness.ts";
 import { identityRequests } from "../../../support/identity.ts";
 import { startProxy } from "../../../support/proxy.ts";
@@ -19,10 +25,19 @@ beforeAll(async () => {
   api = identityRequests(server);
   second = await testServer({ address: server.address, revocations });
   // The table is not read again during the test: revocations arrive by notification, or after a new connection.
-  const never = { everyMs: 3_600_000, silentMs: 3_600_000, reopenMs: 3_600_000, rereadMs: 3_600_000 };
-  follower = await followRevocations(server.address, second.db, silent, revocations, never);
+  follower = await follow(server.address, second, revocations, { ...TIMES, everyMs: NEVER_MS });
 });
 afterAll(() => follower.stop());
+
+const NEVER_MS = 3_600_000;
+const TIMES: HeartbeatTimes = { everyMs: 20, silentMs: NEVER_MS, reopenMs: NEVER_MS };
+
+async function follow(address: DatabaseAddress, on: TestServer, revocations: Revocations, times = TIMES) {
+  const following = followRevocations(on.db, silent, revocations, NEVER_MS);
+  const listener = await openListener(address, on.db, silent, [following], times);
+  await following.refresh();
+  return listener;
+}
 
 const statusOn = async (on: TestServer, user: TestUser): Promise<number> =>
   (await on.request("GET", "/api/user", { token: user.token })).status;
@@ -57,21 +72,18 @@ test("an instance knows when it starts what was revoked before", async () => {
   await api.logOut(user);
   const late = createRevocations();
   const third = await testServer({ address: server.address, revocations: late });
-  const following = await followRevocations(server.address, third.db, silent, late);
+  const following = await follow(server.address, third, late);
   expect(await statusOn(third, user)).toBe(401);
   await following.stop();
   await third.stop();
 });
 
 describe("an instance whose connection delivers nothing", () => {
-  const NEVER_MS = 3_600_000;
-
   async function instanceBehindProxy(silentMs: number, reopenMs: number) {
     const proxy = startProxy(server.address);
     const own = createRevocations();
     const third = await testServer({ address: server.address, revocations: own });
-    const times = { everyMs: 20, silentMs, reopenMs, rereadMs: NEVER_MS };
-    const following = await followRevocations(proxy.address, third.db, silent, own, times);
+    const following = await follow(proxy.address, third, own, { everyMs: 20, silentMs, reopenMs });
     const stop = async () => {
       await following.stop();
       await third.stop();
