@@ -75,7 +75,7 @@ export function createApp(options: AppOptions) {
   const { db, memory, log, jwtSecret, sessionLimits, revocations, corsOrigins } = options;
   const { keepAliveTimeoutMs = 75_000, isDraining = () => false, observer, tracer } = options;
   const tokens = createTokens(jwtSecret, sessionLimits.accessTokenTtlS);
-  const guards = createGuards(tokens, revocations.has);
+  const guards = createGuards(tokens, revocations.isRevoked);
   const addressOf: ClientAddress = (c) => c.env.clientAddress;
   const writeLimits = createWriteLimits(db, addressOf, options.writeRates ?? null);
   const shared = createSharedReads(db, memory);
