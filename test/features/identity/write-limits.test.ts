@@ -113,9 +113,9 @@ test("a refused write counts for nobody, and is refused before its body is read"
   expect((await publish(server, bert)).status).toBe(201);
 });
 
-test("servers count together, within a second or two, and a new one knows what was counted", async () => {
-  const { server, anna } = await limited({ articles: rate(4) });
-  const second = await testServer({ address: server.address, writeRates: { ...WIDE, articles: rate(4) } });
+test("servers count together, within a second or two", async () => {
+  const { server, anna } = await limited({ articles: rate(1_000) });
+  const second = await testServer({ address: server.address, writeRates: { ...WIDE, articles: rate(1_000) } });
   for (const on of [server, server, second]) expect((await publish(on, anna)).status).toBe(201);
   const counted = async () =>
     (await server.sql`select max(count)::integer as n from rate_limits where key like 'articles:user:%'`)[0].n;
@@ -124,14 +124,12 @@ test("servers count together, within a second or two, and a new one knows what w
   expect(await counted()).toBe(3);
   const [row] = await server.sql`select string_agg(key, ' ') as keys from rate_limits`;
   expect(row.keys).not.toMatch(/127\.0\.0\.1| 1\b/);
-  // The first to flush knew of two; its next flush brings what the other counted.
-  expect((await publish(server, anna)).status).toBe(201);
-  while ((await counted()) !== 4 && performance.now() < deadline) await Bun.sleep(20);
-  // The row is written before its result is back.
+  // What other servers counted is in the result of the next flush, after which this server has the same total.
+  await server.sql`update rate_limits set count = 1000 where key like 'articles:user:%'`;
   let status = 0;
-  for (let i = 0; i < 50 && status !== 429; i++) {
-    ({ status } = await publish(server, anna, ""));
-    await Bun.sleep(10);
+  for (let i = 0; i < 200 && status !== 429; i++) {
+    ({ status } = await publish(server, anna));
+    await Bun.sleep(20);
   }
   expect(status).toBe(429);
 });
