@@ -1,6 +1,7 @@
 import { expect, test } from "bun:test";
+import type { Context } from "hono";
 import { loadConfig } from "../../../src/config/settings.ts";
-import type { WriteRates } from "../../../src/features/identity/write-limits.ts";
+import { createWriteLimits, type WriteRates } from "../../../src/features/identity/write-limits.ts";
 import { writeRates } from "../../../src/server/server.ts";
 import { type TestServer, type TestUser, testServer } from "../../support/harness.ts";
 import { addUsers } from "../../support/people.ts";
@@ -133,6 +134,23 @@ test("servers count together, within a second or two", async () => {
   }
   expect(status).toBe(429);
 });
+
+test("many counts reach the database in batches", async () => {
+  const server = await testServer();
+  const sizes: number[] = [];
+  const db: typeof server.db = {
+    ...server.db,
+    rows: (statement, parameters) => {
+      sizes.push(String((parameters as Record<string, unknown>).keys).split(",").length);
+      return server.db.rows(statement, parameters);
+    },
+  };
+  const guard = createWriteLimits(db, () => null, WIDE).limit("follows");
+  for (let id = 1; id <= 12_000; id++) guard({ get: () => String(id) } as unknown as Context, async () => {});
+  let counted = 0;
+  while (counted < 12_000) [{ counted }] = await server.sql`select count(*)::integer as counted from rate_limits`;
+  expect(sizes).toEqual([10_000, 2_000]);
+}, 20_000);
 
 test("the default rates leave room for the official suites, and stop who publishes 131 articles or 125 MB in seconds", () => {
   const rates = writeRates(loadConfig({}));
