@@ -26,16 +26,20 @@ export class Secret {
   }
 }
 
-/** Throws for a secret that somebody could guess: a placeholder, a sequence, or few characters many times. */
+/** The words of examples and of secrets that people make up. */
+const USUAL_WORDS =
+  /super|secret|password|token|jwt|key|sample|example|random|string|default|development|production|insert|your|my|here|qwerty(?:uiop)?|asdfgh(?:jkl)?|zxcvbn(?:m)?|[-_ .]/gi;
+
+/** Throws for a secret that somebody could guess: a placeholder, usual words, a sequence, or few characters many times. */
 export function requireStrong(secret: string): void {
-  const isPlaceholder =
-    /change[-_ ]?(?:me|this|it)|replace[-_ ]?(?:me|this)|placeholder|your.{0,10}(?:secret|key)/i.test(secret);
+  const isPlaceholder = /change|replace|placeholder/i.test(secret) || secret.replace(USUAL_WORDS, "").length < 20;
   // The shortest part whose repetition is the whole text, such as 10 characters for 0123456789012345…
   const period = [...secret].findIndex((_, i) => i > 0 && secret.startsWith(secret.slice(i)));
   const units = [...secret].map((character) => character.codePointAt(0) ?? 0);
-  const isAscending = units.filter((unit, i) => unit - (units[i - 1] ?? 0) === 1).length > units.length / 2;
+  const steps = units.map((unit, i) => unit - (units[i - 1] ?? 0));
+  const isSequence = [1, -1].some((step) => steps.filter((one) => one === step).length > units.length / 2);
   const isFew = new Set(secret).size < 8;
-  if (isPlaceholder || isFew || isAscending || (period > 0 && period <= secret.length / 2)) {
+  if (isPlaceholder || isFew || isSequence || (period > 0 && period <= secret.length / 2)) {
     throw new Error("is easy to guess: create one with openssl rand -base64 48");
   }
 }

@@ -151,6 +151,11 @@ describe("secrets", () => {
       "your-256-bit-secret-goes-in-here-ok",
       "correct horse correct horse correct horse ",
       "ababababababababababababababababababab1",
+      "my-super-secret-jwt-secret-key-1234567890",
+      "passwordpasswordpasswordpassword1",
+      "REPLACE_WITH_A_LONG_RANDOM_STRING_PLEASE",
+      "qwertyuiopasdfghjklzxcvbnm123456",
+      "zyxwvutsrqponmlkjihgfedcba987654",
     ];
     for (const secret of weak) {
       expect([secret, problems({ JWT_SECRET: secret })]).toEqual([
@@ -262,6 +267,15 @@ describe("warnings", () => {
     expect(both).toEqual([
       expect.stringMatching(/^BASE_URL begins with http:/),
       expect.stringMatching(/^DATABASE_URL has sslmode=prefer/),
+    ]);
+    const pages = { VERIFY_URL: "http://app.example/#/verify", RESET_URL: "http://app.example/#/reset" };
+    expect(warningsOf({ ...production, ...pages, DATABASE_URL: `${URL}?sslmode=require` })).toEqual([
+      expect.stringMatching(/^VERIFY_URL begins with http:/),
+      expect.stringMatching(/^RESET_URL begins with http:/),
+    ]);
+    const pooled = { DATABASE_URL: `${URL}?sslmode=require`, DATABASE_DIRECT_URL: URL };
+    expect(warningsOf({ ...production, ...pooled })).toEqual([
+      expect.stringMatching(/^DATABASE_DIRECT_URL has sslmode=prefer/),
     ]);
     expect(warningsOf({ ...production, DATABASE_URL: `${URL}?sslmode=allow` })).toEqual([
       expect.stringMatching(/^DATABASE_URL has sslmode=allow/),

@@ -17,6 +17,8 @@ describe("while the database is unreachable", () => {
     proxy = startProxy(direct.address);
     server = await testServer({
       address: proxy.address,
+      // It serves what it has read a moment ago also without the database.
+      memory: { bytesMax: 0 },
       limits: { connectTimeoutMs: 300, queueTimeoutMs: 300, statementTimeoutMs: 300 },
     });
   });

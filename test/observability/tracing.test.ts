@@ -62,7 +62,8 @@ async function tracedServer(
   const address = await testDatabase();
   const limits = { connectTimeoutMs: 500, queueTimeoutMs: 500, statementTimeoutMs: 500, poolMax: 1 };
   const db = openDatabase(address, limits, observeStatements(undefined, tracing, address));
-  const server = await testServer({ address, db, tracer: tracing });
+  // Each request runs its statement.
+  const server = await testServer({ address, db, tracer: tracing, memory: { bytesMax: 0 } });
   stops.push(server.stop, () => db.close(1_000));
   return { tracing, server, db };
 }
