@@ -5,8 +5,8 @@ import { createChanges } from "./changes.ts";
 export const AGE_MAX_MS = 2_000;
 /** A value that is read when it is older than this part of its life is loaded again meanwhile. */
 const AGING = 1 / 2;
-/** A value may take this part of the memory. */
-const VALUE_SHARE_MAX = 1 / 64;
+/** A larger value is not kept, so that a few of them do not replace all others. */
+const VALUE_BYTES_MAX = 512 * 1024;
 
 /** A value that was used within this time is confirmed. */
 const LATELY_MS = 10_000;
@@ -103,7 +103,7 @@ export function createMemory({ bytesMax, ageMaxMs = AGE_MAX_MS, tellOthers }: Me
   const entries =
     bytesMax === 0
       ? undefined
-      : new LRUCache<string, Entry>({ maxSize: bytesMax, maxEntrySize: Math.max(1, bytesMax * VALUE_SHARE_MAX) });
+      : new LRUCache<string, Entry>({ maxSize: bytesMax, maxEntrySize: Math.min(bytesMax, VALUE_BYTES_MAX) });
   const flights = new Map<string, Flight>();
   let isOpen = false;
   let openUntil = Number.POSITIVE_INFINITY;
@@ -236,8 +236,8 @@ function* chunksOf<Item>(items: readonly Item[], size: number): Generator<readon
 }
 
 /** What an entry takes besides its value: objects, the place in the cache, and a text for each topic. In bytes. */
-const ENTRY_BYTES = 500;
-const TOPIC_BYTES = 64;
+const ENTRY_BYTES = 1_200;
+const TOPIC_BYTES = 160;
 
 const sizeOf = (key: string, topics: readonly string[], bytes: number): number =>
   bytes + key.length + ENTRY_BYTES + topics.length * TOPIC_BYTES;

@@ -30,7 +30,7 @@ export async function findReader(db: Database, userId: string): Promise<Loaded<R
 }
 
 /** An id in a set. */
-const ID_BYTES = 80;
+const ID_BYTES = 100;
 
 const idsOf = (ids: string): string[] => (ids === "" ? [] : ids.split(" "));
 
