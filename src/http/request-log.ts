@@ -65,8 +65,7 @@ export function observeRequests(
       "http.request.method": method,
       "http.route": route,
       "http.response.status_code": status,
-      // Known without waiting if the body was made by `json()`.
-      "http.response.body.size": c?.get("bytes") ?? bytesOf(response),
+      "http.response.body.size": exchange.bytes ?? bytesOf(response),
       "http.server.request.duration_ms": Math.round(durationMs * 1000) / 1000,
       "client.address": clientAddress ?? undefined,
       "request.id": exchange.requestId,

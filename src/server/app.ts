@@ -187,13 +187,11 @@ async function withLength(c: Context, next: Next): Promise<void> {
 
 function errorResponse(c: Context, error: ApiError): Response {
   const body = error.body();
-  const bytes = Buffer.byteLength(body);
-  c.set("bytes", bytes);
   return respond(c, body, error.status, {
     ...error.headers,
     "Content-Type": "application/json",
     // An error does not return through `headLength`.
-    ...(c.req.method === "HEAD" ? { "Content-Length": String(bytes) } : {}),
+    ...(c.req.method === "HEAD" ? { "Content-Length": String(Buffer.byteLength(body)) } : {}),
   });
 }
 
