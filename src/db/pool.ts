@@ -3,10 +3,11 @@ import type { SQL } from "bun";
 import type { DatabaseAddress } from "../config/database-address.ts";
 import { unavailable } from "../http/errors.ts";
 import type { StatementObserver } from "../observability/observers.ts";
+import { createBatches } from "./batches.ts";
 import { type BoundedPool, createBoundedPool, type PoolLimits, type PoolState } from "./bounded-pool.ts";
 import { isConnectionLost, isRolledBack, isUnavailable } from "./errors.ts";
 import { type DatabaseState, openProbe, PROBE_TIMEOUT_MS } from "./probe.ts";
-import { type Parameters, positional, type Statement } from "./statements.ts";
+import { type NamedParameters, type Parameters, positional, type Statement } from "./statements.ts";
 
 /** `slow` is for reads that may take long. */
 export type PoolName = "read" | "write" | "slow";
@@ -84,8 +85,18 @@ const CONNECT_TIMEOUT_S = 10;
 /** How long a transaction may stay idle between two statements before the server ends its connection. */
 const IDLE_IN_TRANSACTION_TIMEOUT_MS = 10_000;
 
+/** Longer than other writers hold a lock, unless they are slow. */
+const BATCH_LOCK_TIMEOUT_MS = 250;
+
 /** Connections for slow reads, opened at first use. Each of them may keep a core busy, so they leave one to the others. */
 const SLOW_CONNECTIONS = availableParallelism() > 2 ? 2 : 1;
+
+/** Pipelined reads gain little from more connections but wake-ups. Two at least, so that a slow read does not delay all others. */
+const readConnections = (poolMax: number): number => Math.max(2, Math.ceil(poolMax / 4));
+
+/** How many connections the pools of `openDatabase` and its probe open at most. */
+export const connectionsOfPools = (poolMax: number): number =>
+  poolMax + readConnections(poolMax) + SLOW_CONNECTIONS + 1;
 
 /**
  * Pools of connections with bounds on every wait.
@@ -113,12 +124,9 @@ export function openDatabase(address: DatabaseAddress, limits: PoolLimits, obser
       depth,
       (ms) => observer?.onWait(name, ms),
     );
-  // Pipelined reads gain little from more connections but wake-ups. Two at least, so that a slow read does not delay all
-  // others.
-  const readMax = Math.max(2, Math.ceil(limits.poolMax / 4));
   const pools: Record<PoolName, BoundedPool> = {
     // Most statements have one good plan, whatever their values: they are planned once a connection.
-    read: open("read", readMax, 64, "force_generic_plan"),
+    read: open("read", readConnections(limits.poolMax), 64, "force_generic_plan"),
     write: open("write", limits.poolMax, 1, "force_generic_plan"),
     slow: open("slow", SLOW_CONNECTIONS, 1, "force_custom_plan"),
   };
@@ -137,7 +145,18 @@ export function openDatabase(address: DatabaseAddress, limits: PoolLimits, obser
     }
   }
 
+  const batches = createBatches(
+    ({ text }, values) => pools.write.run(text, values),
+    (statement, durationMs, error) => observer?.onStatement(statement, durationMs, error),
+    limits.batchLockTimeoutMs ?? BATCH_LOCK_TIMEOUT_MS,
+  );
+
   function rows<Row>(statement: Statement<Row>, parameters: Parameters): Promise<Row[]> {
+    if (statement.batchKey !== undefined) {
+      return observed(statement, async () => [
+        await retried(false, () => batches.row(statement, parameters as NamedParameters)),
+      ]);
+    }
     const values = positional(statement, parameters);
     return observed(statement, () =>
       retried(statement.kind === "read", () => poolOf(statement).run(statement.text, values)),

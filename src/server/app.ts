@@ -20,6 +20,7 @@ import { passwordRule } from "../features/identity/users/new-passwords.ts";
 import { userRoutes } from "../features/identity/users/routes.ts";
 import { createWriteLimits, type WriteRates } from "../features/identity/write-limits.ts";
 import { profileRoutes } from "../features/profiles/routes.ts";
+import { createSharedReads } from "../features/profiles/shared-reads.ts";
 import { tagRoutes } from "../features/tags/routes.ts";
 import { type ClientAddress, clientAddress } from "../http/client-address.ts";
 import { validHost } from "../http/connection.ts";
@@ -33,6 +34,7 @@ import { OneHandlerRouter } from "../http/router.ts";
 import { storablePath } from "../http/validation.ts";
 import { type Mailbox, mailboxKey } from "../mail/mailbox.ts";
 import type { Mail } from "../mail/queue.ts";
+import type { Memory } from "../memory/memory.ts";
 import type { Log } from "../observability/log.ts";
 import type { RequestObserver, RequestTracer } from "../observability/observers.ts";
 import { accountPageRoutes } from "../web/account-routes.ts";
@@ -42,6 +44,7 @@ import { mailboxRoutes } from "../web/mailbox-routes.ts";
 
 export type AppOptions = {
   db: Database;
+  memory: Memory;
   log: Log;
   jwtSecret: string;
   sessionLimits: SessionLimits;
@@ -71,12 +74,13 @@ export type AppOptions = {
 
 /** The whole HTTP application. It has no side effects: it opens no connection and no port. */
 export function createApp(options: AppOptions) {
-  const { db, log, jwtSecret, sessionLimits, revocations, corsOrigins } = options;
+  const { db, memory, log, jwtSecret, sessionLimits, revocations, corsOrigins } = options;
   const { keepAliveTimeoutMs = 75_000, isDraining = () => false, observer, tracer } = options;
   const tokens = createTokens(jwtSecret, sessionLimits.accessTokenTtlS);
-  const guards = createGuards(tokens, revocations.has);
+  const guards = createGuards(tokens, revocations.isRevoked);
   const addressOf: ClientAddress = (c) => c.env.clientAddress;
   const writeLimits = createWriteLimits(db, addressOf, options.writeRates ?? null);
+  const shared = createSharedReads(db, memory);
   const identity: IdentityContext = {
     tokens,
     successorOf: createSuccessors(jwtSecret),
@@ -84,6 +88,7 @@ export function createApp(options: AppOptions) {
     sessionLimits,
     addressOf,
     mail: options.mail,
+    memory,
     limits: createRateLimits(db, addressOf, options.rateLimits),
     requireEmailConfirmation: options.requireEmailConfirmation,
     requireCurrentPassword: options.requireCurrentPassword,
@@ -111,10 +116,10 @@ export function createApp(options: AppOptions) {
     .route("/api", passwordResetRoutes(db, identity))
     .route("/api", emailUndoRoutes(db, identity))
     .route("/api", sessionRoutes(db, identity, guards))
-    .route("/api", profileRoutes(db, guards, writeLimits))
-    .route("/api", articleRoutes(db, guards, writeLimits))
-    .route("/api", commentRoutes(db, guards, writeLimits))
-    .route("/api", tagRoutes(db));
+    .route("/api", profileRoutes(db, memory, shared, guards, writeLimits))
+    .route("/api", articleRoutes(db, memory, shared, guards, writeLimits))
+    .route("/api", commentRoutes(db, memory, shared, guards, writeLimits))
+    .route("/api", tagRoutes(db, shared));
 
   if (options.mailbox !== null) app.route("/", mailboxRoutes(options.mailbox, mailboxKey(jwtSecret)));
 
