@@ -150,8 +150,8 @@ export function createApp(options: AppOptions) {
   });
 
   const findClient = clientAddress(options.trustedProxies);
-  const shared = sharedHeaders(corsOrigins, keepAliveTimeoutMs);
-  const fetch = observeRequests({ log, observer, tracer, findClient, isDraining, shared }, (request, exchange) =>
+  const headers = sharedHeaders(corsOrigins, keepAliveTimeoutMs);
+  const fetch = observeRequests({ log, observer, tracer, findClient, isDraining, headers }, (request, exchange) =>
     app.fetch(request, exchange),
   );
   return { routes: app.routes, fetch };
