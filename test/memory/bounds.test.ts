@@ -7,7 +7,7 @@ const MIB = 1024 * 1024;
 afterAll(stopServed);
 
 test("values take as much memory as they may, and the one used longest ago goes first", async () => {
-  const memory = createMemory({ bytesMax: MIB, tellOthers: async () => {} });
+  const memory = createMemory({ bytesMax: MIB, report: async () => {} });
   memory.setServing(true);
   const shelf = memory.shelf<number>("test");
   const load = (i: number) => shelf.load(String(i), async () => ({ value: i, topics: [], bytes: 10_000 }));

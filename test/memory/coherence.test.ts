@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { servedRoutes } from "../../src/http/openapi.ts";
-import { createExchange, createSiblings, type Siblings } from "../../src/server/exchange.ts";
+import { createExchange, createOtherWorkers, type OtherWorkers } from "../../src/server/exchange.ts";
 import { type TestServer, type TestUser, testApp, testServer } from "../support/harness.ts";
 import { createWorld, differences, perform, READS, readAll, WRITES } from "../support/reads-and-writes.ts";
 
@@ -20,25 +20,25 @@ let registered: TestUser;
 const exchange = createExchange();
 
 beforeAll(async () => {
-  const [serverId, siblings] = [crypto.randomUUID(), [joined(), joined()] as const];
-  server = await testServer({ memory: { ...memory, serverId, tellSiblings: siblings[0].tell } });
+  const [serverId, others] = [crypto.randomUUID(), [joined(), joined()] as const];
+  server = await testServer({ memory: { ...memory, serverId, reportToWorkers: others[0].report } });
   const { address } = server;
-  worker = await testServer({ address, memory: { ...memory, serverId, tellSiblings: siblings[1].tell } });
+  worker = await testServer({ address, memory: { ...memory, serverId, reportToWorkers: others[1].report } });
   instance = await testServer({ address, memory });
   database = await testServer({ address, memory: { bytesMax: 0 } });
   registered = await server.register("registered");
   for (const [i, { memory }] of [server, worker].entries()) {
-    siblings[i]?.govern(memory);
+    others[i]?.govern(memory);
     await until(() => memory.isServing());
   }
 });
 afterAll(() => exchange.close());
 
 /** A worker, in this process. Messages arrive later, as between processes. */
-function joined(): Siblings {
-  const member = exchange.join((message) => setTimeout(() => siblings.receive(message)));
-  const siblings = createSiblings((message) => setTimeout(() => member.receive(message)));
-  return siblings;
+function joined(): OtherWorkers {
+  const member = exchange.join((message) => setTimeout(() => others.receive(message)));
+  const others = createOtherWorkers((message) => setTimeout(() => member.receive(message)));
+  return others;
 }
 
 async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
