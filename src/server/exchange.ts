@@ -44,6 +44,8 @@ export type Member = {
 
 type State = {
   readonly send: (message: ToMember) => void;
+  /** Resolves when the worker has forgotten the topics, or serves nothing. */
+  readonly forget: (topics: Iterable<string>) => Promise<void>;
   /** What the worker has not acknowledged, by number. */
   readonly pending: Map<number, { readonly sentAt: number; readonly resolve: () => void }>;
   renewedAt: number;
@@ -57,11 +59,11 @@ export function createExchange(): Exchange {
 
   async function reportToOthers(sender: State, topics: string[]): Promise<void> {
     const others = [...members].filter((member) => member !== sender && !member.isOut);
-    await Promise.all(others.map((member) => forget(member, topics)));
+    await Promise.all(others.map((member) => member.forget(topics)));
   }
 
-  /** Resolves when the worker has forgotten the topics, or serves nothing. */
-  function forget(member: State, topics: string[] | null): Promise<void> {
+  function sendForget(member: State, topics: string[] | null): Promise<void> {
+    if (member.isOut) return Promise.resolve();
     const number = ++lastNumber;
     const { promise, resolve } = Promise.withResolvers<void>();
     member.pending.set(number, { sentAt: performance.now(), resolve });
@@ -72,8 +74,9 @@ export function createExchange(): Exchange {
   function renew(member: State, requestedAt: number): void {
     const [oldest] = member.pending.values();
     if (oldest !== undefined && performance.now() - oldest.sentAt > RENEW_INTERVAL_MS) return;
-    if (member.isOut) void forget(member, null);
+    const wasOut = member.isOut;
     member.isOut = false;
+    if (wasOut) void sendForget(member, null);
     member.renewedAt = performance.now();
     send(member, { type: "renewed", requestedAt });
   }
@@ -91,7 +94,13 @@ export function createExchange(): Exchange {
   return {
     join(sendTo) {
       // It holds nothing before its first lease.
-      const member: State = { send: sendTo, pending: new Map(), renewedAt: 0, isOut: true };
+      const member: State = {
+        send: sendTo,
+        forget: together((topics) => sendForget(member, topics)),
+        pending: new Map(),
+        renewedAt: 0,
+        isOut: true,
+      };
       members.add(member);
       return {
         receive(message) {
@@ -127,6 +136,32 @@ function resolveAll({ pending }: State): void {
   for (const { resolve } of pending.values()) resolve();
 }
 
+/** A function that sends topics one call at a time: what it gets meanwhile goes together in the next call. */
+function together(sendNow: (topics: string[]) => Promise<void>): (topics: Iterable<string>) => Promise<void> {
+  let inFlight: Promise<void> | undefined;
+  let next: { readonly topics: Set<string>; readonly sent: Promise<void> } | undefined;
+
+  function start(topics: Iterable<string>): Promise<void> {
+    inFlight = sendNow([...topics]).finally(() => {
+      inFlight = undefined;
+    });
+    return inFlight;
+  }
+
+  function startNext(): Promise<void> {
+    const topics = next?.topics ?? [];
+    next = undefined;
+    return start(topics);
+  }
+
+  return (topics) => {
+    if (inFlight === undefined) return start(topics);
+    next ??= { topics: new Set(), sent: inFlight.then(startNext) };
+    for (const topic of topics) next.topics.add(topic);
+    return next.sent;
+  };
+}
+
 /** The part of a worker. */
 export type OtherWorkers = {
   /** Reports what this worker has changed. Resolves when all others have forgotten it. */
@@ -140,38 +175,21 @@ export function createOtherWorkers(send: (message: FromMember) => void): OtherWo
   const waiting = new Map<number, () => void>();
   let lastNumber = 0;
   let memory: Memory | undefined;
-  let inFlight: Promise<void> | undefined;
-  /** What is reported together when the report in flight has arrived. */
-  let next: { readonly topics: Set<string>; readonly arrived: Promise<void> } | undefined;
 
-  function reportNow(topics: Iterable<string>): Promise<void> {
+  async function report(topics: string[]): Promise<void> {
     const number = ++lastNumber;
     const { promise, resolve } = Promise.withResolvers<void>();
     waiting.set(number, resolve);
     // If the supervisor hangs: no worker serves what is older than this.
     const timer = setTimeout(resolve, AGE_MAX_MS);
-    send({ type: "changed", number, topics: [...topics] });
-    inFlight = promise.finally(() => {
-      clearTimeout(timer);
-      waiting.delete(number);
-      inFlight = undefined;
-    });
-    return inFlight;
-  }
-
-  async function reportNext(): Promise<void> {
-    const topics = next?.topics ?? [];
-    next = undefined;
-    await reportNow(topics);
+    send({ type: "changed", number, topics });
+    await promise;
+    clearTimeout(timer);
+    waiting.delete(number);
   }
 
   return {
-    report(topics) {
-      if (inFlight === undefined) return reportNow(topics);
-      next ??= { topics: new Set(), arrived: inFlight.then(reportNext) };
-      for (const topic of topics) next.topics.add(topic);
-      return next.arrived;
-    },
+    report: together(report),
     govern(governed) {
       memory = governed;
       memory.serveUntil(0);
