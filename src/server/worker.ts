@@ -32,7 +32,9 @@ export async function runWorker(config: Config, number: number): Promise<void> {
   // Before anything that waits: a message that arrives without a listener is lost.
   const start = Promise.withResolvers<Extract<ToWorker, { type: "start" }>>();
   const metrics = start.promise.then(() => openMetrics(config, { worker: String(number) }));
-  const send = (message: FromWorker) => process.send?.(message);
+  const send = (message: FromWorker) => {
+    if (process.connected) process.send?.(message);
+  };
   const otherWorkers = createOtherWorkers((message) => send({ type: "exchange", message }));
   process.on("message", async (message: ToWorker) => {
     if (message.type === "start") return start.resolve(message);
