@@ -8,7 +8,7 @@ import { attributesOf, type Collector, type SpanJson, startCollector } from "../
 import { type TestServer, testDatabase, testServer } from "../support/harness.ts";
 import { serve, stopServed } from "../support/serve.ts";
 
-setDefaultTimeout(30_000);
+setDefaultTimeout(60_000);
 
 const PARENT = "4bf92f3577b34da6a3ce929d0e0e4736";
 const SERVER = 2;

@@ -2,14 +2,18 @@ import type { Subscriber } from "../../../db/listener.ts";
 import type { Database } from "../../../db/pool.ts";
 import { read } from "../../../db/statements.ts";
 import type { Log } from "../../../observability/log.ts";
+import type { TokenClaims } from "../tokens.ts";
 
 /** A revoked session, and when its last access token expires, in seconds since 1970. */
 export type Revocation = { readonly id: string; readonly expires_at_s: number };
 
 /** The revoked sessions with access tokens that have not expired. In memory, because every request needs it. */
 export type Revocations = {
-  has(sessionId: string): boolean;
+  /** Whether a token is of a revoked session, or older than the data: issued before they were restored from a backup. */
+  isRevoked(token: Pick<TokenClaims, "sid" | "iat">): boolean;
   add(revoked: readonly Revocation[]): void;
+  /** Revokes all tokens from before a time, in seconds since 1970. */
+  addBefore(timeS: number): void;
   /** Removes those whose tokens have expired. */
   sweep(): void;
 };
@@ -19,10 +23,14 @@ const CLOCK_DIFFERENCE_MAX_S = 300;
 
 export function createRevocations(): Revocations {
   const expiresAtS = new Map<string, number>();
+  let beforeS = 0;
   return {
-    has: (sessionId) => expiresAtS.has(sessionId),
+    isRevoked: ({ sid, iat }) => iat < beforeS || expiresAtS.has(sid),
     add(revoked) {
       for (const { id, expires_at_s } of revoked) expiresAtS.set(id, expires_at_s);
+    },
+    addBefore(timeS) {
+      beforeS = Math.max(beforeS, timeS);
     },
     sweep() {
       const nowS = Date.now() / 1000;
@@ -53,7 +61,9 @@ export function followRevocations(
     refreshedAt = performance.now();
     const rows = await db.rows(REVOKED_SINCE, [readUpTo]);
     revocations.add(rows.flatMap(({ id, expires_at_s }) => (id === null ? [] : [{ id, expires_at_s }])));
-    readUpTo = rows[0]?.read_at ?? readUpTo;
+    const [first] = rows;
+    readUpTo = first?.read_at ?? readUpTo;
+    revocations.addBefore(first?.restored_at_s ?? 0);
     revocations.sweep();
   }
   const refreshOrWarn = () =>
@@ -73,11 +83,12 @@ export function followRevocations(
   };
 }
 
-// At least one row, for the time.
-const REVOKED_SINCE = read<{ id: string | null; expires_at_s: number; read_at: string }>(
+// At least one row, for the times.
+const REVOKED_SINCE = read<{ id: string | null; expires_at_s: number; read_at: string; restored_at_s: number | null }>(
   "sessions_revoked_since",
   `select s.id, ceil(extract(epoch from s.access_expires_at))::float8 as expires_at_s,
-          (now() - interval '1 minute')::text as read_at
+          (now() - interval '1 minute')::text as read_at,
+          (select extract(epoch from max(restored_at))::float8 from restores) as restored_at_s
      from (select) as one
      left join sessions s
        on s.revoked_at >= coalesce($1::timestamptz, '-infinity') and s.access_expires_at > now() - interval '5 minutes'`,

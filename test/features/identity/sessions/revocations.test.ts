@@ -9,6 +9,7 @@ import {
 import { type TestServer, type TestUser, testServer } from "../../../support/harness.ts";
 import { identityRequests } from "../../../support/identity.ts";
 import { startProxy } from "../../../support/proxy.ts";
+import { until } from "../../../support/until.ts";
 
 // Two instances on one database. Sessions are revoked on the first; these tests look at the second.
 
@@ -41,19 +42,13 @@ async function follow(address: DatabaseAddress, on: TestServer, revocations: Rev
 const statusOn = async (on: TestServer, user: TestUser): Promise<number> =>
   (await on.request("GET", "/api/user", { token: user.token })).status;
 
-async function expectRevoked(user: TestUser, on = second, notify = async () => {}): Promise<void> {
-  for (const deadline = performance.now() + 30_000; performance.now() < deadline; await Bun.sleep(25)) {
-    await notify();
-    if ((await statusOn(on, user)) === 401) return;
-  }
-  expect(await statusOn(on, user)).toBe(401);
-}
+const untilRevoked = (user: TestUser, on = second) => until(async () => (await statusOn(on, user)) === 401);
 
 test("an instance is notified of a revocation on another one", async () => {
   const user = await api.newUser();
   expect(await statusOn(second, user)).toBe(200);
   await api.logOut(user);
-  await expectRevoked(user);
+  await untilRevoked(user);
 });
 
 test("an instance reads what it missed while its connection was lost", async () => {
@@ -66,10 +61,10 @@ test("an instance reads what it missed while its connection was lost", async () 
   await server.sql`
     select pg_terminate_backend(pid) from pg_stat_activity
      where datname = current_database() and application_name = 'conduit listen'`;
-  await expectRevoked(user);
+  await untilRevoked(user);
   const another = await api.newUser();
   await api.logOut(another);
-  await expectRevoked(another);
+  await untilRevoked(another);
 });
 
 test("an instance knows when it starts what was revoked before", async () => {
@@ -102,7 +97,7 @@ describe("an instance whose connection delivers nothing", () => {
     proxy.hang();
     const user = await api.newUser();
     await api.logOut(user);
-    await expectRevoked(user, third);
+    await untilRevoked(user, third);
     await stop();
   });
 
@@ -115,9 +110,10 @@ describe("an instance whose connection delivers nothing", () => {
     const [session] = await server.sql`
       select s.id, s.expires_at from sessions s join users u on u.id = s.user_id where u.username = ${user.username}`;
     const revocation = `${session.id} ${Math.ceil(session.expires_at.getTime() / 1000)}`;
-    await expectRevoked(user, third, async () => {
+    await until(async () => {
       // The table does not have it, so only a connection can deliver it.
       await server.sql`select pg_notify('conduit_session_revoked', ${revocation})`;
+      return (await statusOn(third, user)) === 401;
     });
     await stop();
   });
