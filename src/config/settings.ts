@@ -36,6 +36,8 @@ type Setting<Value> = {
 /** The table of counts has integers. */
 const RATE_MAX = 1_000_000_000;
 
+const MEMORY_MAX_BYTES = 64 * 1024 ** 3;
+
 const setting = <Value>(options: Setting<Value> & { fallback: string }) => options;
 const optional = <Value>(options: Setting<Value>) => options;
 
@@ -286,6 +288,13 @@ export const SETTINGS = {
     what: "Sender name of emails.",
     parse: nonEmpty,
   }),
+  memoryMaxBytes: setting({
+    name: "MEMORY_MAX",
+    flag: "memory-max",
+    fallback: "134217728",
+    what: "Bytes of memory in which each process holds what many requests read ([scaling](scaling.md#memory)). 0 turns it off.",
+    parse: wholeNumber(0, MEMORY_MAX_BYTES),
+  }),
   corsOrigins: setting({
     name: "CORS_ORIGINS",
     flag: "cors-origins",
@@ -462,6 +471,9 @@ export function loadConfig(env: Record<string, string | undefined>, flags: Recor
   }
   if (production && !sendsMail && values.requireEmailConfirmation) {
     problems.push("REQUIRE_EMAIL_CONFIRMATION=true needs a mail server in production: set SMTP_URL");
+  }
+  if (Number(values.metricsPort) > 0 && values.metricsPort === values.port) {
+    problems.push("METRICS_PORT must be another port than PORT");
   }
   if (Number(values.refreshTokenTtlS) < Number(values.accessTokenTtlS)) {
     // The session would expire before its access token, and nobody could revoke that token.

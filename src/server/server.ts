@@ -7,20 +7,26 @@ import type { Config } from "../config/settings.ts";
 import { StartupError } from "../config/startup-error.ts";
 import { configWarnings } from "../config/warnings.ts";
 import type { PoolLimits } from "../db/bounded-pool.ts";
+import { openListener } from "../db/listener.ts";
 import { watchDatabase } from "../db/metrics.ts";
 import { openDatabase } from "../db/pool.ts";
 import { checkPooler, findServer } from "../db/reach.ts";
+import { keepConfirming } from "../features/articles/versions.ts";
 import { createRevocations, followRevocations } from "../features/identity/sessions/revocations.ts";
 import { openBlocklist } from "../features/identity/users/new-passwords.ts";
 import type { WriteRates } from "../features/identity/write-limits.ts";
 import { timerSeconds } from "../http/request-timer.ts";
 import { mailboxKey } from "../mail/mailbox.ts";
 import { hasMailbox, openMail, warnWithoutMail } from "../mail/open.ts";
+import { watchMemory } from "../memory/metrics.ts";
+import { openMemory } from "../memory/open.ts";
 import { createLog, type Log } from "../observability/log.ts";
 import type { Metrics } from "../observability/metrics.ts";
 import { serveMetrics } from "../observability/metrics-server.ts";
 import { createApp } from "./app.ts";
+import { requireConnections } from "./connections.ts";
 import { startEmbedded } from "./embedded.ts";
+import type { Siblings } from "./exchange.ts";
 import { startBackgroundJobs } from "./jobs.ts";
 import { limitRequests } from "./request-limit.ts";
 import { updateSchema } from "./schema.ts";
@@ -47,6 +53,8 @@ export type Inheritance = {
   readonly jwtSecret: string;
   readonly port: number;
   readonly poolMax: number;
+  readonly serverId: string;
+  readonly siblings: Siblings;
   readonly log: Log;
   readonly metrics: Metrics | undefined;
 };
@@ -59,7 +67,10 @@ export async function startServer(
 ): Promise<RunningServer> {
   const closers: (() => unknown)[] = [];
   try {
-    if (inherited === undefined) await requireFreePort(config);
+    if (inherited === undefined) {
+      requireConnections(config);
+      await requireFreePort(config);
+    }
     const log = inherited?.log ?? serverLog(config);
     const metrics = inherited === undefined ? await openMetrics(config) : inherited.metrics;
     if (metrics !== undefined) closers.push(metrics.close);
@@ -76,17 +87,31 @@ export async function startServer(
     closers.push(() => db.close(config.databaseStatementTimeoutMs));
     if (metrics !== undefined) watchDatabase(metrics, db);
 
+    const memoryOptions = {
+      bytesMax: config.memoryMaxBytes,
+      serverId: inherited?.serverId ?? crypto.randomUUID(),
+      tellSiblings: inherited?.siblings.tell ?? (async () => {}),
+    };
+    const { memory, ...opened } = openMemory(memoryOptions, db, log);
+    closers.push(opened.stop);
+    inherited?.siblings.govern(memory);
     const revocations = createRevocations();
-    const follower = await followRevocations(directAddress(address), db, log, revocations);
-    closers.push(follower.stop);
+    const revocationsFollower = followRevocations(db, log, revocations);
+    const subscribers = [revocationsFollower, ...opened.subscribers];
+    const listener = await openListener(directAddress(address), db, log, subscribers);
+    closers.push(listener.stop);
+    await revocationsFollower.refresh();
 
     const secret = inherited?.jwtSecret ?? jwtSecret(config, onProgress);
     const mail = tracedMail(openMail(config, secret), tracing);
     if (inherited === undefined) warn(config, log);
 
+    closers.push(keepConfirming(db, memory).stop);
+
     let isDraining = false;
     const app = createApp({
       db,
+      memory,
       log,
       jwtSecret: secret,
       sessionLimits: config,
@@ -111,6 +136,7 @@ export async function startServer(
     // Requests and jobs finish at the same time, within one SHUTDOWN_TIMEOUT.
     closers.push(() => Promise.all([stopListening(http, config.shutdownTimeoutMs), jobs.stop()]));
     if (metrics !== undefined) watchServer(metrics, http, db);
+    if (metrics !== undefined && config.memoryMaxBytes > 0) watchMemory(metrics, memory);
 
     let stopped: Promise<void> | undefined;
     const stop = async () => {
@@ -203,7 +229,7 @@ export async function reachDatabase(
   log: Log,
 ): Promise<ReachedDatabase> {
   if (config.databaseUrl !== undefined) {
-    return { address: await chooseHost(config.databaseUrl, config, onProgress), release: async () => {} };
+    return { address: await chooseHosts(config.databaseUrl, config, onProgress), release: async () => {} };
   }
   if (isStandalone) {
     throw new StartupError(
@@ -212,6 +238,17 @@ export async function reachDatabase(
   }
   const postgres = await startEmbedded(config.dataDir, onProgress, (message) => log.error({}, message));
   return { address: postgres.address, release: () => postgres.stop() };
+}
+
+/** The servers to use, of a pooler and of PostgreSQL itself. */
+async function chooseHosts(
+  address: DatabaseAddress,
+  config: Config,
+  onProgress: (message: string) => void,
+): Promise<DatabaseAddress> {
+  const chosen = await chooseHost(address, config, onProgress);
+  const { direct } = address;
+  return direct === undefined ? chosen : { ...chosen, direct: await chooseHost(direct, config, onProgress) };
 }
 
 /** With one host there is no choice, and the first who connects reports what is wrong. */
@@ -272,8 +309,9 @@ function listen(
       fetch,
       // limitRequests sets the timer of every request.
       idleTimeout: timerSeconds(config.keepAliveTimeoutMs),
-      // A body is counted by the guard that reads it (src/http/validation.ts), which can respond in the API's error format.
-      maxRequestBodySize: 64 * 1024 * 1024,
+      // The guard that reads a body counts it (src/http/validation.ts), and responds in the API's error format. Bun keeps no
+      // body that nobody reads.
+      maxRequestBodySize: Number.MAX_SAFE_INTEGER,
     });
   } catch (error) {
     throw listenError(error, config.host, port);
@@ -282,15 +320,21 @@ function listen(
 
 /** What to do about an address that cannot be listened on. */
 export function listenError(error: unknown, host: string, port: number): StartupError {
-  if ((error as NodeJS.ErrnoException).code === "EADDRINUSE") {
+  const { code, message } = error as NodeJS.ErrnoException;
+  if (code === "EADDRINUSE") {
     return new StartupError(
       `Port ${port} is taken by another program. Stop that one, or choose another port: --port=${port + 1} or PORT=${port + 1}.`,
+    );
+  }
+  if (code === "EACCES") {
+    return new StartupError(
+      `This user may not listen on port ${port}. Choose a port above 1023: --port=3000 or PORT=3000.`,
     );
   }
   return new StartupError(
     isIP(host) === 0
       ? `Cannot listen on ${host}:${port}: HOST=${host} is not a name of this machine. conda and some shells set HOST for their own purposes. Choose the address: --host=0.0.0.0 or HOST=127.0.0.1.`
-      : `Cannot listen on ${host}:${port}: ${(error as Error).message}. Choose an address of this machine: --host=0.0.0.0 or HOST=127.0.0.1.`,
+      : `Cannot listen on ${host}:${port}: ${message}. Choose an address of this machine: --host=0.0.0.0 or HOST=127.0.0.1.`,
   );
 }
 

@@ -4,13 +4,12 @@ import type { IdentityContext } from "../features/identity/context.ts";
 import { checkLink } from "../features/identity/email-links.ts";
 import { undoEmailChange } from "../features/identity/email-undo/queries.ts";
 import { verifyEmail } from "../features/identity/email-verification/queries.ts";
-import { VerifyBody } from "../features/identity/email-verification/schema.ts";
+import { VerifyBody, VerifyQuery } from "../features/identity/email-verification/schema.ts";
 import { resetPassword } from "../features/identity/password-reset/queries.ts";
 import { newPasswordByLink, requestResetFor } from "../features/identity/password-reset/routes.ts";
 import { ForgotBody, ResetBody } from "../features/identity/password-reset/schema.ts";
-import type { Revocation } from "../features/identity/sessions/revocations.ts";
-import { ApiError, type ErrorCode } from "../http/errors.ts";
-import { describeRoute, ErrorResponse } from "../http/openapi.ts";
+import { ApiError } from "../http/errors.ts";
+import { describeRoute, ErrorResponse, type RouteDescription } from "../http/openapi.ts";
 import { readForm } from "../http/validation.ts";
 import { respondWithPage, wantsPage } from "./page.ts";
 import { forgotPasswordPage, messagePage, newPasswordPage, verifyEmailPage } from "./pages/account.tsx";
@@ -20,7 +19,7 @@ import { forgotPasswordPage, messagePage, newPasswordPage, verifyEmailPage } fro
  * pages of a front end.
  */
 export function accountPageRoutes(db: Database, context: IdentityContext) {
-  const { revocations, limits } = context;
+  const { revocations, limits, mail } = context;
   const showVerifyEmail = (c: Context) =>
     withErrorPage(c, async () => {
       const token = tokenOf(c.req.query());
@@ -37,32 +36,27 @@ export function accountPageRoutes(db: Database, context: IdentityContext) {
       return respondWithPage(c, newPasswordPage(purpose, token));
     });
 
-  const setNewPassword =
-    (
-      purpose: "reset" | "undo",
-      apply: (db: Database, token: string, passwordHash: string) => Promise<Revocation[]>,
-      title: string,
-    ) =>
-    (c: Context) =>
-      withErrorPage(c, async () => {
-        await limits.count(c, "reset");
-        const form = await readForm(c.req.raw);
-        const token = tokenOf(form);
-        const showProblem = (problem = "is missing") =>
-          respondWithPage(c, newPasswordPage(purpose, token, problem), { status: 422 });
-        const checked = ResetBody.safeParse(form);
-        if (!checked.success) return showProblem(checked.error.issues[0]?.message);
-        const link = { token, purpose, password: checked.data.new_password };
-        try {
-          revocations.add(await apply(db, token, await newPasswordByLink(c, db, context, link)));
-        } catch (error) {
-          const problem = error instanceof ApiError ? error.errors.new_password?.[0] : undefined;
-          if (problem === undefined) throw error;
-          return showProblem(problem);
-        }
-        const text = "Sign in with your new password. You have been signed out on all devices.";
-        return respondWithPage(c, messagePage(title, text));
-      });
+  const setNewPassword = (purpose: "reset" | "undo", apply: typeof resetPassword, title: string) => (c: Context) =>
+    withErrorPage(c, async () => {
+      await limits.count(c, "reset");
+      const form = await readForm(c.req.raw);
+      const token = tokenOf(form);
+      const showProblem = (problem = "is missing") =>
+        respondWithPage(c, newPasswordPage(purpose, token, problem), { status: 422 });
+      const checked = ResetBody.safeParse(form);
+      if (!checked.success) return showProblem(checked.error.issues[0]?.message);
+      const link = { token, purpose, password: checked.data.new_password };
+      try {
+        const passwordHash = await newPasswordByLink(c, db, context, link);
+        revocations.add(await apply(db, token, passwordHash, mail.isEnabled));
+      } catch (error) {
+        const problem = error instanceof ApiError ? error.errors.new_password?.[0] : undefined;
+        if (problem === undefined) throw error;
+        return showProblem(problem);
+      }
+      const text = "Sign in with your new password. You have been signed out on all devices.";
+      return respondWithPage(c, messagePage(title, text));
+    });
 
   return (
     new Hono()
@@ -73,6 +67,7 @@ export function accountPageRoutes(db: Database, context: IdentityContext) {
           "VerifyEmailPage",
           "Show the email verification page",
           "The page that the link in a verification email opens.",
+          { query: VerifyQuery },
         ),
       )
 
@@ -89,7 +84,7 @@ export function accountPageRoutes(db: Database, context: IdentityContext) {
           "VerifyEmailByForm",
           "Submit the email verification page",
           "Verifies the email address and shows the result.",
-          FORM_ERRORS,
+          { form: VerifyBody, errors: FORM_ERRORS },
         ),
       )
 
@@ -128,7 +123,7 @@ export function accountPageRoutes(db: Database, context: IdentityContext) {
           "ForgotPasswordByForm",
           "Submit the page to request a password reset",
           "Emails a link for choosing a new password. The page is the same whether or not a user has this address.",
-          FORM_ERRORS,
+          { form: ForgotBody, errors: FORM_ERRORS },
         ),
       )
 
@@ -139,6 +134,7 @@ export function accountPageRoutes(db: Database, context: IdentityContext) {
           "ResetPasswordPage",
           "Show the password reset page",
           "The page that the link in a password reset email opens.",
+          { query: VerifyQuery },
         ),
       )
 
@@ -149,7 +145,7 @@ export function accountPageRoutes(db: Database, context: IdentityContext) {
           "ResetPasswordByForm",
           "Submit the password reset page",
           "Sets the new password and shows the result.",
-          FORM_ERRORS,
+          { form: ResetBody, errors: FORM_ERRORS },
         ),
       )
 
@@ -160,6 +156,7 @@ export function accountPageRoutes(db: Database, context: IdentityContext) {
           "UndoEmailChangePage",
           "Show the page to undo a change of the email address",
           "The page that the link in the email to the old address opens.",
+          { query: VerifyQuery },
         ),
       )
 
@@ -170,7 +167,7 @@ export function accountPageRoutes(db: Database, context: IdentityContext) {
           "UndoEmailChangeByForm",
           "Submit the page to undo a change of the email address",
           "Restores the old address, sets the new password and shows the result.",
-          FORM_ERRORS,
+          { form: ResetBody, errors: FORM_ERRORS },
         ),
       )
   );
@@ -221,7 +218,12 @@ function tokenOf(fields: unknown): string {
 /** What `readForm` throws, which no browser causes. */
 const FORM_ERRORS = ["too_large", "unsupported_media_type"] as const;
 
-const describePage = (operationId: string, summary: string, description: string, errors: readonly ErrorCode[] = []) =>
+const describePage = (
+  operationId: string,
+  summary: string,
+  description: string,
+  more: Pick<RouteDescription, "query" | "form" | "errors"> = {},
+) =>
   describeRoute({
     operationId,
     tag: "Pages",
@@ -231,5 +233,5 @@ const describePage = (operationId: string, summary: string, description: string,
       ...Object.fromEntries([200, 404, 409, 410, 422, 429].map((status) => [status, "text/html"])),
       503: [ErrorResponse, "text/html"],
     },
-    errors,
+    ...more,
   });

@@ -9,8 +9,8 @@ beforeAll(async () => {
   dataDir = await dataFolder();
   server = conduit(["serve", "--port=0", `--data-dir=${dataDir}`]);
   url = await server.ready;
-}, 30_000);
-afterAll(stopCommands, 30_000);
+}, 60_000);
+afterAll(stopCommands, 60_000);
 
 async function run(...args: string[]): Promise<{ status: number; output: string }> {
   const program = conduit([...args, `--data-dir=${dataDir}`]);
@@ -63,6 +63,18 @@ describe("next to a running server with an embedded PostgreSQL", () => {
     expect(JSON.parse(program.output())).toMatchObject({ status: "ok" });
     await proxy.stop(true);
   });
+
+  test("health and doctor find a server that listens on an IPv6 address", async () => {
+    const other = conduit(["serve", "--port=0", "--host=::1"], { DATA_DIR: await dataFolder() });
+    const port = new URL(await other.ready).port;
+    const health = conduit(["health", "--host=::1", `--port=${port}`]);
+    expect(await health.ended).toBe(0);
+    expect(JSON.parse(health.output())).toMatchObject({ status: "ok" });
+    const doctor = conduit(["doctor", "--host=::1", `--port=${port}`, `--data-dir=${dataDir}`]);
+    await doctor.ended;
+    expect(doctor.output()).toMatch(new RegExp(`^ok +port +Conduit .* is running on ${port}$`, "m"));
+    expect(await other.end("SIGTERM")).toBe(0);
+  }, 30_000);
 
   test("the server still runs, and stops without an error", async () => {
     expect((await fetch(`${url}/health/ready`)).status).toBe(200);

@@ -2,8 +2,12 @@ import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "
 import { SQL } from "bun";
 import type { DatabaseAddress } from "../../src/config/database-address.ts";
 import { connectionOptions } from "../../src/db/pool.ts";
-import { testDatabase } from "../support/harness.ts";
+import { ARTICLE_REQUEST_SIZE_MAX } from "../../src/features/articles/schema.ts";
+import { type TestResponse, type TestUser, testDatabase, testServer } from "../support/harness.ts";
+import { addUsers } from "../support/people.ts";
+import { rawConnection } from "../support/raw.ts";
 import { type Served, serve, stopServed } from "../support/serve.ts";
+import { until } from "../support/until.ts";
 
 setDefaultTimeout(60_000);
 
@@ -50,6 +54,16 @@ describe("limits of requests", () => {
     expect((await raw(served, [head("GET /health/live", many)])).response).toStartWith("HTTP/1.1 431 ");
   });
 
+  test("a body of any length is refused in the error format", async () => {
+    for (const length of [16 * 1024 + 1, 100_000_000, Number.MAX_SAFE_INTEGER]) {
+      const upload = rawConnection(served.url, head("POST /api/users", `Content-Length: ${length}\r\n`));
+      await upload.until("}}");
+      expect(upload.received()).toStartWith("HTTP/1.1 413 ");
+      expect(upload.received()).toEndWith('{"errors":{"body":["is too large (maximum is 16384 bytes)"]}}');
+      upload.close();
+    }
+  });
+
   test("requests above REQUESTS_MAX are 503 at once, with Retry-After, and the others succeed", async () => {
     const sql = new SQL(connectionOptions(address, 1, {}));
     const hold = await sql.reserve();
@@ -58,12 +72,11 @@ describe("limits of requests", () => {
       await hold`lock table tags in access exclusive mode`;
       const held = Array.from({ length: 5 }, () => fetch(`${served.url}/api/tags`));
       // They have arrived as soon as a further one is rejected.
-      let refused = await fetch(`${served.url}/health/live`);
-      for (let i = 0; i < 200 && refused.status !== 503; i++) {
-        await Bun.sleep(10);
-        refused = await fetch(`${served.url}/health/live`);
-      }
-      expect([refused.status, refused.headers.get("retry-after")]).toEqual([503, "1"]);
+      const refused = await until(async () => {
+        const response = await fetch(`${served.url}/health/live`);
+        return response.status === 503 && response;
+      });
+      expect(refused.headers.get("retry-after")).toBe("1");
       expect<unknown>(await refused.json()).toEqual({ errors: { server: ["is busy, try again later"] } });
       await hold`rollback`;
       for (const response of held) expect((await response).status).toBe(200);
@@ -91,7 +104,7 @@ describe("limits of requests", () => {
         .output()
         .split("\n")
         .filter((line) => line.includes(id));
-    for (let i = 0; i < 100 && lines().length === 0; i++) await Bun.sleep(20);
+    await until(() => lines().length > 0);
     expect(lines()).toHaveLength(1);
     expect(JSON.parse(lines()[0] ?? "")).toMatchObject({ level: "info", "http.response.status_code": 400 });
   });
@@ -116,6 +129,55 @@ describe("limits of requests", () => {
     for (const { sent } of await over) expect(sent).toBeLessThan(20);
     expect(completed).toBeGreaterThan(10);
   });
+});
+
+test("large bodies in flight have a bound for each user and for all together, and leave small ones alone", async () => {
+  const server = await testServer();
+  const anna = await server.register("anna");
+  const users = await addUsers(server, anna, ["bert", "cleo", "dora", "emil", "fred", "gina", "hans", "ida"]);
+  const [bert, , , , , , , ida] = users as [
+    TestUser,
+    TestUser,
+    TestUser,
+    TestUser,
+    TestUser,
+    TestUser,
+    TestUser,
+    TestUser,
+  ];
+  const small = JSON.stringify({ article: { title: "t", description: "d", body: "b" } });
+  const large = small.replace("{", `{"fill":"${"x".repeat(2 * 1024 * 1024)}",`);
+  const publish = async ({ token }: TestUser, body: string) => {
+    const headers = { Authorization: `Token ${token}` };
+    const response = await fetch(`${server.url}/api/articles`, { method: "POST", headers, body });
+    const { errors } = (await response.json()) as TestResponse["json"];
+    return { status: response.status, retryAfter: response.headers.get("Retry-After"), errors };
+  };
+  const refused = { status: 503, retryAfter: "1", errors: { server: ["is unavailable, try again later"] } };
+  const stalled: ReturnType<typeof rawConnection>[] = [];
+  /** Uploads of 3 MiB that stop after the head, which the server has seen when it sends 100 or 503. */
+  const stall = async ({ token }: TestUser, count: number) => {
+    const head = `POST /api/articles HTTP/1.1\r\nHost: x\r\nAuthorization: Token ${token}\r\n`;
+    const length = `Content-Length: ${ARTICLE_REQUEST_SIZE_MAX}\r\nExpect: 100-continue\r\n\r\n`;
+    const uploads = Array.from({ length: count }, () => rawConnection(server.url, head + length));
+    stalled.push(...uploads);
+    await Promise.all(uploads.map(({ until }) => until("\r\n\r\n")));
+  };
+
+  await stall(anna, 10);
+  expect(await publish(anna, large)).toEqual(refused);
+  expect((await publish(anna, small)).status).toBe(201);
+  expect((await publish(bert, large)).status).toBe(201);
+
+  for (const user of users) await stall(user, 10);
+  expect(stalled.filter(({ received }) => received().includes(" 503 "))).not.toEqual([]);
+  // Ida's share is not used up, but that of all is.
+  expect(await publish(ida, large)).toEqual(refused);
+  expect((await publish(ida, small)).status).toBe(201);
+
+  for (const { close } of stalled) close();
+  while ((await publish(anna, large)).status === 503) await Bun.sleep(10);
+  await server.stop();
 });
 
 /** Sends the parts unchanged, with a pause between them, and returns what the server sends until it closes. */

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { mailboxKey, openMailbox } from "../../src/mail/mailbox.ts";
 import { JWT_SECRET, type TestServer, testServer } from "../support/harness.ts";
 import { startSending } from "../support/mail.ts";
+import { until } from "../support/until.ts";
 
 describe("the development mailbox", () => {
   let folder: string;
@@ -32,13 +33,11 @@ describe("the development mailbox", () => {
     expect((await get("/dev/mail", { Cookie })).text).toContain("No emails yet.");
     const worker = await startSending(dev, openMailbox(join(folder, "mail")));
     const user = await dev.register("<i>developer");
-    let list = "";
-    for (let i = 0; i < 400 && !list.includes("Verify your email address"); i++) {
-      await Bun.sleep(25);
-      list = (await get("/dev/mail", { Cookie })).text;
-    }
+    const list = await until(async () => {
+      const { text } = await get("/dev/mail", { Cookie });
+      return text.includes("Verify your email address") && text;
+    });
     await worker.stop();
-    expect(list).toContain("Verify your email address");
     const [path = ""] = /\/dev\/mail\/[0-9a-f-]+/.exec(list) ?? [];
     const mail = (await get(path, { Cookie })).text;
     const [, link = ""] = /<a class="link" href="(http[^"]+token=[^"]+)"/.exec(mail) ?? [];
@@ -65,6 +64,22 @@ describe("the development mailbox", () => {
       expect([key, (await get(`/dev/mail?key=${key}`)).status]).toEqual([key, 403]);
     }
     expect((await get("/dev/mail")).text).toContain("Open the link that the server prints at startup");
+  });
+
+  test("lets no page of another origin read a response to a request with the cookie", async () => {
+    const Cookie = await openLink();
+    const listed = await testServer({
+      mailbox: openMailbox(join(folder, "mail")),
+      corsOrigins: ["http://localhost:5173"],
+    });
+    for (const url of [dev.url, listed.url]) {
+      const { status, headers } = await fetch(`${url}/dev/mail`, {
+        headers: { Cookie, Origin: "http://localhost:5173" },
+      });
+      // Without this header, browsers hide the response to a request with a cookie (Fetch, 3.3.5).
+      expect([url, status, headers.get("Access-Control-Allow-Credentials")]).toEqual([url, 200, null]);
+    }
+    await listed.stop();
   });
 
   test("does not exist when emails are sent", async () => {

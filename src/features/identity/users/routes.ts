@@ -14,12 +14,21 @@ import type { Attempt } from "../rate-limits.ts";
 import { clientOf, tokenPair } from "../sessions/routes.ts";
 import { emailKeyOf, mailboxOf } from "./emails.ts";
 import { wrongCurrentPassword } from "./new-passwords.ts";
-import { findForLogin, findPasswordHash, findUser, registerUser, signIn, type User, updateUser } from "./queries.ts";
+import {
+  findForLogin,
+  findPasswordHash,
+  findUser,
+  registerUser,
+  signIn,
+  type UserRow,
+  updateUser,
+  userOf,
+} from "./queries.ts";
 import { LoginBody, NewUserBody, SignedInResponse, UpdateUserBody, UserResponse } from "./schema.ts";
 
 export function userRoutes(db: Database, context: IdentityContext, { requireUser }: Guards) {
   const { addressOf, checkNewPassword, limits, mail, requireEmailConfirmation, revocations, sessionLimits } = context;
-  const { requireCurrentPassword } = context;
+  const { requireCurrentPassword, memory } = context;
   return new Hono()
     .post(
       "/users",
@@ -32,7 +41,8 @@ export function userRoutes(db: Database, context: IdentityContext, { requireUser
         const passwordHash = await hashPassword(password, { address: addressOf(c), isKnown: false });
         const link = mail.isEnabled ? mail.newLink() : null;
         const newUser = { username, email, passwordHash };
-        const { user, session } = await registerUser(db, newUser, link, clientOf(context, c), sessionLimits);
+        const { user, session, changed } = await registerUser(db, newUser, link, clientOf(context, c), sessionLimits);
+        await memory.changed(changed);
         return jsonOf(c, signedIn(user, tokenPair(context, session)), 201);
       },
       describeRoute({
@@ -109,14 +119,15 @@ export function userRoutes(db: Database, context: IdentityContext, { requireUser
             checkNewPassword(changes.password, { username, email });
           }
           // Clients send the address even if it stays the same, which does not count as a change.
-          const mailTo = emailKeyOf(changes.email ?? before.email);
-          if (changes.password !== undefined || mailTo !== emailKeyOf(before.email)) {
+          const emailKey = emailKeyOf(changes.email ?? before.email);
+          const isMoving = emailKey !== emailKeyOf(before.email);
+          if (changes.password !== undefined || isMoving) {
             await limits.count(c, "change", c.var.userId);
-            if (mail.isEnabled) await limits.count(c, "mail", mailboxOf(mailTo));
+            if (mail.isEnabled && isMoving) await limits.count(c, "mail", mailboxOf(emailKey));
             if (requireCurrentPassword) provenHash = await proveCurrent(addressOf(c), c.var, currentPassword);
           }
         }
-        const { user, revoked } = await updateUser(db, c.var, changes, {
+        const { user, revoked, changed } = await updateUser(db, c.var, changes, {
           provenHash,
           passwordHash:
             changes.password === undefined
@@ -127,6 +138,7 @@ export function userRoutes(db: Database, context: IdentityContext, { requireUser
           requireConfirmation: requireEmailConfirmation,
         });
         revocations.add(revoked);
+        await memory.changed(changed);
         return jsonOf(c, userResponse(user, c.var.token));
       },
       describeRoute({
@@ -153,12 +165,13 @@ export function userRoutes(db: Database, context: IdentityContext, { requireUser
   ): Promise<Attempt | undefined> {
     checkHashingRoom(caller);
     const attempt = await limits.countAttempt(action, whom);
-    try {
-      return (await verifyPassword(password, hash, caller)) ? attempt : undefined;
-    } catch (error) {
+    const isRight = await verifyPassword(password, hash, caller).catch(async (error) => {
       await attempt.forget();
       throw error;
-    }
+    });
+    if (isRight) return attempt;
+    await attempt.extend();
+    return undefined;
   }
 
   /** The hash that the current password matches. Throws 422 if the password is missing or wrong, and as `provePassword`. */
@@ -178,11 +191,9 @@ export function userRoutes(db: Database, context: IdentityContext, { requireUser
 
 const wrongCredentials = () => new ApiError("unauthorized", { credentials: ["invalid"] });
 
-function userResponse({ username, email, email_verified, bio, image }: User, token: string) {
-  return { user: { email, email_verified, token, username, bio, image } };
-}
+const userResponse = (user: UserRow, token: string) => ({ user: userOf({ ...user, token }) });
 
 /** `user.token` is the access token, for clients that know only the RealWorld contract. */
-function signedIn(user: User, pair: { access_token: string; refresh_token: string }) {
+function signedIn(user: UserRow, pair: { access_token: string; refresh_token: string }) {
   return { ...userResponse(user, pair.access_token), ...pair };
 }
