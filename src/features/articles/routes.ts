@@ -9,13 +9,17 @@ import { listArticles, listFeed } from "./lists.ts";
 import { deleteArticle, favorite, findArticle, insertArticle, unfavorite, updateArticle } from "./queries.ts";
 import {
   ARTICLE_REQUEST_SIZE_MAX,
+  type ArticleList,
   ArticleResponse,
   ArticlesResponse,
+  type ListOrSearch,
   ListQuery,
   NewArticleBody,
   PageQuery,
   UpdateArticleBody,
 } from "./schema.ts";
+import { parseSearch } from "./search/expression.ts";
+import { findArticles } from "./search/queries.ts";
 
 export function articleRoutes(db: Database, { requireUser, optionalUser }: Guards, { limit }: WriteLimits) {
   return new Hono()
@@ -24,7 +28,7 @@ export function articleRoutes(db: Database, { requireUser, optionalUser }: Guard
       optionalUser,
       query(ListQuery),
       async (c) => {
-        const { viewerGone, ...list } = await listArticles(db, c.var.viewerId, c.var.query);
+        const { viewerGone, ...list } = await listOrSearch(db, c.var.viewerId, c.var.query);
         if (viewerGone) markBadToken(c);
         linkNextPage(c, list.nextCursor);
         return json(c, list);
@@ -34,7 +38,7 @@ export function articleRoutes(db: Database, { requireUser, optionalUser }: Guard
         tag: "Articles",
         summary: "List articles",
         description:
-          "The newest articles first. Filters can be combined. `nextCursor` leads to the next page, however deep, at the same cost.",
+          "The newest articles first, or with `q` the best matches. Filters can be combined. `nextCursor` leads to the next page, however deep, at the same cost.",
         responses: { 200: ArticlesResponse, 304: null },
       }),
     )
@@ -164,6 +168,21 @@ export function articleRoutes(db: Database, { requireUser, optionalUser }: Guard
         errors: ["not_found"],
       }),
     );
+}
+
+/** As a list, whether sorted by time or by how well articles match. */
+async function listOrSearch(
+  db: Database,
+  viewerId: string | null,
+  { q, cursor, ...filters }: ListOrSearch,
+): Promise<ArticleList & { viewerGone: boolean }> {
+  if (q === undefined) {
+    const after = cursor !== undefined && "publishedAt" in cursor ? cursor : undefined;
+    return listArticles(db, viewerId, { ...filters, cursor: after });
+  }
+  const after = cursor !== undefined && "score" in cursor ? cursor : undefined;
+  const { ids: _, ...list } = await findArticles(db, viewerId, parseSearch(q), { ...filters, cursor: after });
+  return list;
 }
 
 /** The size of an article's new body, in bytes. */
