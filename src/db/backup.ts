@@ -10,12 +10,14 @@ import { StartupError } from "../config/startup-error.ts";
 import { JOB_SCHEMA } from "./job-schema.ts";
 import { checksum, type Migration, migrate } from "./migrations.ts";
 import { connectionOptions } from "./pool.ts";
+import { textArray } from "./statements.ts";
 
 /*
  * A backup is one file: JSON lines, gzipped. First a header; then each table as a line with its columns, a line for each
  * row (an array of the columns as PostgreSQL writes them, or null) and a line with the number of rows; then the next
  * numbers of the identity columns; last the SHA-256 of all lines before. The job queue is not part of it: yesterday's
- * mail must not be sent again when yesterday's backup is restored.
+ * mail must not be sent again when yesterday's backup is restored. Neither is the search index, which is derived from the
+ * articles and as large.
  *
  * Rows as text, not the files of the cluster: they do not depend on the version of PostgreSQL, its platform or its
  * collations, they fit an external PostgreSQL as well as the embedded one, and `zcat` shows them.
@@ -147,6 +149,8 @@ export async function restoreBackup(
     await migrate(address, migrations.slice(0, header.migrations.length), connectTimeoutMs);
     const rows = await sql.begin((tx) => loadTables(tx, file));
     await migrate(address, migrations, connectTimeoutMs);
+    // The server indexes them again in the background.
+    await sql.unsafe("truncate search_queue; insert into search_queue (article_id) select id from articles order by id").simple();
     await sql.unsafe("analyze");
     return { takenAt: header.takenAt, rows };
   } finally {
@@ -295,16 +299,20 @@ function insertOf({ table, columns }: TableLine): string {
           select ${values.join(", ")} from json_array_elements($1::text::json) as r`;
 }
 
-/** The tables except for the list of migrations, with their columns except for generated ones. */
+/** Not in a backup. */
+const LEFT_OUT = ["schema_migrations", "article_search", "search_queue", "search_words"];
+
+/** The other tables, with their columns except for generated ones. */
 async function tablesOf(tx: Bun.SQL): Promise<TableLine[]> {
   return (await tx.unsafe(
     `select c.relname as table,
             json_agg(json_build_object('name', a.attname, 'type', format_type(a.atttypid, a.atttypmod))
                      order by a.attnum) as columns
        from pg_class c join pg_attribute a on a.attrelid = c.oid
-      where c.relkind = 'r' and c.relnamespace = current_schema()::regnamespace and c.relname <> 'schema_migrations'
+      where c.relkind = 'r' and c.relnamespace = current_schema()::regnamespace and c.relname <> all ($1::text[])
         and a.attnum > 0 and not a.attisdropped and a.attgenerated = ''
       group by c.relname order by c.relname`,
+    [textArray(LEFT_OUT)],
   )) as TableLine[];
 }
 
