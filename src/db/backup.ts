@@ -150,7 +150,9 @@ export async function restoreBackup(
     const rows = await sql.begin((tx) => loadTables(tx, file));
     await migrate(address, migrations, connectTimeoutMs);
     // The server indexes them again in the background.
-    await sql.unsafe("truncate search_queue; insert into search_queue (article_id) select id from articles order by id").simple();
+    await sql
+      .unsafe("truncate search_queue; insert into search_queue (article_id) select id from articles order by id")
+      .simple();
     await sql.unsafe("analyze");
     return { takenAt: header.takenAt, rows };
   } finally {

@@ -189,7 +189,12 @@ export function openDatabase(address: DatabaseAddress, limits: PoolLimits, obser
     row: async (statement, parameters) => (await rows(statement, parameters))[0],
     transaction,
     probe: probe.check,
-    state: () => ({ read: pools.read.state(), write: pools.write.state(), slow: pools.slow.state(), search: pools.search.state() }),
+    state: () => ({
+      read: pools.read.state(),
+      write: pools.write.state(),
+      slow: pools.slow.state(),
+      search: pools.search.state(),
+    }),
     close: async (timeoutMs) => {
       await Promise.all([probe.close(), ...all.map((pool) => pool.close(timeoutMs))]);
     },

@@ -110,7 +110,10 @@ export async function insertLoadData(
     await step(`search, ${to.toLocaleString("en")} of`, size.articles, async () => {
       for (let first = from; first <= to; first += SEARCH_BATCH) {
         const count = Math.min(SEARCH_BATCH, to - first + 1);
-        await indexArticles(queriesOf(tx), Array.from({ length: count }, (_, i) => String(first + i)));
+        await indexArticles(
+          queriesOf(tx),
+          Array.from({ length: count }, (_, i) => String(first + i)),
+        );
       }
     });
   }

@@ -80,7 +80,9 @@ export async function findArticles(
   const [first] = rows;
   if (first === undefined) throw new Error("a search returned no row");
   const found = rows.flatMap((row) => (row.slug === null ? [] : [row]));
-  const { page, nextCursor } = pageOf(found, limit, ({ newest, score, id }) => SearchCursor.after({ newest, score, id }));
+  const { page, nextCursor } = pageOf(found, limit, ({ newest, score, id }) =>
+    SearchCursor.after({ newest, score, id }),
+  );
   return {
     articles: page.map(previewOf),
     ids: page.map(({ id }) => id),

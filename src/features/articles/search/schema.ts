@@ -5,7 +5,10 @@ import { ArticlePreview } from "../schema.ts";
 
 export const Range = z
   .object({ start: z.int().nonnegative(), end: z.int().nonnegative() })
-  .meta({ id: "TextRange", description: "A part of a text, in UTF-16 code units: JavaScript's `text.slice(start, end)`" });
+  .meta({
+    id: "TextRange",
+    description: "A part of a text, in UTF-16 code units: JavaScript's `text.slice(start, end)`",
+  });
 
 export const Highlights = z
   .object({
@@ -14,9 +17,14 @@ export const Highlights = z
     body: z
       .object({ text: z.string(), ranges: z.array(Range) })
       .nullable()
-      .meta({ description: "An excerpt of at most 240 characters; null if nothing matches in the beginning of the body" }),
+      .meta({
+        description: "An excerpt of at most 240 characters; null if nothing matches in the beginning of the body",
+      }),
   })
-  .meta({ id: "SearchHighlights", description: "Where the words of the search occur. The texts are plain text, not HTML" });
+  .meta({
+    id: "SearchHighlights",
+    description: "Where the words of the search occur. The texts are plain text, not HTML",
+  });
 
 export const FoundArticle = ArticlePreview.extend({ highlights: Highlights }).meta({ id: "FoundArticle" });
 
@@ -48,6 +56,7 @@ export const SuggestionsResponse = z
   })
   .meta({ id: "SuggestionsResponse" });
 
+export type FoundArticle = z.output<typeof FoundArticle>;
 export type Range = z.output<typeof Range>;
 export type Highlights = z.output<typeof Highlights>;
 export type SearchResults = z.output<typeof SearchResponse>;

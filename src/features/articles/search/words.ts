@@ -52,13 +52,15 @@ function plain(written: string): string[] {
   if (/^[a-z0-9]+$/.test(written)) return [written.slice(0, WORD_MAX)];
   const named = written.toLowerCase().replace("++", "plusplus").replace("#", "sharp").replace(".", "dot");
   return (
-    named
-      .normalize("NFKD")
-      // Accents of Latin, Greek and Cyrillic. Other marks are vowels.
-      .replace(/[\u0300-\u036f]/g, "")
-      .normalize("NFC")
-      .match(PLAIN) ?? []
-  ).map((word) => word.toLowerCase().slice(0, WORD_MAX));
+    (
+      named
+        .normalize("NFKD")
+        // Accents of Latin, Greek and Cyrillic. Other marks are vowels.
+        .replace(/[\u0300-\u036f]/g, "")
+        .normalize("NFC")
+        .match(PLAIN) ?? []
+    ).map((word) => word.toLowerCase().slice(0, WORD_MAX))
+  );
 }
 
 const PLAIN = new RegExp(`[${UNSPACED}]\\p{M}*|[[\\p{L}\\p{N}\\p{M}]--[${UNSPACED}]]+`, "gv");
