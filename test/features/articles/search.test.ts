@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { parseSearch } from "../../../src/features/articles/search/expression.ts";
 import { indexNext } from "../../../src/features/articles/search/indexing.ts";
 import { searchArticles } from "../../../src/features/articles/search/queries.ts";
-import type { FoundArticle, SearchResults } from "../../../src/features/articles/search/schema.ts";
+import type { FoundArticle, SearchResults, Suggestions } from "../../../src/features/articles/search/schema.ts";
 import { cleaned, wordsOf } from "../../../src/features/articles/search/words.ts";
 import { type TestServer, type TestUser, testServer } from "../../support/harness.ts";
 import { expectExact } from "../../support/recounts.ts";
@@ -35,10 +35,10 @@ async function publishAll(...articles: New[]): Promise<{ slug: string }[]> {
   return published;
 }
 
-const search = async (q: string, rest = "", token?: string) => {
-  const { status, json } = await server.request("GET", `/api/search?q=${encodeURIComponent(q)}${rest}`, { token });
+const search = async (q: string, rest = "", token?: string): Promise<SearchResults> => {
+  const { status, text } = await server.request("GET", `/api/search?q=${encodeURIComponent(q)}${rest}`, { token });
   expect(status).toBe(200);
-  return json as SearchResults;
+  return JSON.parse(text);
 };
 const titlesOf = ({ articles }: { articles: { title: string }[] }) => articles.map(({ title }) => title);
 const found = async (q: string, rest = "") => titlesOf(await search(q, rest));
@@ -61,7 +61,8 @@ describe("what is found", () => {
       "In the body",
     ]);
     const { highlights, ...article } = results.articles[0] as FoundArticle;
-    expect(article).toEqual((await server.request("GET", `/api/articles?q=zeppelin&limit=1`)).json.articles[0]);
+    const listed = await server.request("GET", "/api/articles?q=zeppelin&limit=1");
+    expect(JSON.parse(listed.text).articles).toEqual([article]);
     expect(results).toMatchObject({ articlesCount: 5, nextCursor: null, correctedQuery: null });
     expect(highlights).toEqual({ title: [{ start: 2, end: 10 }], description: [], body: null });
   });
@@ -188,7 +189,7 @@ describe("typing errors", () => {
     expect((await other.request("GET", "/api/search?q=kuberntes")).json).toMatchObject({ articles: [] });
     expect((await other.request("GET", "/api/search?q=kubernetes")).json.articlesCount).toBe(1);
     const suggested = await other.request("GET", "/api/search/suggestions?q=dorra");
-    expect(suggested.json).toEqual({ titles: [], tags: [], usernames: [] });
+    expect(JSON.parse(suggested.text)).toEqual({ titles: [], tags: [], usernames: [] });
   });
 });
 
@@ -201,8 +202,8 @@ describe("suggestions", () => {
     );
     await server.request("POST", `/api/articles/${loved?.slug}/favorite`, { token: bert.token });
     await server.register("gardener");
-    const suggest = async (q: string) =>
-      (await server.request("GET", `/api/search/suggestions?q=${encodeURIComponent(q)}`)).json;
+    const suggest = async (q: string): Promise<Suggestions> =>
+      JSON.parse((await server.request("GET", `/api/search/suggestions?q=${encodeURIComponent(q)}`)).text);
     expect(await suggest("garden")).toEqual({
       titles: [
         { slug: "gardening-for-beginners", title: "Gardening for beginners" },
@@ -249,7 +250,7 @@ describe("pages", () => {
       `/api/articles?cursor=${results}`,
     ]) {
       const { status, json } = await server.request("GET", path);
-      expect([path, status, json]).toEqual([path, 422, { errors: { cursor: ["is invalid"] } }]);
+      expect([path, status, json.errors]).toEqual([path, 422, { cursor: ["is invalid"] }]);
     }
     expect((await server.request("GET", `/api/articles?q=walrus&cursor=${results}`)).status).toBe(200);
   });
@@ -335,7 +336,7 @@ describe("the index", () => {
     const { json } = await other.request("GET", "/api/search?q=system&limit=1");
     expect(json.articlesCount).toBeGreaterThanOrEqual(200);
     expect(json.articlesCount).toBeLessThanOrEqual(400);
-    expect(json.articles[0].slug).toBe("common-2");
+    expect(json.articles[0]?.slug).toBe("common-2");
     const fresh = await other.publish(dora, { title: "A common system", description: "d", body: "b" });
     await indexAll(other);
     const { articles } = (await other.request("GET", "/api/search?q=system&limit=2")).json;
@@ -386,9 +387,9 @@ describe("hostile texts", () => {
     }
     for (const path of ["/api/search", "/api/articles", "/api/search/suggestions"]) {
       const { status, json } = await server.request("GET", `${path}?q=${"x".repeat(201)}`);
-      expect([status, json]).toEqual([422, { errors: { q: ["is too long (maximum is 200 characters)"] } }]);
+      expect([status, json.errors]).toEqual([422, { q: ["is too long (maximum is 200 characters)"] }]);
     }
-    expect((await server.request("GET", "/api/search")).json).toEqual({ errors: { q: ["can't be blank"] } });
+    expect((await server.request("GET", "/api/search")).json.errors).toEqual({ q: ["can't be blank"] });
     const many = parseSearch(Array.from({ length: 100 }, (_, i) => `w${i}`).join(" "));
     expect(many.flat().length).toBe(8);
   });

@@ -3,12 +3,10 @@ import { nextCursor } from "../../../http/cursor.ts";
 import { searchText, wholeNumber } from "../../../http/fields.ts";
 import { ArticlePreview } from "../schema.ts";
 
-export const Range = z
-  .object({ start: z.int().nonnegative(), end: z.int().nonnegative() })
-  .meta({
-    id: "TextRange",
-    description: "A part of a text, in UTF-16 code units: JavaScript's `text.slice(start, end)`",
-  });
+export const Range = z.object({ start: z.int().nonnegative(), end: z.int().nonnegative() }).meta({
+  id: "TextRange",
+  description: "A part of a text, in UTF-16 code units: JavaScript's `text.slice(start, end)`",
+});
 
 export const Highlights = z
   .object({
