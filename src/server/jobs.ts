@@ -88,7 +88,7 @@ export async function startBackgroundJobs(
   const indexing = startIndexing(db, log);
   return {
     async stop() {
-      await Promise.all([jobs.stop(config.shutdownTimeoutMs), indexing.stop()]);
+      await Promise.all([jobs.stop(config.shutdownTimeoutMs), indexing.stop(config.shutdownTimeoutMs)]);
       mail.transport?.close();
     },
   };

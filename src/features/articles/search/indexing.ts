@@ -1,5 +1,5 @@
 import type { Database, Queries } from "../../../db/pool.ts";
-import { textArray, write } from "../../../db/statements.ts";
+import { read, textArray, write } from "../../../db/statements.ts";
 import type { Log } from "../../../observability/log.ts";
 import { isPublished } from "../rows.ts";
 import { cleaned, INDEXED_MAX, wordsOf } from "./words.ts";
@@ -13,9 +13,9 @@ const TEXT_AT_ONCE = 200_000;
 
 /**
  * Indexes what was published, edited, deleted or favourited, until stopped. Any number of servers may do so: one of them
- * works at a time. Polls, because a notification would put all commits of publications in a queue.
+ * works at a time. `stop` waits at most `timeoutMs` for the articles in work, which otherwise stay in the queue. Polls, because a notification would put all commits of publications in a queue.
  */
-export function startIndexing(db: Database, log: Log): { stop(): Promise<void> } {
+export function startIndexing(db: Database, log: Log): { stop(timeoutMs: number): Promise<void> } {
   let isStopping = false;
   const { promise: stopping, resolve: stop } = Promise.withResolvers<void>();
   const pause = (ms: number) => Promise.race([Bun.sleep(ms), stopping]);
@@ -38,10 +38,10 @@ export function startIndexing(db: Database, log: Log): { stop(): Promise<void> }
 
   const running = keepIndexing();
   return {
-    async stop() {
+    async stop(timeoutMs) {
       isStopping = true;
       stop();
-      await running;
+      await Promise.race([running, Bun.sleep(timeoutMs)]);
     },
   };
 }
@@ -60,7 +60,7 @@ export async function indexNext(db: Database): Promise<number> {
   });
 }
 
-const QUEUE_HAS_ENTRIES = write<{ id: string }>("search_queue_has_entries", "select id from search_queue limit 1");
+const QUEUE_HAS_ENTRIES = read("search_queue_has_entries", "select 1 from search_queue limit 1");
 
 const LOCK_INDEX = write<{ locked: boolean }>(
   "search_lock_index",
@@ -108,7 +108,7 @@ type ArticleToIndex = {
   favoritesCount: number;
 };
 
-const ARTICLES_TO_INDEX = write<ArticleToIndex>(
+const ARTICLES_TO_INDEX = read<ArticleToIndex>(
   "search_articles_to_index",
   `select id::text, author_id::text as "authorId", title, tag_list as "tagList", description, left(body, $2::integer) as body,
           favorites_count as "favoritesCount"
