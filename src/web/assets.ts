@@ -2,6 +2,7 @@ import { readFileSync } from "node:fs";
 import type { MiddlewareHandler } from "hono";
 import swaggerStyle from "swagger-ui-dist/swagger-ui.css" with { type: "file" };
 import swaggerScript from "swagger-ui-dist/swagger-ui-bundle.js" with { type: "file" };
+import { respond } from "../http/responses.ts";
 import referenceScript from "./assets/api-reference.client.js" with { type: "file" };
 import icon from "./assets/icon.svg" with { type: "file" };
 import siteStyle from "./assets/site.css" with { type: "file" };
@@ -41,7 +42,7 @@ export function assetPath(name: keyof typeof ASSETS): string {
 export const serveAssets: MiddlewareHandler = async (c, next) => {
   const asset = assetIndex().assets.get(c.req.path);
   if (asset === undefined || (c.req.method !== "GET" && c.req.method !== "HEAD")) return next();
-  return c.body(await Bun.file(asset.file).bytes(), 200, {
+  return respond(c, await Bun.file(asset.file).bytes(), 200, {
     "Content-Type": asset.type,
     "Cache-Control": "public, max-age=31536000, immutable",
   });

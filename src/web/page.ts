@@ -1,6 +1,7 @@
 import type { Context } from "hono";
 import type { JSX } from "hono/jsx/jsx-runtime";
 import { PRIVATE_HEADERS } from "../http/headers.ts";
+import { respond } from "../http/responses.ts";
 
 /** An HTML document. */
 export type Page = JSX.Element;
@@ -32,7 +33,7 @@ export function respondWithPage(
   page: Page,
   { status = 200, policy = {}, isPublic = false }: PageOptions = {},
 ): Response {
-  return c.body(`<!doctype html>\n${underBasePath(`${page}`, c.get("basePath"))}\n`, status, {
+  return respond(c, `<!doctype html>\n${underBasePath(`${page}`, c.get("basePath"))}\n`, status, {
     ...PRIVATE_HEADERS,
     ...(isPublic ? { "Cache-Control": "no-cache" } : {}),
     "Content-Type": "text/html; charset=utf-8",

@@ -3,35 +3,45 @@ import type { Database } from "../../db/pool.ts";
 import { linkNextPage } from "../../http/cursor.ts";
 import { describeRoute } from "../../http/openapi.ts";
 import { body, json, query } from "../../http/validation.ts";
+import type { Memory } from "../../memory/memory.ts";
 import { type Guards, markBadToken } from "../identity/guards.ts";
 import type { WriteLimits } from "../identity/write-limits.ts";
+import type { SharedReads } from "../profiles/shared-reads.ts";
 import { listArticles, listFeed } from "./lists.ts";
 import { deleteArticle, favorite, findArticle, insertArticle, unfavorite, updateArticle } from "./queries.ts";
 import {
   ARTICLE_REQUEST_SIZE_MAX,
-  type ArticleList,
   ArticleResponse,
   ArticlesResponse,
-  type ListOrSearch,
+  type ListFilters,
   ListQuery,
   NewArticleBody,
   PageQuery,
   UpdateArticleBody,
 } from "./schema.ts";
 import { parseSearch } from "./search/expression.ts";
-import { findArticles } from "./search/queries.ts";
+import { type FoundArticles, findArticles } from "./search/queries.ts";
 
-export function articleRoutes(db: Database, { requireUser, optionalUser }: Guards, { limit }: WriteLimits) {
+export function articleRoutes(
+  db: Database,
+  memory: Memory,
+  shared: SharedReads,
+  { requireUser, optionalUser }: Guards,
+  { limit }: WriteLimits,
+) {
   return new Hono()
     .get(
       "/articles",
       optionalUser,
       query(ListQuery),
-      async (c) => {
-        const { viewerGone, ...list } = await listOrSearch(db, c.var.viewerId, c.var.query);
-        if (viewerGone) markBadToken(c);
-        linkNextPage(c, list.nextCursor);
-        return json(c, list);
+      (c) => {
+        const { q, cursor, ...rest } = c.var.query;
+        if (q !== undefined) {
+          const after = cursor !== undefined && "score" in cursor ? cursor : undefined;
+          return respondToSearch(c, findArticles(db, c.var.viewerId, parseSearch(q), { ...rest, cursor: after }));
+        }
+        const filters = { ...rest, cursor: cursor !== undefined && "publishedAt" in cursor ? cursor : undefined };
+        return shared.respond(c, listKey(filters), (viewerId) => listArticles(db, viewerId, filters));
       },
       describeRoute({
         operationId: "GetArticles",
@@ -68,7 +78,9 @@ export function articleRoutes(db: Database, { requireUser, optionalUser }: Guard
       body(NewArticleBody, ARTICLE_REQUEST_SIZE_MAX),
       limit("article-bytes", bytesOf),
       async (c) => {
-        return json(c, { article: await insertArticle(db, c.var, c.var.body.article) }, 201);
+        const { article, changed } = await insertArticle(db, c.var, c.var.body.article);
+        await memory.changed(changed);
+        return json(c, { article }, 201);
       },
       describeRoute({
         operationId: "CreateArticle",
@@ -83,10 +95,9 @@ export function articleRoutes(db: Database, { requireUser, optionalUser }: Guard
     .get(
       "/articles/:slug",
       optionalUser,
-      async (c) => {
-        const { article, viewerGone } = await findArticle(db, c.var.viewerId, c.req.param("slug"));
-        if (viewerGone) markBadToken(c);
-        return json(c, { article });
+      (c) => {
+        const slug = c.req.param("slug");
+        return shared.respond(c, `article ${slug}`, (viewerId) => findArticle(db, viewerId, slug));
       },
       describeRoute({
         operationId: "GetArticle",
@@ -105,7 +116,8 @@ export function articleRoutes(db: Database, { requireUser, optionalUser }: Guard
       body(UpdateArticleBody, ARTICLE_REQUEST_SIZE_MAX),
       limit("article-bytes", bytesOf),
       async (c) => {
-        const article = await updateArticle(db, c.var, c.req.param("slug"), c.var.body.article);
+        const { article, changed } = await updateArticle(db, c.var, c.req.param("slug"), c.var.body.article);
+        await memory.changed(changed);
         return json(c, { article });
       },
       describeRoute({
@@ -122,7 +134,8 @@ export function articleRoutes(db: Database, { requireUser, optionalUser }: Guard
       "/articles/:slug",
       requireUser,
       async (c) => {
-        await deleteArticle(db, c.var, c.req.param("slug"));
+        const { changed } = await deleteArticle(db, c.var, c.req.param("slug"));
+        await memory.changed(changed);
         return c.body(null, 204);
       },
       describeRoute({
@@ -140,7 +153,9 @@ export function articleRoutes(db: Database, { requireUser, optionalUser }: Guard
       requireUser,
       limit("favorites"),
       async (c) => {
-        return json(c, { article: await favorite(db, c.var, c.req.param("slug")) });
+        const { article, changed } = await favorite(db, c.var, c.req.param("slug"));
+        await memory.changed(changed);
+        return json(c, { article });
       },
       describeRoute({
         operationId: "CreateArticleFavorite",
@@ -157,7 +172,9 @@ export function articleRoutes(db: Database, { requireUser, optionalUser }: Guard
       requireUser,
       limit("favorites"),
       async (c) => {
-        return json(c, { article: await unfavorite(db, c.var, c.req.param("slug")) });
+        const { article, changed } = await unfavorite(db, c.var, c.req.param("slug"));
+        await memory.changed(changed);
+        return json(c, { article });
       },
       describeRoute({
         operationId: "DeleteArticleFavorite",
@@ -170,20 +187,16 @@ export function articleRoutes(db: Database, { requireUser, optionalUser }: Guard
     );
 }
 
-/** As a list, whether sorted by time or by how well articles match. */
-async function listOrSearch(
-  db: Database,
-  viewerId: string | null,
-  { q, cursor, ...filters }: ListOrSearch,
-): Promise<ArticleList & { viewerGone: boolean }> {
-  if (q === undefined) {
-    const after = cursor !== undefined && "publishedAt" in cursor ? cursor : undefined;
-    return listArticles(db, viewerId, { ...filters, cursor: after });
-  }
-  const after = cursor !== undefined && "score" in cursor ? cursor : undefined;
-  const { ids: _, ...list } = await findArticles(db, viewerId, parseSearch(q), { ...filters, cursor: after });
-  return list;
+/** Not from memory, as the index changes after the articles. */
+async function respondToSearch(c: Context, search: Promise<FoundArticles>): Promise<Response> {
+  const { ids: _, viewerGone, ...list } = await search;
+  if (viewerGone) markBadToken(c);
+  linkNextPage(c, list.nextCursor);
+  return json(c, list);
 }
+
+const listKey = ({ limit, offset, cursor, tag, author, favorited }: ListFilters): string =>
+  `articles ${JSON.stringify([limit, offset, cursor, tag, author, favorited])}`;
 
 /** The size of an article's new body, in bytes. */
 const bytesOf = (c: Context<{ Variables: { body: { article: { body?: string | undefined } } } }>): number =>

@@ -74,6 +74,12 @@ const TAKE_ENTRIES = write<{ articleId: string }>(
    returning article_id::text as "articleId"`,
 );
 
+/** At the end of a restore, as the index is not in a backup. The newest get the highest numbers, and are indexed first. */
+export const QUEUE_ALL = write(
+  "search_queue_all",
+  "insert into search_queue (article_id) select id from articles order by id",
+);
+
 /** Brings the index up to date for these articles. Those that are deleted, or not published, cannot be found afterwards. */
 export async function indexArticles(tx: Queries, ids: readonly string[]): Promise<void> {
   if (ids.length === 0) return;

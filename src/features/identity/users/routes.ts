@@ -28,7 +28,7 @@ import { LoginBody, NewUserBody, SignedInResponse, UpdateUserBody, UserResponse 
 
 export function userRoutes(db: Database, context: IdentityContext, { requireUser }: Guards) {
   const { addressOf, checkNewPassword, limits, mail, requireEmailConfirmation, revocations, sessionLimits } = context;
-  const { requireCurrentPassword } = context;
+  const { requireCurrentPassword, memory } = context;
   return new Hono()
     .post(
       "/users",
@@ -41,7 +41,8 @@ export function userRoutes(db: Database, context: IdentityContext, { requireUser
         const passwordHash = await hashPassword(password, { address: addressOf(c), isKnown: false });
         const link = mail.isEnabled ? mail.newLink() : null;
         const newUser = { username, email, passwordHash };
-        const { user, session } = await registerUser(db, newUser, link, clientOf(context, c), sessionLimits);
+        const { user, session, changed } = await registerUser(db, newUser, link, clientOf(context, c), sessionLimits);
+        await memory.changed(changed);
         return jsonOf(c, signedIn(user, tokenPair(context, session)), 201);
       },
       describeRoute({
@@ -126,7 +127,7 @@ export function userRoutes(db: Database, context: IdentityContext, { requireUser
             if (requireCurrentPassword) provenHash = await proveCurrent(addressOf(c), c.var, currentPassword);
           }
         }
-        const { user, revoked } = await updateUser(db, c.var, changes, {
+        const { user, revoked, changed } = await updateUser(db, c.var, changes, {
           provenHash,
           passwordHash:
             changes.password === undefined
@@ -137,6 +138,7 @@ export function userRoutes(db: Database, context: IdentityContext, { requireUser
           requireConfirmation: requireEmailConfirmation,
         });
         revocations.add(revoked);
+        await memory.changed(changed);
         return jsonOf(c, userResponse(user, c.var.token));
       },
       describeRoute({
