@@ -15,7 +15,11 @@ export const backUp = (
 ): Promise<BackupReport> => writeBackup(address, migrations, "1.2.3", file, { connectMs: 5_000, ...times });
 
 /** @param finish what the program itself runs at the end, unless it is given */
-export const restoreInto = (address: DatabaseAddress, file: string, finish = [...AFTER_RESTORE, QUEUE_ALL]): Promise<BackupReport> =>
+export const restoreInto = (
+  address: DatabaseAddress,
+  file: string,
+  finish = [...AFTER_RESTORE, QUEUE_ALL],
+): Promise<BackupReport> =>
   restoreBackup(address, migrations, file, { finish, connectTimeoutMs: 5_000, timeoutMs: 5_000, onProgress() {} });
 
 /** Every row and every identity column, except for the search index and the time at which a migration ran. */
