@@ -45,7 +45,8 @@ begin
 end $$;
 create trigger article_search_changed after insert or delete on articles
   for each row execute function queue_for_search();
-create trigger article_search_edited after update of title, description, body, tag_list on articles
+-- Every edit raises the version.
+create trigger article_search_edited after update of version on articles
   for each row execute function queue_for_search();
 -- The mark _fN changes with the number of digits, so of a thousand favourites three cause work.
 create trigger article_search_favorited after update of favorites_count on articles
