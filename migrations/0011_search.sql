@@ -32,10 +32,10 @@ create table search_queue (
   article_id bigint not null
 );
 
--- Words of titles and tags, to correct typing errors. A word stays when its last article is deleted.
+-- Words of titles and tags, to complete what a reader types and to correct typing errors. A word stays when its last article is deleted.
 create table search_words (
   word text collate "C" not null constraint search_words_pkey primary key,
-  constraint search_words_length check (char_length(word) between 4 and 30)
+  constraint search_words_length check (char_length(word) between 2 and 30)
 );
 
 create function queue_for_search() returns trigger language plpgsql as $$
@@ -116,7 +116,8 @@ end $$;
 create function nearest_word(written text) returns text language plpgsql stable as $$
 begin
   if to_regprocedure('similarity(text, text)') is null then return null; end if;
-  return (select word from search_words where word % written order by similarity(word, written) desc, word limit 1);
+  return (select word from search_words where word % written and char_length(word) >= 4
+           order by similarity(word, written) desc, word limit 1);
 end $$;
 
 -- The usernames that are most like this one; none without pg_trgm.

@@ -53,11 +53,16 @@ function expression(search: Search, textOf: (term: Term) => string): string {
   return search.map(all).join(" | ");
 }
 
-/** Titles that have all words but the last, and one that begins with it: what a reader is typing. Null without words. */
-export function titlesBeginning(q: string): string | null {
-  const words = wordsOf(q).slice(0, TERMS_MAX);
-  if (words.length === 0) return null;
-  return words.map(({ word }, i) => operand(word, i === words.length - 1 ? "*A" : "A")).join(" & ");
+/**
+ * What a reader is typing: titles must have the first words, as text for `to_tsquery`, and one that begins with the last.
+ * Undefined without words.
+ */
+export function titleBeginning(q: string): { first: string; last: string } | undefined {
+  const words = wordsOf(q)
+    .slice(0, TERMS_MAX)
+    .map(({ word }) => word);
+  const last = words.pop();
+  return last === undefined ? undefined : { first: words.map((word) => `${operand(word, "A")} & `).join(""), last };
 }
 
 const operand = (word: string, weights = ""): string => `'${word}'${weights === "" ? "" : `:${weights}`}`;

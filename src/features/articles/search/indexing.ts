@@ -92,7 +92,7 @@ export async function indexArticles(tx: Queries, ids: readonly string[]): Promis
   let rows: object[] = [];
   let length = 0;
   for (const article of articles) {
-    for (const word of correctionsIn(article)) words.add(word);
+    for (const word of wordsIn(article)) words.add(word);
     const row = rowOf(article);
     rows.push(row);
     length += row.body.length;
@@ -123,12 +123,12 @@ const ARTICLES_TO_INDEX = read<ArticleToIndex>(
 
 const UNINDEX = write("search_unindex", "delete from article_search where article_id = any ($1::text[]::bigint[])");
 
-/** Words that a reader may have meant who made a typing error. */
-const correctionsIn = ({ title, tagList }: ArticleToIndex): string[] =>
+/** Words that a reader may be typing, or may have meant. */
+const wordsIn = ({ title, tagList }: ArticleToIndex): string[] =>
   [title, ...tagList].flatMap((text) =>
     wordsOf(text)
       .map(({ word }) => word)
-      .filter((word) => word.length >= 4 && word.length <= 30),
+      .filter((word) => word.length >= 2 && word.length <= 30),
   );
 
 function rowOf({ id, authorId, title, tagList, description, body, favoritesCount }: ArticleToIndex) {
