@@ -78,7 +78,7 @@ export const SETTINGS = {
     name: "DATABASE_POOL_MAX",
     flag: "database-pool-max",
     fallback: "8",
-    what: "Maximum number of connections for writes. Reads get a quarter as many in addition, at least two. Each process uses seven more: two for slow reads, one for health checks, one for notifications, three for background jobs.",
+    what: "Maximum number of connections for writes. Reads get a quarter as many in addition, at least two. Each process uses nine more: two for slow reads, two for searches, one for health checks, one for notifications, three for background jobs.",
     parse: wholeNumber(1, 1_000),
   }),
   databaseConnectTimeoutMs: setting({

@@ -3,6 +3,7 @@ import { getPathNoStrict } from "hono/utils/url";
 import { migrations } from "../../migrations/index.ts";
 import type { Database } from "../db/pool.ts";
 import { articleRoutes } from "../features/articles/routes.ts";
+import { searchRoutes } from "../features/articles/search/routes.ts";
 import { commentRoutes } from "../features/comments/routes.ts";
 import { healthRoutes } from "../features/health/routes.ts";
 import type { IdentityContext } from "../features/identity/context.ts";
@@ -118,6 +119,7 @@ export function createApp(options: AppOptions) {
     .route("/api", sessionRoutes(db, identity, guards))
     .route("/api", profileRoutes(db, memory, shared, guards, writeLimits))
     .route("/api", articleRoutes(db, memory, shared, guards, writeLimits))
+    .route("/api", searchRoutes(db, guards))
     .route("/api", commentRoutes(db, memory, shared, guards, writeLimits))
     .route("/api", tagRoutes(db, shared));
 
