@@ -14,7 +14,9 @@ await mkdir(join(root, "dist"), { recursive: true });
 const outfile = resolve(root, values.outfile);
 await rm(outfile, { force: true });
 const built = await Bun.build({
-  entrypoints: [join(root, "src/main.ts")],
+  // Workers are programs of their own, found by their path from the root.
+  entrypoints: [join(root, "src/main.ts"), join(root, "src/markup/worker.ts")],
+  root,
   // The executable has no embedded PostgreSQL, which is an npm package.
   define: { STANDALONE: "true" },
   // The job queue would use this development dependency for configuration files in TypeScript.

@@ -13,6 +13,7 @@ const FOLDERS = [
   "db",
   "jobs",
   "mail",
+  "markup",
   "features/identity",
   "features/profiles",
   "features/articles",

@@ -1,0 +1,90 @@
+import { LRUCache } from "lru-cache";
+
+/** In UTF-16 units. A table of this length, the worst case, takes half a second and 200 MB of memory. */
+const LENGTH_MAX = 256 * 1024;
+/** How long one text may take. */
+const DEADLINE_MS = 2_000;
+/** How many texts may wait. */
+const WAITING_MAX = 200;
+const CACHE_MAX_BYTES = 16 * 1024 * 1024;
+
+type Job = { readonly text: string; readonly finish: (html: string | null) => void };
+
+/**
+ * Renders texts in Markdown to safe HTML, in a worker, so that no text can block the process. A text that is too long, takes too
+ * long or is nested too deeply is shown as it is, escaped; so is one that arrives while too many wait. Each text is rendered
+ * once, as long as the cache has room.
+ * @param deadlineMs after this time a text is given up
+ */
+export function createRenderer(deadlineMs = DEADLINE_MS) {
+  const cache = new LRUCache<string, string>({ maxSize: CACHE_MAX_BYTES, sizeCalculation: (html) => html.length + 200 });
+  const rendering = new Map<string, Promise<string>>();
+  const waiting: Job[] = [];
+  let worker: Worker | undefined;
+  let isBusy = false;
+
+  function next(): void {
+    if (isBusy) return;
+    // The shortest first: what is quick does not wait for what is slow.
+    waiting.sort((a, b) => a.text.length - b.text.length);
+    const job = waiting.shift();
+    if (job === undefined) return;
+    isBusy = true;
+    const current = (worker ??= openWorker());
+    const finish = (html: string | null) => {
+      clearTimeout(deadline);
+      isBusy = false;
+      job.finish(html);
+      next();
+    };
+    const giveUp = () => {
+      current.terminate();
+      worker = undefined;
+      finish(null);
+    };
+    const deadline = setTimeout(giveUp, deadlineMs);
+    current.onmessage = ({ data }: MessageEvent<string | null>) => finish(data);
+    current.onerror = giveUp;
+    current.postMessage(job.text);
+  }
+
+  async function renderNow(text: string, key: string): Promise<string> {
+    const html = await new Promise<string | null>((finish) => {
+      waiting.push({ text, finish });
+      next();
+    });
+    const shown = html ?? asItIs(text);
+    cache.set(key, shown);
+    return shown;
+  }
+
+  return {
+    /** The HTML of a text, at once if it is in the cache. */
+    render(text: string): string | Promise<string> {
+      const key = new Bun.CryptoHasher("sha256").update(text).digest("base64");
+      const known = cache.get(key) ?? rendering.get(key);
+      if (known !== undefined) return known;
+      if (text.length > LENGTH_MAX || waiting.length >= WAITING_MAX) return asItIs(text);
+      const result = renderNow(text, key).finally(() => rendering.delete(key));
+      rendering.set(key, result);
+      return result;
+    },
+    stop(): void {
+      worker?.terminate();
+      worker = undefined;
+    },
+  };
+}
+
+/** Set by scripts/build.ts in the compiled executable, where every module has the URL of the executable. */
+declare const STANDALONE: true | undefined;
+const WORKER = typeof STANDALONE === "undefined" ? "./worker.ts" : "./src/markup/worker.ts";
+
+function openWorker(): Worker {
+  const worker = new Worker(new URL(WORKER, import.meta.url).href);
+  // The process may end while it waits.
+  worker.unref();
+  return worker;
+}
+
+const asItIs = (text: string): string => `<pre class="plain">${Bun.escapeHTML(text)}</pre>`;
