@@ -21,26 +21,36 @@ export function jsonOf(c: Context, value: object, status: 200 | 201 | 503 = 200)
   return c.body(body, status, JSON_HEADERS);
 }
 
-/**
- * A response with JSON: a value, or its text if the caller has it. A GET returns 304 if the client already has the same
- * response (RFC 9110, 13.1.2).
- */
-export function json(c: Context, value: object | string | Uint8Array<ArrayBuffer>, status: 200 | 201 = 200): Response {
-  const text = typeof value === "string" || value instanceof Uint8Array ? value : JSON.stringify(value);
+/** A response with a value as JSON. A GET returns 304 if the client already has the same response (RFC 9110, 13.1.2). */
+export function json(c: Context, value: object, status: 200 | 201 = 200): Response {
+  const text = JSON.stringify(value);
   // Otherwise a long text is encoded for its hash, for its size and for the response.
-  const body = typeof text === "string" && text.length > LONG_TEXT ? Buffer.from(text) : text;
+  return jsonText(c, text.length > LONG_TEXT ? Buffer.from(text) : text, undefined, status);
+}
+
+/**
+ * As `json`, for a value whose JSON the caller has already.
+ * @param text JSON, as text or in UTF-8
+ * @param etag of this text, by `etagOf`, if the caller has it too
+ */
+export function jsonText(c: Context, text: JsonText, etag?: string, status: 200 | 201 = 200): Response {
   if (status === 200 && (c.req.method === "GET" || c.req.method === "HEAD")) {
-    const etag = `W/"${Bun.hash(body).toString(36)}"`;
-    c.header("ETag", etag);
+    const current = etag ?? etagOf(text);
+    c.header("ETag", current);
     allowCaching(c);
-    if (isKnown(c.req.header("If-None-Match"), etag)) {
+    if (isKnown(c.req.header("If-None-Match"), current)) {
       c.set("bytes", 0);
       return c.body(null, 304);
     }
   }
-  c.set("bytes", Buffer.byteLength(body));
-  return c.body(body, status, JSON_HEADERS);
+  c.set("bytes", Buffer.byteLength(text));
+  return c.body(text, status, JSON_HEADERS);
 }
+
+export type JsonText = string | Uint8Array<ArrayBuffer>;
+
+/** The entity tag of a response. It is the same for text and its bytes. */
+export const etagOf = (text: JsonText): string => `W/"${Bun.hash(text).toString(36)}"`;
 
 /** RFC 9110, 13.1.2. The comparison is weak (8.8.3.2), as proxies that compress remove or add `W/`. */
 function isKnown(ifNoneMatch: string | undefined, etag: string): boolean {

@@ -3,7 +3,7 @@ import { accepts } from "hono/accepts";
 import packageJson from "../../../package.json" with { type: "json" };
 import { describeRoute, type openApiDocument } from "../../http/openapi.ts";
 import type { RequestVariables } from "../../http/request-log.ts";
-import { json, jsonOf } from "../../http/validation.ts";
+import { jsonOf, jsonText } from "../../http/validation.ts";
 import { respondWithPage } from "../page.ts";
 import { API_REFERENCE_POLICY, apiReferencePage } from "../pages/api-reference.tsx";
 import { welcomePage } from "../pages/welcome.tsx";
@@ -57,7 +57,7 @@ export function docsRoutes(routes: () => Parameters<typeof openApiDocument>[1], 
       "/openapi.json",
       (c) => {
         document ??= JSON.stringify(conduitDocument(routes(), c.get("basePath")));
-        return json(c, document);
+        return jsonText(c, document);
       },
       describeRoute({
         operationId: "GetOpenApi",
