@@ -77,7 +77,7 @@ function boundReferences({ env, src }: Core): void {
 /** Aligns the cells of tables by an attribute: the content security policy forbids inline styles. */
 function alignCells({ tokens }: Core): void {
   for (const token of tokens) {
-    const [, side] = /^text-align:(\w+)$/.exec(token.attrGet("style") ?? "") ?? [];
+    const [, side] = /^text-align:(\w+)$/.exec(String(token.attrGet("style"))) ?? [];
     if (side !== undefined) token.attrSet("align", side);
   }
 }

@@ -17,7 +17,10 @@ type Job = { readonly text: string; readonly finish: (html: string | null) => vo
  * @param deadlineMs after this time a text is given up
  */
 export function createRenderer(deadlineMs = DEADLINE_MS) {
-  const cache = new LRUCache<string, string>({ maxSize: CACHE_MAX_BYTES, sizeCalculation: (html) => html.length + 200 });
+  const cache = new LRUCache<string, string>({
+    maxSize: CACHE_MAX_BYTES,
+    sizeCalculation: (html) => html.length + 200,
+  });
   const rendering = new Map<string, Promise<string>>();
   const waiting: Job[] = [];
   let worker: Worker | undefined;
