@@ -33,7 +33,8 @@ export function createRenderer(deadlineMs = DEADLINE_MS) {
     const job = waiting.shift();
     if (job === undefined) return;
     isBusy = true;
-    const current = (worker ??= openWorker());
+    worker ??= openWorker();
+    const current = worker;
     const finish = (html: string | null) => {
       clearTimeout(deadline);
       isBusy = false;

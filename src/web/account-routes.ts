@@ -12,8 +12,9 @@ import type { Revocation } from "../features/identity/sessions/revocations.ts";
 import { ApiError, type ErrorCode } from "../http/errors.ts";
 import { describeRoute, ErrorResponse } from "../http/openapi.ts";
 import { readForm } from "../http/validation.ts";
-import { respondWithPage, wantsPage } from "./page.ts";
+import { respondWithPage } from "./page.ts";
 import { forgotPasswordPage, messagePage, newPasswordPage, verifyEmailPage } from "./pages/account.tsx";
+import { wantsPage } from "./requests.ts";
 
 /**
  * The page to request a password reset, and the pages that links in emails open, unless `VERIFY_URL` and `RESET_URL` name
