@@ -16,7 +16,11 @@ export const PEOPLE: readonly Person[] = [
     reads: ["software", "cooking"],
   },
   // The official test suites of front ends look for this user.
-  { username: "johndoe", bio: "The most average person in every example. I write about it.", reads: ["world", "making"] },
+  {
+    username: "johndoe",
+    bio: "The most average person in every example. I write about it.",
+    reads: ["world", "making"],
+  },
   {
     username: "ana-petrova",
     bio: "Databases by day, mushrooms by weekend. I delete more than I write.",

@@ -107,12 +107,15 @@ export function createApp(options: AppOptions) {
     .use(validHost)
     .use(storablePath)
     .use("/assets/*", serveAssets)
-    .route("/", healthRoutes(db, { migrations, isDraining }))
-    .get("/avatars/:file", serveAvatar);
+    .use("/avatars/:file", serveAvatar)
+    .route("/", healthRoutes(db, { migrations, isDraining }));
   // Before the documentation, whose index is for programs.
   if (web !== null) app.route("/", webRoutes(web));
   app
-    .route("/", docsRoutes((): readonly Route[] => app.routes, { hasMailbox, hasWeb: web !== null }))
+    .route(
+      "/",
+      docsRoutes((): readonly Route[] => app.routes, { hasMailbox, hasWeb: web !== null }),
+    )
     .route("/api", userRoutes(db, identity, guards))
     // Before the API, because a browser that opens one of the API's links gets a page.
     .route("/", accountPageRoutes(db, identity))

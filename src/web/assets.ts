@@ -22,7 +22,11 @@ const ASSETS = {
 } as const;
 
 /** An asset in memory, with its compressed form. */
-type Asset = { readonly type: string; readonly bytes: Uint8Array<ArrayBuffer>; readonly gzip?: Uint8Array<ArrayBuffer> };
+type Asset = {
+  readonly type: string;
+  readonly bytes: Uint8Array<ArrayBuffer>;
+  readonly gzip?: Uint8Array<ArrayBuffer>;
+};
 
 /** The path of each asset, and the asset of each path. Read, hashed and compressed when the first page needs them. */
 let index: { paths: ReadonlyMap<string, string>; assets: ReadonlyMap<string, Asset> } | undefined;

@@ -1,4 +1,4 @@
-import type { Handler } from "hono";
+import type { MiddlewareHandler } from "hono";
 
 /** Green, blue, violet, red, brown and so on: white letters are readable on each. */
 const COLOURS = ["#2f6f4f", "#2d6a80", "#3f5f99", "#6a5496", "#8a4f7d", "#a04b4b", "#8a5a2b", "#66702a", "#4d6370"];
@@ -7,8 +7,9 @@ const COLOURS = ["#2f6f4f", "#2d6a80", "#3f5f99", "#6a5496", "#8a4f7d", "#a04b4b
  * Pictures for users who have none: the initials of a name on a colour, `/avatars/ana-petrova.svg`. The demonstration content
  * uses them.
  */
-export const serveAvatar: Handler = (c) => {
-  const name = (c.req.param("file") ?? "").replace(/\.svg$/, "");
+export const serveAvatar: MiddlewareHandler = async (c, next) => {
+  const [, name] = /^(.{1,50})\.svg$/u.exec(c.req.param("file") ?? "") ?? [];
+  if (name === undefined || (c.req.method !== "GET" && c.req.method !== "HEAD")) return next();
   return c.body(avatar(name), 200, {
     "Content-Type": "image/svg+xml",
     "Cache-Control": "public, max-age=86400",

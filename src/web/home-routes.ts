@@ -1,7 +1,7 @@
 import { type Context, Hono } from "hono";
 import { listArticles, listFeed } from "../features/articles/lists.ts";
 import { listTags } from "../features/tags/queries.ts";
-import { type WebContext, show } from "./app.ts";
+import { show, type WebContext } from "./app.ts";
 import type { WithViewer } from "./browser-session.ts";
 import { type Feed, homePage } from "./pages/home.tsx";
 import { PAGE_SIZE } from "./parts/pagination.tsx";
@@ -19,7 +19,12 @@ export function homeRoutes(web: WebContext) {
     const page = pageNumber(c);
     const part = { limit: PAGE_SIZE, offset: (page - 1) * PAGE_SIZE, cursor: undefined };
     const viewerId = c.var.viewer?.id ?? null;
-    const filters = { ...part, tag: feed.kind === "tag" ? feed.tag : undefined, author: undefined, favorited: undefined };
+    const filters = {
+      ...part,
+      tag: feed.kind === "tag" ? feed.tag : undefined,
+      author: undefined,
+      favorited: undefined,
+    };
     const [list, popular] = await Promise.all([
       feed.kind === "following" && viewerId !== null
         ? listFeed(db, viewerId, part)

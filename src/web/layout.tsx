@@ -49,7 +49,7 @@ export function Layout(props: LayoutProps) {
           {children}
         </main>
         <footer>
-          <div class="container">
+          <div class="container footer-content">
             <span>Conduit, a place to share what you know</span>
             <div class="footer-links">
               {frame?.hasMailbox ? <a href="/dev/mail">Mailbox</a> : null}
@@ -63,7 +63,14 @@ export function Layout(props: LayoutProps) {
 }
 
 /** What search engines and link previews show of a page. */
-function Preview({ title, description, type = "website", data, frame, path }: LayoutProps & { frame: Frame; path: string }) {
+function Preview({
+  title,
+  description,
+  type = "website",
+  data,
+  frame,
+  path,
+}: LayoutProps & { frame: Frame; path: string }) {
   const url = frame.site + path;
   return (
     <>

@@ -87,9 +87,7 @@ export function respondToAnyone<Props extends object>(
   props: Props,
 ): Response {
   const basePath: string | undefined = c.get("basePath");
-  const key = new Bun.CryptoHasher("sha256")
-    .update(JSON.stringify([render.name, basePath, props]))
-    .digest("base64");
+  const key = new Bun.CryptoHasher("sha256").update(JSON.stringify([render.name, basePath, props])).digest("base64");
   let page = cache.get(key);
   if (page === undefined) {
     const bytes = Buffer.from(htmlOf(render(props), basePath));
@@ -109,7 +107,8 @@ export function respondToAnyone<Props extends object>(
   return c.body(body, 200, headers);
 }
 
-const htmlOf = (page: Page, basePath: string | undefined): string => `<!doctype html>\n${underBasePath(`${page}`, basePath)}\n`;
+const htmlOf = (page: Page, basePath: string | undefined): string =>
+  `<!doctype html>\n${underBasePath(`${page}`, basePath)}\n`;
 
 /**
  * Puts the path of `BASE_URL` before every link, form and asset of a page, so that no page has to know it. In text and in

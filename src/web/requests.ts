@@ -7,7 +7,8 @@ export function wantsPage(c: Context): boolean {
 }
 
 /** RFC 9110, 12.5.3. Browsers list it without a weight. */
-export const acceptsGzip = (c: Context): boolean => /\bgzip\b(?!;q=0(?:,|$))/.test(c.req.header("Accept-Encoding") ?? "");
+export const acceptsGzip = (c: Context): boolean =>
+  /\bgzip\b(?!;q=0(?:,|$))/.test(c.req.header("Accept-Encoding") ?? "");
 
 /**
  * Whether the browser is connected by TLS, to a proxy in front. The header needs no trusted sender: whoever invents it makes

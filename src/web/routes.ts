@@ -5,7 +5,7 @@ import { articleRoutes } from "./article-routes.ts";
 import { toSignIn } from "./browser-session.ts";
 import { editorRoutes } from "./editor-routes.ts";
 import { homeRoutes } from "./home-routes.ts";
-import { errorPage, type Explanation } from "./pages/error.tsx";
+import { type Explanation, errorPage } from "./pages/error.tsx";
 import { profileRoutes } from "./profile-routes.ts";
 import { refererPath, wantsPage } from "./requests.ts";
 import { settingsRoutes } from "./settings-routes.ts";

@@ -80,5 +80,8 @@ export function testBrowser(server: Pick<TestServer, "url">): TestBrowser {
 
 /** The text of the first element of a page with this tag, without tags in it. */
 export function textOf(page: string, tag: string): string | undefined {
-  return new RegExp(`<${tag}(?: [^>]*)?>(.*?)</${tag}>`, "s").exec(page)?.[1]?.replace(/<[^>]+>/g, "").trim();
+  return new RegExp(`<${tag}(?: [^>]*)?>(.*?)</${tag}>`, "s")
+    .exec(page)?.[1]
+    ?.replace(/<[^>]+>/g, "")
+    .trim();
 }

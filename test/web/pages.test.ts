@@ -69,10 +69,10 @@ describe("every page", () => {
       );
       // Data is no script.
       const markup = text.replace(/<script type="application\/ld\+json">[^<]*<\/script>/g, "");
-      expect([path, / style=|<style|<script(?![^>]* src="\/assets\/)|<(?:iframe|object|embed|base)\b/i.exec(markup)]).toEqual([
+      expect([
         path,
-        null,
-      ]);
+        / style=|<style|<script(?![^>]* src="\/assets\/)|<(?:iframe|object|embed|base)\b/i.exec(markup),
+      ]).toEqual([path, null]);
     });
   });
 
@@ -136,7 +136,10 @@ test("a picture whose address is no picture is the default one", async () => {
     return /class="user-img" src="([^"]*)"/.exec((await anonymous.get("/profile/pictured")).text)?.[1];
   };
   for (const image of ["javascript:alert(1)", "data:text/html,<script>alert(1)</script>", "//example.com/x", "", "x"]) {
-    expect([image, await pictureOf(image)]).toEqual([image, expect.stringMatching(/^\/assets\/\w+\/default-avatar\.svg$/)]);
+    expect([image, await pictureOf(image)]).toEqual([
+      image,
+      expect.stringMatching(/^\/assets\/\w+\/default-avatar\.svg$/),
+    ]);
   }
   expect(await pictureOf(`https://example.com/a.jpg"onerror="alert(1)`)).toBe(
     "https://example.com/a.jpg&quot;onerror=&quot;alert(1)",

@@ -45,7 +45,7 @@ function editTags(field) {
 
 /** As the server renders it (src/web/pages/editor.tsx). */
 function pill(tag) {
-  const element = document.createElement("span");
+  const element = document.createElement("li");
   element.className = "tag-default tag-pill";
   const input = Object.assign(document.createElement("input"), { type: "hidden", name: "tagList", value: tag });
   const button = Object.assign(document.createElement("button"), { name: "without", value: tag });

@@ -94,7 +94,7 @@ export function articlePage({ frame, article, comments, olderComments, draft }: 
 function Byline({ article: { author, publishedAt } }: { article: Article }) {
   return (
     <>
-      <img src={pictureOf(author.image)} alt="" width="44" height="44" />
+      <img class="author-pic" src={pictureOf(author.image)} alt="" width="44" height="44" />
       <div class="by">
         <a class="author" href={profilePath(author.username)}>
           {author.username}
@@ -125,7 +125,14 @@ function CommentForm({ slug, viewer, draft }: { slug: string; viewer: Viewer; dr
     <>
       <Problems problems={draft?.problems} />
       <form class="card comment-form" method="post" action={`${articlePath(slug)}/comments`}>
-        <textarea name="body" placeholder="Write a comment..." aria-label="Your comment" rows={3} maxlength={10_000} required>
+        <textarea
+          name="body"
+          placeholder="Write a comment..."
+          aria-label="Your comment"
+          rows={3}
+          maxlength={10_000}
+          required
+        >
           {draft?.text}
         </textarea>
         <div class="card-footer">
@@ -167,7 +174,10 @@ function CommentCard({ slug, comment, mayDelete }: { slug: string; comment: Comm
 }
 
 /** https://schema.org/Article */
-function dataOf({ slug, title, description, author, publishedAt, updatedAt, tagList }: Article, { site }: Frame): object {
+function dataOf(
+  { slug, title, description, author, publishedAt, updatedAt, tagList }: Article,
+  { site }: Frame,
+): object {
   return {
     "@type": "Article",
     headline: title,

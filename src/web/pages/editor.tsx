@@ -38,7 +38,7 @@ export function editorPage({ frame, slug, manuscript, problems, isSignedOut = fa
         {isSignedOut ? <SignedOut /> : <Problems problems={problems} />}
         <form class="editor" method="post" action={path}>
           {/* Enter in a field selects the first button of a form. */}
-          <button class="visually-hidden" type="submit" formnovalidate tabindex={-1} aria-hidden="true">
+          <button class="visually-hidden" type="submit" formnovalidate tabindex={-1}>
             Add tag
           </button>
           <Field name="title" label="Title" value={title} placeholder="Article title" maxlength={255} required />
@@ -85,23 +85,17 @@ function TagField({ tags }: { tags: readonly string[] }) {
       <p class="hint" id="tag-hint">
         Press Enter after each tag. At most 20.
       </p>
-      <div class="tag-list" role="group" aria-label="Tags of this article">
+      <ul class="tag-list" aria-label="Tags of this article">
         {tags.map((tag) => (
-          <span class="tag-default tag-pill">
+          <li class="tag-default tag-pill">
             <input type="hidden" name="tagList" value={tag} />
             {tag}
-            <button
-              type="submit"
-              formnovalidate
-              name="without"
-              value={tag}
-              aria-label={`Remove the tag ${tag}`}
-            >
+            <button type="submit" formnovalidate name="without" value={tag} aria-label={`Remove the tag ${tag}`}>
               <i class="ion-close-round" />
             </button>
-          </span>
+          </li>
         ))}
-      </div>
+      </ul>
     </div>
   );
 }
@@ -110,7 +104,7 @@ function SignedOut() {
   return (
     <p class="error-messages" role="alert">
       You have been signed out. Your text is still here:{" "}
-      <a class="link" href="/login" target="_blank">
+      <a class="link" href="/login" target="_blank" rel="noopener">
         sign in in another tab
       </a>
       , then publish it.

@@ -48,7 +48,10 @@ export function homePage({ frame, feed, list, tags, page }: HomeProps): Page {
           {feed.kind === "following" && list.articlesCount === 0 ? (
             <EmptyFeed />
           ) : (
-            <Previews articles={list.articles} empty={page === 1 ? "No articles here yet." : "There is no such page."} />
+            <Previews
+              articles={list.articles}
+              empty={page === 1 ? "No articles here yet." : "There is no such page."}
+            />
           )}
           <Pagination count={list.articlesCount} page={page} path={path} />
         </div>

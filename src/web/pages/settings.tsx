@@ -101,7 +101,11 @@ function Devices({ sessions }: { sessions: readonly SessionJson[] }) {
               <strong>{session.device}</strong>
               <span class="muted">
                 {session.current ? "This device" : null}
-                {session.current ? null : <>Last used on <PostDate iso={session.last_used_at} /></>}
+                {session.current ? null : (
+                  <>
+                    Last used on <PostDate iso={session.last_used_at} />
+                  </>
+                )}
                 {session.ip === null ? null : ` · ${session.ip}`}
               </span>
             </div>

@@ -30,7 +30,9 @@ function Preview({ article }: { article: ArticlePreview }) {
       </div>
       <a class="preview-link" href={articlePath(slug)}>
         {/* Below the heading of the page. */}
-        <h1 aria-level={2}>{title}</h1>
+        <h1 class="preview-title" aria-level={2}>
+          {title}
+        </h1>
         <p>{description}</p>
       </a>
       <div class="preview-foot">

@@ -55,7 +55,12 @@ export function TextArea({ value, label, hint, ...attributes }: Omit<FieldProps,
   );
 }
 
-function Labelled({ name, label, hint, children }: PropsWithChildren<{ name: string; label: string; hint?: string | undefined }>) {
+function Labelled({
+  name,
+  label,
+  hint,
+  children,
+}: PropsWithChildren<{ name: string; label: string; hint?: string | undefined }>) {
   return (
     <div class="field">
       <label for={name}>{label}</label>
