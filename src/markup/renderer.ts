@@ -4,6 +4,8 @@ import { LRUCache } from "lru-cache";
 const LENGTH_MAX = 256 * 1024;
 /** How long one text may take. */
 const DEADLINE_MS = 2_000;
+/** After this time, a text that could not be rendered is tried again. */
+const RETRY_MS = 60_000;
 /** How many texts may wait. */
 const WAITING_MAX = 200;
 const CACHE_MAX_BYTES = 16 * 1024 * 1024;
@@ -57,9 +59,10 @@ export function createRenderer(deadlineMs = DEADLINE_MS) {
       waiting.push({ text, finish });
       next();
     });
-    const shown = html ?? asItIs(text);
-    cache.set(key, shown);
-    return shown;
+    if (html !== null) cache.set(key, html);
+    // Perhaps the machine was busy.
+    else cache.set(key, asItIs(text), { ttl: RETRY_MS });
+    return html ?? asItIs(text);
   }
 
   return {

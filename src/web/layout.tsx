@@ -81,7 +81,7 @@ function Preview({
       <meta property="og:url" content={url} />
       {description === undefined ? null : <meta property="og:description" content={description} />}
       <meta property="og:image" content={frame.site + assetPath("card.png")} />
-      <meta name="twitter:card" content="summary" />
+      <meta name="twitter:card" content="summary_large_image" />
       {data === undefined ? null : (
         <script type="application/ld+json">{raw(jsonForScript({ "@context": "https://schema.org", ...data }))}</script>
       )}

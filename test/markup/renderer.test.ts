@@ -47,7 +47,7 @@ describe("the renderer", () => {
     const html = await renderer.render(text);
     expect(html).toStartWith('<pre class="plain">|a|b|\n|-|-|\n|&lt;b&gt;|');
     renderer.stop();
-    const patient = createRenderer();
+    const patient = createRenderer(50_000);
     expect(await patient.render(text)).toContain("<table>");
     patient.stop();
   });

@@ -16,4 +16,4 @@ export function PostDate({ iso }: { iso: string }) {
   return <time datetime={iso}>{DATE.format(new Date(iso))}</time>;
 }
 
-const DATE = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "long", year: "numeric", timeZone: "UTC" });
+const DATE = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", year: "numeric", timeZone: "UTC" });
