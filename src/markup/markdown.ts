@@ -38,6 +38,8 @@ const ALLOWED: sanitizeHtml.IOptions = {
   allowedAttributes: {
     a: ["href", "title", "rel"],
     img: ["src", "alt", "title", "width", "height", "loading", "decoding"],
+    pre: ["tabindex"],
+    table: ["tabindex"],
     abbr: ["title"],
     ol: ["start"],
     th: ["align"],
@@ -53,6 +55,9 @@ const ALLOWED: sanitizeHtml.IOptions = {
   transformTags: {
     // The title of the article is the only h1.
     ...Object.fromEntries([1, 2, 3, 4, 5].map((level) => [`h${level}`, `h${level + 1}`])),
+    // They scroll on their own, also by keyboard.
+    pre: sanitizeHtml.simpleTransform("pre", { tabindex: "0" }),
+    table: sanitizeHtml.simpleTransform("table", { tabindex: "0" }),
     a: sanitizeHtml.simpleTransform("a", { rel: "nofollow ugc" }),
     img: sanitizeHtml.simpleTransform("img", { loading: "lazy", decoding: "async" }),
   },

@@ -24,13 +24,15 @@ export function editorRoutes(web: WebContext) {
   async function submit(c: Context<WithViewer>, slug: string | null): Promise<Response> {
     const fields = await readFields(c.req.raw, ARTICLE_REQUEST_SIZE_MAX);
     const manuscript = manuscriptIn(fields);
-    const showAgain = (more: { problems?: string[]; isSignedOut?: boolean; preview?: string }, status = 200) =>
-      show(c, web, editorPage, { slug, manuscript, ...more }, { status, isPersonal: true });
+    const showAgain = (
+      more: { problems?: string[]; isSignedOut?: boolean; preview?: string; isTagging?: boolean },
+      status = 200,
+    ) => show(c, web, editorPage, { slug, manuscript, ...more }, { status, isPersonal: true });
 
     // A redirect to the sign-in page would lose the text.
     if (c.var.viewer === null) return showAgain({ isSignedOut: true }, 401);
     if (fields.has("preview")) return showAgain({ preview: await renderBody(manuscript.body) });
-    if (!fields.has("publish")) return showAgain({});
+    if (!fields.has("publish")) return showAgain({ isTagging: true });
     try {
       const article = await publish(c, slug, manuscript);
       return redirectTo(c, articlePath(article.slug));

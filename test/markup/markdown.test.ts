@@ -8,7 +8,7 @@ describe("Markdown", () => {
     [
       "code has the class of its language",
       "```js\na < b\n```",
-      '<pre><code class="language-js">a &lt; b\n</code></pre>\n',
+      '<pre tabindex="0"><code class="language-js">a &lt; b\n</code></pre>\n',
     ],
     ["tables are GFM's", "|a|b|\n|-|-:|\n|1|2|", /<th>a<\/th>\n<th align="right">b<\/th>/.source],
     ["so is strikethrough", "~~no~~", "<p><s>no</s></p>\n"],
@@ -69,7 +69,7 @@ describe("Markdown", () => {
     for (const [, name = "", attributes = ""] of tags) {
       expect("p img a kbd pre code br em strong table tbody tr td".split(" ")).toContain(name);
       for (const [, attribute = "", value = ""] of attributes.matchAll(/ ([a-z-]+)(?:="([^"]*)")?/g)) {
-        expect(["href", "src", "alt", "rel", "loading", "decoding", "class", "title"]).toContain(attribute);
+        expect(["href", "src", "alt", "tabindex", "rel", "loading", "decoding", "class", "title"]).toContain(attribute);
         if (attribute === "href" || attribute === "src") expect(value).not.toMatch(/^\s*(?:javascript|data|\/\/)/i);
         if (attribute === "class") expect(value).toMatch(/^(?:picture|language-\S+)$/);
       }

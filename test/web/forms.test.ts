@@ -17,7 +17,7 @@ async function signedIn(on = server): Promise<{ user: TestUser; browser: TestBro
 
 /** The problems above a form. */
 function problems({ text }: PageResponse): string[] {
-  const [, list = ""] = /<ul class="error-messages"[^>]*>(.*?)<\/ul>/s.exec(text) ?? [];
+  const [, list = ""] = /<div class="error-messages" role="alert"><ul>(.*?)<\/ul>/s.exec(text) ?? [];
   return [...list.matchAll(/<li>(.*?)<\/li>/g)].map(([, problem = ""]) => problem);
 }
 

@@ -176,7 +176,7 @@ describe("a page for anonymous readers", () => {
     expect((await anonymous.get("/")).text).not.toContain("First title");
     expect((await anonymous.get(`/article/${changed.json.article.slug}`)).text).toContain("Second title");
     await server.request("POST", `/api/articles/${changed.json.article.slug}/favorite`, { token: author.token });
-    expect((await anonymous.get("/")).text).toContain('aria-label="Favorite Second title (1)"');
+    expect((await anonymous.get("/")).text).toContain('aria-label="Favorite Second title, 1 so far"');
     await server.request("DELETE", `/api/articles/${changed.json.article.slug}`, { token: writer.token });
     expect((await anonymous.get("/")).text).not.toContain("Second title");
     expect((await anonymous.get(`/article/${changed.json.article.slug}`)).status).toBe(404);

@@ -40,7 +40,7 @@ export function articlePage({ frame, article, comments, olderComments, draft }: 
       }
     >
       <div class="article-page">
-        <header>
+        <header class="article-header">
           <h1>{title}</h1>
           <p class="lead">{description}</p>
           <div class="article-meta">

@@ -22,13 +22,23 @@ type EditorProps = {
   isSignedOut?: boolean;
   /** The body as HTML, from `renderBody`. */
   preview?: string | undefined;
+  /** Whether a tag was just added or removed, so that the next one can be typed at once. */
+  isTagging?: boolean;
 };
 
 /**
  * One form for everything: the buttons that add and remove tags and show the preview send it too, and get it back with what was
  * typed. Only the button `publish` publishes. So the editor works without JavaScript, and nothing is lost.
  */
-export function editorPage({ frame, slug, manuscript, problems, isSignedOut = false, preview }: EditorProps): Page {
+export function editorPage({
+  frame,
+  slug,
+  manuscript,
+  problems,
+  isSignedOut = false,
+  preview,
+  isTagging = false,
+}: EditorProps): Page {
   const { title, description, body, tags } = manuscript;
   const path = slug === null ? "/editor" : `/editor/${slug}`;
   return (
@@ -51,7 +61,7 @@ export function editorPage({ frame, slug, manuscript, problems, isSignedOut = fa
             required
           />
           <TextArea name="body" label="Article" value={body} placeholder="Write in Markdown" rows={14} required />
-          <TagField tags={tags} />
+          <TagField tags={tags} isTagging={isTagging} />
           <div class="editor-actions">
             <button class="btn btn-primary" type="submit" name="publish" value="1">
               Publish Article
@@ -72,12 +82,20 @@ export function editorPage({ frame, slug, manuscript, problems, isSignedOut = fa
   );
 }
 
-function TagField({ tags }: { tags: readonly string[] }) {
+function TagField({ tags, isTagging }: { tags: readonly string[]; isTagging: boolean }) {
   return (
     <div class="field" data-tags>
       <label for="tag">Tags</label>
       <div class="tag-entry">
-        <input id="tag" name="tag" type="text" placeholder="Enter tags" maxlength={50} aria-describedby="tag-hint" />
+        <input
+          id="tag"
+          name="tag"
+          type="text"
+          placeholder="Enter tags"
+          maxlength={200}
+          autofocus={isTagging}
+          aria-describedby="tag-hint"
+        />
         <button class="btn" type="submit" formnovalidate>
           Add
         </button>

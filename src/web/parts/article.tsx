@@ -67,7 +67,7 @@ export function FavoriteButton({ article, isShort = false }: { article: ArticleP
       <button
         class={favorited ? "btn btn-sm btn-primary" : "btn btn-sm btn-outline-primary"}
         type="submit"
-        aria-label={isShort ? `${verb} ${title} (${favoritesCount})` : undefined}
+        aria-label={isShort ? `${verb} ${title}, ${favoritesCount} so far` : undefined}
       >
         <Heart isFull={favorited} />
         {isShort ? null : `${verb} `}

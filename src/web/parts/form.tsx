@@ -4,11 +4,13 @@ import type { PropsWithChildren } from "hono/jsx";
 export function Problems({ problems = [] }: { problems?: readonly string[] | undefined }) {
   if (problems.length === 0) return null;
   return (
-    <ul class="error-messages" id="problems" role="alert">
-      {problems.map((problem) => (
-        <li>{problem}</li>
-      ))}
-    </ul>
+    <div class="error-messages" role="alert">
+      <ul>
+        {problems.map((problem) => (
+          <li>{problem}</li>
+        ))}
+      </ul>
+    </div>
   );
 }
 
