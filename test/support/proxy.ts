@@ -15,13 +15,14 @@ export type Proxy = {
   hang(): void;
   /** Resolves when something has been sent into the hanging network. */
   whenSwallowed(): Promise<void>;
-  /** Forwards everything again, except on connections that hung: a network may have forgotten them. */
+  /** Forwards everything again, except on connections that hung: a network may have forgotten them. Not even their end. */
   restore(): void;
   stop(): void;
 };
 
 export function startProxy(target: DatabaseAddress): Proxy {
   const sockets = new Set<Socket<Peer>>();
+  const forgotten = new Set<Socket<Peer>>();
   let hangs = false;
   let swallowed = Promise.withResolvers<void>();
   let listener: TCPSocketListener<Peer> | undefined;
@@ -36,9 +37,10 @@ export function startProxy(target: DatabaseAddress): Proxy {
       flush(socket);
     },
     close(socket) {
-      sockets.delete(socket);
+      const isKnown = sockets.delete(socket);
+      forgotten.delete(socket);
       socket.data.isClosed = true;
-      if (!hangs) socket.data.other?.end();
+      if (isKnown && !hangs) socket.data.other?.end();
     },
     error() {},
   };
@@ -85,14 +87,18 @@ export function startProxy(target: DatabaseAddress): Proxy {
     },
     whenSwallowed: () => swallowed.promise,
     restore() {
-      // Forgotten, but not closed: neither side is notified.
-      if (hangs) sockets.clear();
+      if (hangs) {
+        // Neither side is notified.
+        for (const socket of sockets) forgotten.add(socket);
+        sockets.clear();
+      }
       hangs = false;
       listener ??= listen(port);
     },
     stop() {
       listener?.stop(true);
       cut();
+      for (const socket of forgotten) socket.terminate();
     },
   };
 }

@@ -67,7 +67,7 @@ export async function insertArticle(
 // The second insert only runs if the first found the slug taken, also by an article that is published at the same moment:
 // the first insert waits for that one. A new article has no favourites, and users cannot follow themselves, so the
 // statement needs no look-ups for the viewer.
-const INSERT_ARTICLE = write<ArticleRow>(
+const INSERT_ARTICLE = write<ArticleRow & { articleId: string; authorId: string }>(
   "article_insert",
   `with u as (${currentUser("*")}),
         plain as (
@@ -80,7 +80,7 @@ const INSERT_ARTICLE = write<ArticleRow>(
           select id, :slugWithSuffix, true, :title, :description, :body, :tagList::text[] from u
            where not exists (select from plain)
           returning *)
-   select ${articleColumns(null)}
+   select a.id as "articleId", u.id as "authorId", ${articleColumns(null)}
      from (select * from plain union all select * from suffixed) a cross join u`,
 );
 
@@ -117,7 +117,7 @@ export async function updateArticle(
   }
 }
 
-/** What a statement found that changes something of the viewer's own: null if it is not there. */
+/** What a statement found that changes something of the viewer's own: ids, or null if it is not there. */
 type Ownership = { viewer: string | null; existed: string | null; owned: boolean | null };
 
 // There is no new title, or the old one has the same slug.
@@ -126,11 +126,15 @@ const SAME_SLUG = `(:title::text is null or :title = a.title
 const IS_TAKEN = `(:slugWanted::text = 'feed'
                      or exists (select from articles other where other.slug = :slugWanted and other.id <> a.id))`;
 
-// A title, a description, a body and a tag list cannot be null, so null means "leave it as it is".
-const UPDATE_ARTICLE = write<Ownership & LeftJoined<ArticleRow>>(
+// A title, a description, a body and a tag list cannot be null, so null means "leave it as it is". The lock makes `before`
+// the version that the update replaces, also if the statement had to wait for another edit.
+const UPDATE_ARTICLE = write<Ownership & { tagsBefore: string[] | null } & LeftJoined<ArticleRow>>(
   "article_update",
   `with viewer as (${currentUser("*")}),
         target as (select id, author_id from articles where slug = :slug),
+        before as (
+          select a.id, a.tag_list from viewer v cross join articles a
+           where a.slug = :slug and a.author_id = v.id for no key update of a),
         a as (
           update articles a
              set title       = coalesce(:title, a.title),
@@ -145,13 +149,14 @@ const UPDATE_ARTICLE = write<Ownership & LeftJoined<ArticleRow>>(
                    when 0 then a.updated_at
                    -- Later than before, also at the second edit in a millisecond.
                    else greatest(now(), a.updated_at + interval '1 millisecond') end
-            from target t, viewer v,
+            from before b,
                  -- An empty edit is none.
                  (select least(1, num_nonnulls(:title::text, :description::text, :body::text, :tagList::text[])) as count) edit
-           where a.id = t.id and a.author_id = v.id
+           where a.id = b.id
           returning a.*)
-   select u.id as viewer, t.id as existed, t.author_id = u.id as owned, ${articleColumns(VIEWER)}
-     from (select) as one left join viewer u on true left join target t on true left join a on true`,
+   select u.id as viewer, t.id as existed, t.author_id = u.id as owned, b.tag_list as "tagsBefore", ${articleColumns(VIEWER)}
+     from (select) as one left join viewer u on true left join target t on true
+     left join before b on true left join a on true`,
 );
 
 /** Throws 401 if the viewer's session has ended, 404 if there is no such thing, 403 if it is somebody else's. */
@@ -171,13 +176,14 @@ export async function deleteArticle(db: Database, viewer: CurrentSession, slug: 
   if (outcome.deleted === null) throw notFound("article");
 }
 
-const DELETE_ARTICLE = write<Ownership & { deleted: string | null }>(
+const DELETE_ARTICLE = write<Ownership & { deleted: string | null; tagsBefore: string[] | null }>(
   "article_delete",
   `with viewer as (${currentUser("id")}),
         target as (select id, author_id from articles where slug = :slug),
         deleted as (
-          delete from articles a using target t, viewer v where a.id = t.id and a.author_id = v.id returning a.id)
-   select v.id as viewer, t.id as existed, t.author_id = v.id as owned, d.id as deleted
+          delete from articles a using target t, viewer v where a.id = t.id and a.author_id = v.id
+          returning a.id, a.tag_list)
+   select v.id as viewer, t.id as existed, t.author_id = v.id as owned, d.id as deleted, d.tag_list as "tagsBefore"
      from (select) as one left join viewer v on true left join target t on true left join deleted d on true`,
 );
 
@@ -208,7 +214,7 @@ async function changeFavorite(
   }
 }
 
-type FavoriteOutcome = { viewer: string | null } & LeftJoined<ArticleRow>;
+type FavoriteOutcome = { viewer: string | null } & LeftJoined<ArticleRow & { articleId: string }>;
 
 // The lock on the article makes the statement read its latest version, not the one from when the statement began: with many
 // favourites at once, each response has the count after its own. The outer select sees the article before the change, so
@@ -219,7 +225,7 @@ const VIEWER_AND_ARTICLE = `viewer as (${currentUser("id", "for key share")}),
           select a.* from viewer cross join articles a where a.slug = :slug for no key update of a)`;
 
 const favoriteOutcome = (favorited: string, change: string): string =>
-  `select v.id as viewer,
+  `select v.id as viewer, a.id as "articleId",
           ${articleColumns(VIEWER, { favorited, favoritesCount: `(a.favorites_count ${change})::integer` })}
      from (select) as one left join viewer v on true
      left join a on true left join users u on u.id = a.author_id`;

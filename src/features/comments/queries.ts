@@ -115,14 +115,14 @@ export async function insertComment(
   }
 }
 
-const INSERT_COMMENT = write<{ viewer: string | null } & LeftJoined<CommentRow>>(
+const INSERT_COMMENT = write<{ viewer: string | null } & LeftJoined<CommentRow & { articleId: string }>>(
   "comment_insert",
   `with u as (${currentUser("*")}),
         c as (
           insert into comments (article_id, author_id, body)
           select a.id, u.id, :body from articles a, u where a.slug = :slug
           returning *)
-   select u.id as viewer, ${commentColumns(null)}
+   select u.id as viewer, c.article_id as "articleId", ${commentColumns(null)}
      from (select) as one left join u on true left join c on true`,
 );
 

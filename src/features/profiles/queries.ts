@@ -51,8 +51,8 @@ export async function follow(db: Database, viewer: CurrentSession, username: str
   }
 }
 
-/** `viewer` and the columns of the profile are null if there is no such user. */
-type FollowOutcome = { viewer: string | null; oneself: boolean | null } & LeftJoined<Profile>;
+/** `viewer` is null if the session has ended, the other columns if there is no such user. */
+type FollowOutcome = { viewer: string | null; oneself: boolean | null } & LeftJoined<Profile & { followeeId: string }>;
 
 const FOLLOW = write<FollowOutcome>(
   "follow",
@@ -62,7 +62,7 @@ const FOLLOW = write<FollowOutcome>(
           insert into follows (follower_id, followee_id)
           select v.id, u.id from viewer v, u where v.id <> u.id
           on conflict do nothing)
-   select v.id as viewer, v.id = u.id as oneself, ${profileColumns(null, "true")}
+   select v.id as viewer, v.id = u.id as oneself, u.id as "followeeId", ${profileColumns(null, "true")}
      from (select) as one left join viewer v on true left join u on true`,
 );
 
@@ -77,7 +77,7 @@ const UNFOLLOW = write<FollowOutcome>(
         u as (select * from users where username_key = :username),
         removed as (
           delete from follows f using viewer v, u where f.follower_id = v.id and f.followee_id = u.id)
-   select v.id as viewer, v.id = u.id as oneself, ${profileColumns(null, "false")}
+   select v.id as viewer, v.id = u.id as oneself, u.id as "followeeId", ${profileColumns(null, "false")}
      from (select) as one left join viewer v on true left join u on true`,
 );
 

@@ -37,7 +37,7 @@ export type HeartbeatTimes = {
   readonly everyMs: number;
   /** After this, the instance asks the database at every beat. */
   readonly silentMs: number;
-  /** After this, it opens a new connection: a dead one can go unnoticed by TCP for hours. */
+  /** After this, it opens a new connection: a dead one can go unnoticed by TCP for hours. One being opened has 5 s. */
   readonly reopenMs: number;
   /** How often the table is read in any case, and what has expired is forgotten. */
   readonly rereadMs: number;
@@ -45,7 +45,7 @@ export type HeartbeatTimes = {
 
 const HEARTBEAT: HeartbeatTimes = { everyMs: 1_000, silentMs: 3_000, reopenMs: 15_000, rereadMs: 60_000 };
 
-const CONNECT_TIMEOUT_S = 5;
+const CONNECT_TIMEOUT_MS = 5_000;
 
 /** Notified instead of a revocation. */
 const BEAT = "heartbeat";
@@ -66,8 +66,10 @@ export async function followRevocations(
   // By the database's clock, with an overlap of a minute: a transaction becomes visible after its now().
   let readUpTo: string | null = null;
   let heardAt = performance.now();
-  let openedAt = heardAt;
   let rereadAt = heardAt;
+  // When the connection was requested or established, and how long it then has until it is given up.
+  let openedAt = heardAt;
+  let patienceMs = CONNECT_TIMEOUT_MS;
   let isStopped = false;
   let sql: SQL | undefined;
 
@@ -87,14 +89,20 @@ export async function followRevocations(
     if (id !== undefined && expiresAtS !== undefined) revocations.add([{ id, expires_at_s: Number(expiresAtS) }]);
   }
 
-  /** Resolves when the connection listens. The database may not be reachable: then the next attempt is `reopenMs` later. */
+  /** Resolves when the connection listens. Under load that may take longer than `reopenMs`. */
   async function listen(): Promise<void> {
     openedAt = performance.now();
+    patienceMs = CONNECT_TIMEOUT_MS;
     // A connection of its own, outside the pools: it is never idle and never shared.
     const options = connectionOptions(address, 1, { application_name: "conduit listen" });
-    sql = new SQL({ ...options, connectionTimeout: CONNECT_TIMEOUT_S });
-    // The last function is called after each connection. The table has what was missed meanwhile.
-    await sql.listen("conduit_session_revoked", hear, () => void rereadOrWarn());
+    sql = new SQL({ ...options, connectionTimeout: CONNECT_TIMEOUT_MS / 1000 });
+    // The last function is called after each connection.
+    await sql.listen("conduit_session_revoked", hear, () => {
+      openedAt = performance.now();
+      patienceMs = times.reopenMs;
+      // The table has what was missed meanwhile.
+      void rereadOrWarn();
+    });
   }
 
   function reopen(): void {
@@ -112,7 +120,7 @@ export async function followRevocations(
     const silentForMs = performance.now() - heardAt;
     const isDue = performance.now() - rereadAt >= times.rereadMs;
     if (isDue || silentForMs >= times.silentMs) await rereadOrWarn();
-    if (silentForMs >= times.reopenMs && performance.now() - openedAt >= times.reopenMs) reopen();
+    if (silentForMs >= times.reopenMs && performance.now() - openedAt >= patienceMs) reopen();
     // Whoever beats first spares the others theirs.
     if (performance.now() - heardAt >= times.everyMs / 2) await db.rows(NOTIFY_BEAT, [BEAT]);
   }
