@@ -2,7 +2,7 @@
 // another one: npm run build -- --target=bun-linux-arm64
 
 import { mkdir, rm } from "node:fs/promises";
-import { join, resolve } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 
 const root = join(import.meta.dir, "..");
@@ -32,7 +32,7 @@ const built = await Bun.build({
     autoloadDotenv: false,
   },
 });
-// The executable contains the source map.
-await rm(`${outfile}.map`, { force: true });
+// The executable contains the source maps.
+for (const map of [`${outfile}.map`, join(dirname(outfile), "worker.js.map")]) await rm(map, { force: true });
 if (!built.success) throw new AggregateError(built.logs, "the build failed");
 console.log(`${values.outfile}  ${Math.round(Bun.file(outfile).size / 1024 / 1024)} MiB`);
