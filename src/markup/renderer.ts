@@ -14,7 +14,7 @@ type Job = { readonly text: string; readonly finish: (html: string | null) => vo
 
 /**
  * Renders texts in Markdown to safe HTML, in a worker, so that no text can block the process. A text that is too long, takes too
- * long or is nested too deeply is shown as it is, escaped; so is one that arrives while too many wait. Each text is rendered
+ * long or is nested too deeply is shown as it is, escaped; so are the longest ones while too many wait. Each text is rendered
  * once, as long as the cache has room.
  * @param deadlineMs after this time a text is given up
  */
@@ -28,11 +28,16 @@ export function createRenderer(deadlineMs = DEADLINE_MS) {
   let worker: Worker | undefined;
   let isBusy = false;
 
-  function next(): void {
-    if (isBusy) return;
-    // The shortest first: what is quick does not wait for what is slow.
+  /** The shortest comes first: what is quick does not wait for what is slow. If there is no room, the longest gives way. */
+  function add(job: Job): void {
+    waiting.push(job);
     waiting.sort((a, b) => a.text.length - b.text.length);
-    const job = waiting.shift();
+    if (waiting.length > WAITING_MAX) waiting.pop()?.finish(null);
+    next();
+  }
+
+  function next(): void {
+    const job = isBusy ? undefined : waiting.shift();
     if (job === undefined) return;
     isBusy = true;
     worker ??= openWorker();
@@ -55,10 +60,7 @@ export function createRenderer(deadlineMs = DEADLINE_MS) {
   }
 
   async function renderNow(text: string, key: string): Promise<string> {
-    const html = await new Promise<string | null>((finish) => {
-      waiting.push({ text, finish });
-      next();
-    });
+    const html = await new Promise<string | null>((finish) => add({ text, finish }));
     if (html !== null) cache.set(key, html);
     // Perhaps the machine was busy.
     else cache.set(key, asItIs(text), { ttl: RETRY_MS });
@@ -71,7 +73,7 @@ export function createRenderer(deadlineMs = DEADLINE_MS) {
       const key = new Bun.CryptoHasher("sha256").update(text).digest("base64");
       const known = cache.get(key) ?? rendering.get(key);
       if (known !== undefined) return known;
-      if (text.length > LENGTH_MAX || waiting.length >= WAITING_MAX) return asItIs(text);
+      if (text.length > LENGTH_MAX) return asItIs(text);
       const result = renderNow(text, key).finally(() => rendering.delete(key));
       rendering.set(key, result);
       return result;

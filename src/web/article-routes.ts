@@ -63,6 +63,7 @@ export function articleRoutes(web: WebContext) {
       const slug = c.req.param("slug");
       const text = textOf(await readFields(c.req.raw, COMMENT_REQUEST_SIZE_MAX), "body");
       try {
+        web.writeLimits.count(c, "comments", c.var.userId);
         const { comment } = parse(NewCommentBody, { comment: { body: text } }, "comment");
         await insertComment(db, c.var, slug, comment.body);
       } catch (error) {

@@ -12,7 +12,7 @@ export const serveAvatar: MiddlewareHandler = async (c, next) => {
   if (name === undefined || (c.req.method !== "GET" && c.req.method !== "HEAD")) return next();
   return c.body(avatar(name), 200, {
     "Content-Type": "image/svg+xml",
-    "Cache-Control": "public, max-age=86400",
+    "Cache-Control": "public, max-age=2592000",
     // Opened as a page, it is one.
     "Content-Security-Policy": "default-src 'none'; style-src 'none'; sandbox",
   });

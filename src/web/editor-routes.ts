@@ -13,6 +13,9 @@ import { articlePath } from "./parts/article.tsx";
 import { problemsOf } from "./problems.ts";
 import { redirectTo, sameOriginForms } from "./requests.ts";
 
+/** In bytes: what somebody whose session has ended gets back, so that they can publish it later. */
+const SIGNED_OUT_SIZE_MAX = 256 * 1024;
+
 const BLANK: Manuscript = { title: "", description: "", body: "", tags: [] };
 
 /** Writing an article, and changing one. */
@@ -22,7 +25,8 @@ export function editorRoutes(web: WebContext) {
 
   /** Publishes the form, or shows it again: with one tag more or less, with a preview, or with what is wrong. */
   async function submit(c: Context<WithViewer>, slug: string | null): Promise<Response> {
-    const fields = await readFields(c.req.raw, ARTICLE_REQUEST_SIZE_MAX);
+    const sizeMax = c.var.viewer === null ? SIGNED_OUT_SIZE_MAX : ARTICLE_REQUEST_SIZE_MAX;
+    const fields = await readFields(c.req.raw, sizeMax);
     const manuscript = manuscriptIn(fields);
     const showAgain = (
       more: { problems?: string[]; isSignedOut?: boolean; preview?: string; isTagging?: boolean },

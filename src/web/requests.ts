@@ -16,7 +16,7 @@ export const acceptsGzip = (c: Context): boolean =>
  */
 export function isSecure(c: Context, baseUrl: string | undefined): boolean {
   if (baseUrl !== undefined) return baseUrl.startsWith("https:");
-  return c.req.header("X-Forwarded-Proto") === "https";
+  return c.req.header("X-Forwarded-Proto")?.startsWith("https") === true;
 }
 
 /** The origin of this server as the browser knows it, for addresses that must be complete. */

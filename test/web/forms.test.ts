@@ -170,6 +170,13 @@ describe("the editor", () => {
     expect(fieldOf(page, "description")).toBe("About it");
   });
 
+  test("reads at most 256 KiB of somebody who is not signed in", async () => {
+    const browser = testBrowser(server);
+    const text = { ...MANUSCRIPT, body: "x".repeat(200_000), publish: "1" };
+    expect((await browser.submit("/editor", text)).status).toBe(401);
+    expect((await browser.submit("/editor", { ...text, body: "x".repeat(300_000) })).status).toBe(413);
+  });
+
   test("keeps line breaks at the start of a text", async () => {
     const { user, browser } = await signedIn();
     const { slug } = await server.publish(user, { body: "\n\n    code" });
@@ -200,6 +207,18 @@ describe("comments", () => {
     const page = await browser.submit(`/article/${slug}/comments`, { body: "x".repeat(10_001) });
     expect([page.status, problems(page)]).toEqual([422, ["The text is too long (maximum is 10000 characters)."]]);
     expect(page.text).toContain("x".repeat(10_001));
+  });
+
+  test("are limited as in the API, and stay in the form", async () => {
+    const comments = { max: 1, windowS: 600 };
+    const rates = { articles: comments, "article-bytes": comments, comments, follows: comments, favorites: comments };
+    const strict = await testServer({ address: server.address, writeRates: { ...rates, networkFactor: 20 } });
+    const { user, browser } = await signedIn(strict);
+    const { slug } = await server.publish(user);
+    expect((await browser.submit(`/article/${slug}/comments`, { body: "one" })).status).toBe(303);
+    const refused = await browser.submit(`/article/${slug}/comments`, { body: "another one" });
+    expect([refused.status, problems(refused)]).toEqual([422, [expect.stringMatching(/^Requests are too many/)]]);
+    expect(refused.text).toContain("another one</textarea>");
   });
 
   test("continue on further pages", async () => {

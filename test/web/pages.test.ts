@@ -65,7 +65,7 @@ describe("every page", () => {
   test("has a content security policy without inline scripts and styles, and needs none", async () => {
     await everyPage((text, headers, path) => {
       expect(headers.get("Content-Security-Policy")).toBe(
-        "default-src 'none'; style-src 'self'; img-src 'self' data: https: http:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'; script-src 'self'",
+        "default-src 'none'; style-src 'self'; img-src 'self' data: https: http:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'; script-src 'self'; connect-src 'self'",
       );
       // Data is no script.
       const markup = text.replace(/<script type="application\/ld\+json">[^<]*<\/script>/g, "");
