@@ -8,7 +8,7 @@ import { renderBody } from "./body.ts";
 import { textOf } from "./fields.ts";
 import { articlePage } from "./pages/article.tsx";
 import { articlePath } from "./parts/article.tsx";
-import { problemsOf } from "./problems.ts";
+import { type Problems, problemsOf } from "./problems.ts";
 import { redirectTo, refererPath, sameOriginForms } from "./requests.ts";
 
 const COMMENTS_PER_PAGE = 50;
@@ -24,7 +24,7 @@ export function articleRoutes(web: WebContext) {
     c: Context,
     viewerId: string | null,
     slug: string,
-    draft?: { text: string; problems: string[] },
+    draft?: { text: string; problems: Problems },
   ): Promise<Response> {
     const { cursor } = parse(CommentsQuery, { cursor: c.req.query("comments") }, "comments");
     const [{ article }, { comments, nextCursor }] = await Promise.all([
@@ -34,7 +34,14 @@ export function articleRoutes(web: WebContext) {
     const body = await renderBody(article.body);
     const props = { article: { ...article, body }, comments, olderComments: nextCursor };
     if (draft === undefined) return show(c, web, articlePage, props);
-    return show(c, web, articlePage, { ...props, draft }, { status: 422 });
+    const { text, problems } = draft;
+    return show(
+      c,
+      web,
+      articlePage,
+      { ...props, draft: { text, problems: problems.texts } },
+      { status: problems.status },
+    );
   }
 
   return new Hono()
@@ -67,9 +74,7 @@ export function articleRoutes(web: WebContext) {
         const { comment } = parse(NewCommentBody, { comment: { body: text } }, "comment");
         await insertComment(db, c.var, slug, comment.body);
       } catch (error) {
-        const problems = problemsOf(error);
-        if (problems === undefined) throw error;
-        return showArticle(c, c.var.viewer.id, slug, { text, problems });
+        return showArticle(c, c.var.viewer.id, slug, { text, problems: problemsOf(c, error) });
       }
       return redirectTo(c, articlePath(slug));
     })

@@ -42,9 +42,8 @@ export function editorRoutes(web: WebContext) {
       return redirectTo(c, articlePath(article.slug));
     } catch (error) {
       if (error instanceof ApiError && error.code === "unauthorized") return showAgain({ isSignedOut: true }, 401);
-      const problems = problemsOf(error);
-      if (problems === undefined) throw error;
-      return showAgain({ problems }, 422);
+      const { status, texts } = problemsOf(c, error);
+      return showAgain({ problems: texts }, status);
     }
   }
 

@@ -9,7 +9,7 @@ import type { WithUser } from "./browser-session.ts";
 import { textOf } from "./fields.ts";
 import { settingsPage } from "./pages/settings.tsx";
 import { profilePath } from "./parts/people.tsx";
-import { problemsOf } from "./problems.ts";
+import { type Problems, problemsOf } from "./problems.ts";
 import { redirectTo, sameOriginForms } from "./requests.ts";
 
 /** Profile, password, email and devices of the signed-in user. */
@@ -19,7 +19,7 @@ export function settingsRoutes(web: WebContext) {
 
   async function showSettings(
     c: Context<WithUser>,
-    again?: { values: { username: string; email: string; bio: string; image: string }; problems: string[] },
+    again?: { values: { username: string; email: string; bio: string; image: string }; problems: Problems },
   ): Promise<Response> {
     const { viewer: user, userId, sessionId } = c.var;
     const { username, email, bio, image } = user;
@@ -30,9 +30,9 @@ export function settingsRoutes(web: WebContext) {
       asksForPassword: identity.requireCurrentPassword,
       sendsMail: identity.mail.isEnabled,
       isSent: c.req.query("sent") !== undefined,
-      problems: again?.problems ?? [],
+      problems: again?.problems.texts ?? [],
     };
-    return show(c, web, settingsPage, props, { status: again === undefined ? 200 : 422, isPersonal: true });
+    return show(c, web, settingsPage, props, { status: again?.problems.status ?? 200, isPersonal: true });
   }
 
   return new Hono()
@@ -47,9 +47,7 @@ export function settingsRoutes(web: WebContext) {
         const { username } = await updateByRequest(c, db, identity, c.var, user);
         return redirectTo(c, profilePath(username));
       } catch (error) {
-        const problems = problemsOf(error);
-        if (problems === undefined) throw error;
-        return showSettings(c, { values, problems });
+        return showSettings(c, { values, problems: problemsOf(c, error) });
       }
     })
 

@@ -33,9 +33,8 @@ export function signInRoutes(web: WebContext) {
         const { session } = await signInByRequest(c, db, identity, user);
         return enter(c, session, next);
       } catch (error) {
-        const problems = problemsOf(error);
-        if (problems === undefined) throw error;
-        return show(c, web, signInPage, { next, email, problems }, { status: 422, isPersonal: true });
+        const { status, texts } = problemsOf(c, error);
+        return show(c, web, signInPage, { next, email, problems: texts }, { status, isPersonal: true });
       }
     })
 
@@ -54,9 +53,8 @@ export function signInRoutes(web: WebContext) {
         const { session } = await registerByRequest(c, db, identity, user);
         return enter(c, session, next);
       } catch (error) {
-        const problems = problemsOf(error);
-        if (problems === undefined) throw error;
-        return show(c, web, registerPage, { next, username, email, problems }, { status: 422, isPersonal: true });
+        const { status, texts } = problemsOf(c, error);
+        return show(c, web, registerPage, { next, username, email, problems: texts }, { status, isPersonal: true });
       }
     })
 

@@ -45,7 +45,7 @@ describe("signing up", () => {
       password: "correct horse",
     });
     expect([page.status, problems(page)]).toEqual([
-      422,
+      409,
       ["The username has already been taken.", "The email address has already been taken."],
     ]);
     expect([fieldOf(page, "username"), fieldOf(page, "email"), fieldOf(page, "password")]).toEqual([
@@ -217,7 +217,8 @@ describe("comments", () => {
     const { slug } = await server.publish(user);
     expect((await browser.submit(`/article/${slug}/comments`, { body: "one" })).status).toBe(303);
     const refused = await browser.submit(`/article/${slug}/comments`, { body: "another one" });
-    expect([refused.status, problems(refused)]).toEqual([422, [expect.stringMatching(/^Requests are too many/)]]);
+    expect([refused.status, problems(refused)]).toEqual([429, [expect.stringMatching(/^Requests are too many/)]]);
+    expect(refused.headers.get("Retry-After")).toBeString();
     expect(refused.text).toContain("another one</textarea>");
   });
 
