@@ -29,11 +29,12 @@ export function createStatementFinder(
     for (const call of calls) {
       found = undefined;
       const { headers, body } = wireForm(call, tokens);
-      const response = await app.request(call.path, {
+      const request = new Request(`http://localhost${call.path}`, {
         method: call.method,
         headers,
         ...(body === undefined ? {} : { body }),
       });
+      const response = await app.fetch(request);
       if (found === undefined)
         throw new Error(`${call.method} ${call.path} ran no statement: ${await response.text()}`);
       statements.push(found);

@@ -44,7 +44,8 @@ create index sessions_revoked_at_idx on sessions (revoked_at) where revoked_at i
 create index sessions_ended_at_idx on sessions (least(expires_at, revoked_at));
 
 -- The networks (IPv4 /24, IPv6 /48) from which a user has had a session: somebody else's wrong passwords do not lock these
--- out, and they have a reserve in the hashing queue. In a table of their own, because the rows of ended sessions go early.
+-- out, and their sign-ins do not wait behind those of strangers. In a table of their own, because the rows of ended sessions
+-- go early.
 create table known_networks (
   -- Cascade: they belong to their user.
   user_id      bigint not null constraint known_networks_user_id_fkey references users on delete cascade,

@@ -11,10 +11,11 @@ import { connectionOptions } from "../db/pool.ts";
 import { checkPooler, connectionProblem, requireSuitable } from "../db/reach.ts";
 import { smtpServer } from "../mail/open.ts";
 import { verifySmtp } from "../mail/transport.ts";
+import { connectionsNeeded, EMBEDDED_CONNECTIONS_AVAILABLE, requireConnections } from "../server/connections.ts";
 import { isStandalone, listenError, poolLimits } from "../server/server.ts";
 import type { Command } from "./command.ts";
 import { type CommandDatabase, openDatabase, runningDatabase } from "./database.ts";
-import { fetchHere } from "./fetch-here.ts";
+import { fetchHere, urlHere } from "./fetch-here.ts";
 
 /** The result of one check: the state, or the problem and its remedy. */
 type Finding = { readonly subject: string; readonly result: "ok" | "WARNING" | "PROBLEM"; readonly text: string };
@@ -62,7 +63,10 @@ async function examine(config: Config): Promise<Finding[]> {
 
   await check("secrets", () => checkSecrets(config));
   await check("port", () => checkPort(config));
-  if (config.databaseUrl === undefined && !isStandalone) await check("disk", () => checkDisk(config.dataDir));
+  if (config.databaseUrl === undefined && !isStandalone) {
+    await check("disk", () => checkDisk(config.dataDir));
+    await check("connections", () => checkConnections(config));
+  }
   await check("mail", () => checkMail(config));
   let database: CheckedDatabase | undefined;
   await check("database", async () => {
@@ -97,7 +101,7 @@ async function checkPort({ host, port }: Config): Promise<string> {
     await Bun.listen({ hostname: host, port, socket: { data: () => {} } }).stop(true);
     return `${port} is free`;
   } catch (error) {
-    const server = await identify(`http://${host === "0.0.0.0" || host === "::" ? "localhost" : host}:${port}/`);
+    const server = await identify(urlHere({ host, port }, "/"));
     if (server?.name === "conduit") return `Conduit ${server.version} is running on ${port}`;
     if ((error as NodeJS.ErrnoException).code !== "EADDRINUSE") throw listenError(error, host, port);
     throw new Problem(`Port ${port} is in use by another program. Choose another port: PORT=${port + 1}.`);
@@ -124,6 +128,11 @@ function checkDisk(dataDir: string): string {
     throw new Problem(`Only ${gib} free for ${dataDir}. PostgreSQL stops when the disk is full: free some space.`);
   }
   return `${gib} free for ${dataDir}`;
+}
+
+function checkConnections(config: Config): string {
+  requireConnections(config);
+  return `at most ${connectionsNeeded(config)} of ${EMBEDDED_CONNECTIONS_AVAILABLE}`;
 }
 
 /** Connects to the mail server and signs in. */

@@ -1,6 +1,6 @@
 import { StartupError } from "../config/startup-error.ts";
 import type { Command } from "./command.ts";
-import { fetchHere } from "./fetch-here.ts";
+import { fetchHere, urlHere } from "./fetch-here.ts";
 
 const TIMEOUT_MS = 4_000;
 
@@ -9,9 +9,7 @@ export const health: Command = {
   name: "health",
   summary: "Check whether the server on this machine is ready; exit 1 if it is not",
   async run({ config: readConfig }) {
-    const { host, port } = readConfig();
-    const anyAddress = host === "0.0.0.0" || host === "::";
-    const url = `http://${anyAddress ? "127.0.0.1" : host}:${port}/health/ready`;
+    const url = urlHere(readConfig(), "/health/ready");
     let response: Response;
     try {
       response = await fetchHere(url, TIMEOUT_MS);

@@ -12,11 +12,11 @@ export const serve: Command = {
   summary: "Start the server (npm start)",
   async run({ config: readConfig }) {
     const config = readConfig();
-    const log = serverLog(config);
+    const worker = process.send === undefined ? undefined : process.env[WORKER_VARIABLE];
+    const log = serverLog(config, worker === undefined ? {} : { worker: Number(worker) });
     exitOnUncaughtError(log);
     if (logFormat(config) === "json") logConsole(log);
-    const worker = process.env[WORKER_VARIABLE];
-    if (worker !== undefined && process.send !== undefined) return runWorker(config, Number(worker));
+    if (worker !== undefined) return runWorker(config, Number(worker));
     const say = startupOutput(config);
     const server = await (config.workers === 1 ? startServer(config, say) : startWorkers(config, say));
     stopOnSignals(async () => {

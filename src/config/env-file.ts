@@ -22,8 +22,8 @@ function readText(file: string): string {
 /** A name and what follows the equals sign. */
 const ASSIGNMENT = /^\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=[^\S\n]*/;
 /** A value in quotes, which may contain line breaks, with nothing but a comment behind it. */
-const SINGLE_QUOTED = /^'([^']*)'[^\S\n]*(?:#.*)?$/;
-const DOUBLE_QUOTED = /^"((?:[^"\\]|\\.)*)"[^\S\n]*(?:#.*)?$/s;
+const SINGLE_QUOTED = /^'([^']*)'(?:[^\S\n]+#.*)?$/;
+const DOUBLE_QUOTED = /^"((?:[^"\\]|\\.)*)"(?:[^\S\n]+#.*)?$/s;
 const ESCAPES: Record<string, string> = { n: "\n", r: "\r", t: "\t", "\\": "\\", '"': '"', $: "$" };
 
 /**
@@ -44,7 +44,11 @@ export function parseEnv(text: string, file: string): Record<string, string> {
     let rest = line.slice(before.length).trimEnd();
     const quote = rest[0];
     if (quote !== "'" && quote !== '"') {
-      variables[name] = rest.replace(/(^|\s)#.*$/, "").trimEnd();
+      // With the white space before it, as a # without any is part of the value.
+      variables[name] = line
+        .slice(before.trimEnd().length)
+        .replace(/\s#.*$/, "")
+        .trim();
       continue;
     }
     const pattern = quote === "'" ? SINGLE_QUOTED : DOUBLE_QUOTED;

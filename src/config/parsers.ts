@@ -26,16 +26,20 @@ export class Secret {
   }
 }
 
-/** Throws for a secret that somebody could guess: a placeholder, a sequence, or few characters many times. */
+/** The words of examples and of secrets that people make up. */
+const USUAL_WORDS =
+  /super|secret|password|token|jwt|key|sample|example|random|string|default|development|production|insert|your|my|here|qwerty(?:uiop)?|asdfgh(?:jkl)?|zxcvbn(?:m)?|[-_ .]/gi;
+
+/** Throws for a secret that somebody could guess: a placeholder, usual words, a sequence, or few characters many times. */
 export function requireStrong(secret: string): void {
-  const isPlaceholder =
-    /change[-_ ]?(?:me|this|it)|replace[-_ ]?(?:me|this)|placeholder|your.{0,10}(?:secret|key)/i.test(secret);
+  const isPlaceholder = /change|replace|placeholder/i.test(secret) || secret.replace(USUAL_WORDS, "").length < 20;
   // The shortest part whose repetition is the whole text, such as 10 characters for 0123456789012345…
   const period = [...secret].findIndex((_, i) => i > 0 && secret.startsWith(secret.slice(i)));
   const units = [...secret].map((character) => character.codePointAt(0) ?? 0);
-  const isAscending = units.filter((unit, i) => unit - (units[i - 1] ?? 0) === 1).length > units.length / 2;
+  const steps = units.map((unit, i) => unit - (units[i - 1] ?? 0));
+  const isSequence = [1, -1].some((step) => steps.filter((one) => one === step).length > units.length / 2);
   const isFew = new Set(secret).size < 8;
-  if (isPlaceholder || isFew || isAscending || (period > 0 && period <= secret.length / 2)) {
+  if (isPlaceholder || isFew || isSequence || (period > 0 && period <= secret.length / 2)) {
     throw new Error("is easy to guess: create one with openssl rand -base64 48");
   }
 }
@@ -125,15 +129,17 @@ export function hostNames(text: string): string[] {
 }
 
 /** The path of a PEM file that can be read and has a certificate. */
-export function certificateFile(file: string): string {
-  let text: string;
+export function certificateFile(text: string): string {
+  const file = filePath(text);
+  let content: string;
   try {
-    text = readFileSync(nonEmpty(file), "utf8");
+    content = readFileSync(file, "utf8");
   } catch {
-    throw new Error(`must be a file that can be read, not ${JSON.stringify(file)}`);
+    throw new Error(`must be a file that can be read, not ${JSON.stringify(text)}`);
   }
-  if (!text.includes("-----BEGIN CERTIFICATE-----")) throw new Error(`must be a PEM file with certificates: ${file}`);
-  return resolve(file);
+  if (!content.includes("-----BEGIN CERTIFICATE-----"))
+    throw new Error(`must be a PEM file with certificates, not ${JSON.stringify(text)}`);
+  return file;
 }
 
 /** The URL of a server, perhaps with a path, without a slash at its end. */

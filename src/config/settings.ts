@@ -470,6 +470,9 @@ export function loadConfig(env: Record<string, string | undefined>, flags: Recor
   if (production && !sendsMail && values.requireEmailConfirmation) {
     problems.push("REQUIRE_EMAIL_CONFIRMATION=true needs a mail server in production: set SMTP_URL");
   }
+  if (Number(values.metricsPort) > 0 && values.metricsPort === values.port) {
+    problems.push("METRICS_PORT must be another port than PORT");
+  }
   if (Number(values.refreshTokenTtlS) < Number(values.accessTokenTtlS)) {
     // The session would expire before its access token, and nobody could revoke that token.
     problems.push("REFRESH_TOKEN_TTL must not be shorter than ACCESS_TOKEN_TTL");

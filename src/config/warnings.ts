@@ -1,17 +1,22 @@
 import type { Config } from "./settings.ts";
 
 /** What is valid but unsafe in production. One sentence each, with the remedy. */
-export function configWarnings({ production, baseUrl, databaseUrl }: Config): string[] {
+export function configWarnings({ production, baseUrl, verifyUrl, resetUrl, databaseUrl }: Config): string[] {
   if (!production) return [];
   const warnings: string[] = [];
-  if (baseUrl?.startsWith("http://") && !isLoopback(new URL(baseUrl).hostname)) {
-    warnings.push("BASE_URL begins with http://: links with tokens travel unencrypted. Use https://");
+  for (const [name, url] of Object.entries({ BASE_URL: baseUrl, VERIFY_URL: verifyUrl, RESET_URL: resetUrl })) {
+    if (url?.startsWith("http://") && !isLoopback(new URL(url).hostname)) {
+      warnings.push(`${name} begins with http://: links with tokens travel unencrypted. Use https://`);
+    }
   }
-  if (databaseUrl !== undefined && databaseUrl.socketPath === undefined && !isLoopback(databaseUrl.hostname)) {
-    const { tls } = databaseUrl;
-    if (tls === "prefer" || tls === "allow") {
+  for (const [name, address] of Object.entries({
+    DATABASE_URL: databaseUrl,
+    DATABASE_DIRECT_URL: databaseUrl?.direct,
+  })) {
+    if (address === undefined || address.socketPath !== undefined || isLoopback(address.hostname)) continue;
+    if (address.tls === "prefer" || address.tls === "allow") {
       warnings.push(
-        `DATABASE_URL has sslmode=${tls}, the default being prefer: whoever controls the network can turn encryption off. Set sslmode=verify-full, or sslmode=disable in a network that you trust`,
+        `${name} has sslmode=${address.tls}, the default being prefer: whoever controls the network can turn encryption off. Set sslmode=verify-full, or sslmode=disable in a network that you trust`,
       );
     }
   }

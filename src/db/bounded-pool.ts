@@ -1,4 +1,5 @@
 import { SQL, type TransactionSQL } from "bun";
+import { closeConnection, type Recovery, startRecovery } from "./recovery.ts";
 
 export type PoolLimits = {
   /** Connections for writes. Reads, which are pipelined, have a quarter as many, but at least two. */
@@ -56,10 +57,6 @@ type Connection = {
 type Waiter = { readonly since: number; readonly proceed: () => void; readonly reject: (error: Error) => void };
 
 const WATCH_INTERVAL_MS = 100;
-/** How often a new connection is tried while the database hangs, since an earlier attempt may never get a response. */
-const PROBE_INTERVAL_MS = 500;
-/** The most attempts without a response at a time. */
-const PROBES_MAX = 8;
 /** A connection whose statement runs longer than this is used for further ones only if there is no other. */
 const SLOW_MS = 20;
 
@@ -92,7 +89,8 @@ export function createBoundedPool(
     Array.from({ length: connectionsMax }, (_, i) => newConnection(i === 0 ? first : undefined));
   const inFlightMax = connectionsMax * depth;
   let connections = newConnections();
-  let recovery: { readonly since: number; probedAt: number; readonly probes: Set<SQL> } | undefined;
+  /** Set while the database hangs, and no statement is sent. */
+  let recovery: Recovery | undefined;
   let isClosed = false;
   let inUse = 0;
   /** Waiters that may proceed and have not sent their statement yet. */
@@ -111,52 +109,30 @@ export function createBoundedPool(
         ({ inFlight, transaction, headSince }) =>
           inFlight.size > 0 && transaction?.isIdle !== true && now - headSince > hangTimeoutMs,
       );
-      if (hung.length > 0) replaceConnections(hung, now);
+      if (hung.length > 0) replaceConnections(hung);
     }
-    if (recovery === undefined) return;
-    if (now - recovery.probedAt >= PROBE_INTERVAL_MS && recovery.probes.size < PROBES_MAX) probe(recovery, now);
-    if (isDown(now)) for (const waiter of waiters.splice(0)) waiter.reject(new TimedOut("the database"));
+    if (recovery?.isLong(now)) for (const waiter of waiters.splice(0)) waiter.reject(new TimedOut("the database"));
   }, WATCH_INTERVAL_MS);
   watch.unref();
 
   /** What is in flight on a hung connection fails now; what is on the others may finish. */
-  function replaceConnections(hung: Connection[], now: number): void {
-    recovery = { since: now, probedAt: Number.NEGATIVE_INFINITY, probes: new Set() };
+  function replaceConnections(hung: Connection[]): void {
     for (const { inFlight } of hung) {
       for (const { reject } of inFlight) reject(new TimedOut("a response"));
       inUse -= inFlight.size;
       inFlight.clear();
     }
-    for (const { sql } of connections) end(sql, hangTimeoutMs);
-  }
-
-  /** Opens another connection. The first that gets a response begins the new pool. */
-  function probe(current: NonNullable<typeof recovery>, now: number): void {
-    current.probedAt = now;
-    const candidate = newConnection().sql;
-    current.probes.add(candidate);
-    const discard = (loser: SQL) => {
-      if (current.probes.delete(loser)) end(loser, 0);
-    };
-    const timer = setTimeout(() => discard(candidate), limits.connectTimeoutMs);
-    candidate.unsafe("select 1").then(
-      () => {
-        clearTimeout(timer);
-        if (recovery !== current || !current.probes.delete(candidate)) return end(candidate, 0);
-        connections = newConnections(candidate);
+    for (const { sql } of connections) void closeConnection(sql, hangTimeoutMs);
+    recovery = startRecovery(
+      () => newConnection().sql,
+      limits.connectTimeoutMs,
+      (sql) => {
+        connections = newConnections(sql);
         recovery = undefined;
-        for (const loser of current.probes) discard(loser);
         while (!isFull() && waiters.length > 0) admitNext();
-      },
-      () => {
-        clearTimeout(timer);
-        discard(candidate);
       },
     );
   }
-
-  /** A pool with one bad connection is replaced at once, which is worth a short wait. A longer recovery is not. */
-  const isDown = (now: number) => recovery !== undefined && now - recovery.since > PROBE_INTERVAL_MS;
 
   // After connections were replaced, what may still finish on the old ones counts too.
   const isFull = () => inUse + admitted >= inFlightMax;
@@ -241,7 +217,7 @@ export function createBoundedPool(
   /** Resolves when a statement may be sent. */
   async function admission(): Promise<void> {
     const since = performance.now();
-    if (isDown(since)) throw new TimedOut("the database");
+    if (recovery?.isLong(since)) throw new TimedOut("the database");
     try {
       await new Promise<void>((proceed, reject) => waiters.push({ proceed, reject, since }));
       admitted--;
@@ -266,15 +242,11 @@ export function createBoundedPool(
       if (isClosed) return;
       isClosed = true;
       clearInterval(watch);
-      for (const candidate of recovery?.probes ?? []) end(candidate, 0);
+      recovery?.stop();
       for (const waiter of waiters.splice(0)) waiter.reject(new TimedOut("the database"));
       // The driver's promise may stay pending when a connection hangs; the bound is kept here.
-      const ends = connections.map(({ sql }) => end(sql, timeoutMs));
+      const ends = connections.map(({ sql }) => closeConnection(sql, timeoutMs));
       await Promise.race([Promise.all(ends), Bun.sleep(timeoutMs + 1_000)]);
     },
   };
-}
-
-function end(sql: SQL, timeoutMs: number): Promise<void> {
-  return sql.close({ timeout: timeoutMs / 1000 }).catch(() => {});
 }

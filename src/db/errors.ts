@@ -52,6 +52,7 @@ export function isUnavailable(error: unknown): boolean {
   // Retried as often as it is worth; the client may try again later.
   if (isRolledBack(error)) return true;
   // Connection exceptions; disk, memory or connections used up; cancelled by timeout; shutting down or starting up;
-  // read-only standby; ended while idle in a transaction; input or output error (PostgreSQL, appendix A).
-  return /^(08|53|57014$|57P0|25006$|25P03$|58030$)/.test(error.errno);
+  // read-only standby; ended while idle in a transaction; input or output error. A new connection is refused: password or
+  // role, no such database, a database that accepts none (PostgreSQL, appendix A).
+  return /^(08|53|57014$|57P0|25006$|25P03$|58030$|28|3D000$|55000$)/.test(error.errno);
 }

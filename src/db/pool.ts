@@ -87,6 +87,13 @@ const IDLE_IN_TRANSACTION_TIMEOUT_MS = 10_000;
 /** Connections for slow reads, opened at first use. Each of them may keep a core busy, so they leave one to the others. */
 const SLOW_CONNECTIONS = availableParallelism() > 2 ? 2 : 1;
 
+/** Pipelined reads gain little from more connections but wake-ups. Two at least, so that a slow read does not delay all others. */
+const readConnections = (poolMax: number): number => Math.max(2, Math.ceil(poolMax / 4));
+
+/** How many connections the pools of `openDatabase` and its probe open at most. */
+export const connectionsOfPools = (poolMax: number): number =>
+  poolMax + readConnections(poolMax) + SLOW_CONNECTIONS + 1;
+
 /**
  * Pools of connections with bounds on every wait.
  *
@@ -113,12 +120,9 @@ export function openDatabase(address: DatabaseAddress, limits: PoolLimits, obser
       depth,
       (ms) => observer?.onWait(name, ms),
     );
-  // Pipelined reads gain little from more connections but wake-ups. Two at least, so that a slow read does not delay all
-  // others.
-  const readMax = Math.max(2, Math.ceil(limits.poolMax / 4));
   const pools: Record<PoolName, BoundedPool> = {
     // Most statements have one good plan, whatever their values: they are planned once a connection.
-    read: open("read", readMax, 64, "force_generic_plan"),
+    read: open("read", readConnections(limits.poolMax), 64, "force_generic_plan"),
     write: open("write", limits.poolMax, 1, "force_generic_plan"),
     slow: open("slow", SLOW_CONNECTIONS, 1, "force_custom_plan"),
   };

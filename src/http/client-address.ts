@@ -2,10 +2,13 @@ import { isIP, isIPv4 } from "node:net";
 import type { Context } from "hono";
 import { networkList } from "../config/networks.ts";
 
-/** The part of Bun's server that knows the peer of a connection. Hono has it as `c.env`. */
-type WithPeers = { requestIP?(request: Request): { address: string } | null };
+/** The part of Bun's server that knows the peer of a connection. */
+export type Peers = { requestIP(request: Request): { address: string } | null };
 
-/** The address of the client of a request; null where it is unknown, as on a Unix socket. */
+/** Finds the address of the client of a request; null where it is unknown, as on a Unix socket. */
+export type FindClient = (request: Request, server: Peers | undefined) => string | null;
+
+/** The same address, in a route. */
 export type ClientAddress = (c: Context) => string | null;
 
 /**
@@ -13,15 +16,15 @@ export type ClientAddress = (c: Context) => string | null;
  * read from its end, because each proxy appends the address of its peer: the first address that is not a trusted proxy is
  * the client. The client may have invented everything before it.
  */
-export function clientAddress(trustedProxies: readonly string[]): ClientAddress {
+export function clientAddress(trustedProxies: readonly string[]): FindClient {
   const trusted = networkList(trustedProxies);
   const isTrusted = (address: string) => trusted.check(address, isIPv4(address) ? "ipv4" : "ipv6");
-  return (c) => {
-    const peer = (c.env as WithPeers | undefined)?.requestIP?.(c.req.raw)?.address;
+  return (request, server) => {
+    const peer = server?.requestIP(request)?.address;
     if (peer === undefined) return null;
     let client = plain(peer);
     if (trustedProxies.length === 0) return client;
-    const forwarded = (c.req.header("X-Forwarded-For") ?? "").split(",").map((part) => plain(part.trim()));
+    const forwarded = (request.headers.get("X-Forwarded-For") ?? "").split(",").map((part) => plain(part.trim()));
     for (let hop = forwarded.pop(); hop !== undefined && isTrusted(client); hop = forwarded.pop()) {
       // Not an address: the proxy before it is the last known one.
       if (isIP(hop) === 0) break;
@@ -36,6 +39,7 @@ export function clientAddress(trustedProxies: readonly string[]): ClientAddress 
  * without its zone (`fe80::1%eth0`, RFC 4007, 11), which means something to its own machine alone.
  */
 function plain(address: string): string {
+  if (/^[0-9.]+$/.test(address)) return address;
   const bare = address.replace(/^\[(.*)\](?::[0-9]+)?$/, "$1").replace(/^([0-9.]+):[0-9]+$/, "$1");
   return bare.replace(/%.*$/, "").replace(/^::ffff:(?=[0-9.]+$)/i, "");
 }

@@ -2,29 +2,40 @@ import type { Context, MiddlewareHandler } from "hono";
 import { routePath } from "hono/route";
 import type { Log } from "../observability/log.ts";
 import type { Attributes, RequestObserver, RequestSpan, RequestTracer } from "../observability/observers.ts";
-import type { ClientAddress } from "./client-address.ts";
+import type { FindClient, Peers } from "./client-address.ts";
 
 export type RequestOptions = {
   log: Log;
   observer: RequestObserver | undefined;
   tracer: RequestTracer | undefined;
-  addressOf: ClientAddress;
+  findClient: FindClient;
   /** Whether the server is stopping: connections close with their responses. */
   isDraining: () => boolean;
 };
 
+/** A request outside of the routes, which have it as `c.env`. */
+export type Exchange = {
+  readonly requestId: string;
+  readonly traceId: string | undefined;
+  /** The address of the client; null where it is unknown, as on a Unix socket. */
+  readonly clientAddress: string | null;
+  /** What the routes know about the request. */
+  context?: Context;
+};
+
 /** What the log contains about a request besides its method, route and status. The guards set the user. */
 export type RequestVariables = {
-  requestId: string;
   /** The path of `BASE_URL`, such as `/conduit`; undefined if it has none. */
   basePath?: string;
   /** Size of the response body, where known. */
   bytes?: number;
-  traceId?: string;
   userId?: string;
   viewerId?: string | null;
   tokenError?: string;
 };
+
+/** The environment of the whole application in Hono's terms. */
+export type AppEnv = { Bindings: Exchange; Variables: RequestVariables };
 
 const METHODS = new Set(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]);
 
@@ -37,30 +48,36 @@ const TRACEPARENT = /^(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f
 /**
  * Observes every request: it gets an id and a span, and at its end one line in the log and one observation in the metrics.
  * While the server stops, its connection closes. Log and span use the names of OpenTelemetry's semantic conventions. The log
- * does not contain the path, because a path may contain a token or an email address by mistake.
+ * does not contain the path, because a path may contain a token or an email address by mistake. This is no middleware, which
+ * would take more time than all that is done here.
+ * @param respond runs `enterRoutes` first
  */
-export function observeRequests(options: RequestOptions): MiddlewareHandler {
-  const { log, observer, tracer, addressOf, isDraining } = options;
-
-  return async function observeRequest(c, next) {
+export function observeRequests(
+  { log, observer, tracer, findClient, isDraining }: RequestOptions,
+  respond: (request: Request, exchange: Exchange) => Response | Promise<Response>,
+): (request: Request, server?: Peers) => Promise<Response> {
+  return async function observeRequest(request, server) {
     const started = performance.now();
-    const requestId = requestIdOf(c);
-    c.set("requestId", requestId);
-    c.header("X-Request-Id", requestId);
-    const method = METHODS.has(c.req.method) ? c.req.method : "_OTHER";
-    const address = addressOf(c) ?? undefined;
-
-    const span = tracer?.startRequest(c.req.raw.headers, attributesBefore(c, method, address));
-    const traceId = span?.traceId ?? callerTraceId(c);
-    c.set("traceId", traceId);
-    await (span === undefined ? next() : span.run(next));
+    const { headers } = request;
+    const method = METHODS.has(request.method) ? request.method : "_OTHER";
+    const clientAddress = findClient(request, server);
+    const span = tracer?.startRequest(headers, attributesBefore(request, method, clientAddress));
+    const exchange: Exchange = {
+      requestId: requestIdOf(headers),
+      traceId: span?.traceId ?? callerTraceId(headers),
+      clientAddress,
+    };
+    const response = await (span === undefined
+      ? respond(request, exchange)
+      : span.run(() => respond(request, exchange)));
 
     if (isDraining()) {
-      c.res.headers.set("Connection", "close");
-      c.res.headers.delete("Keep-Alive");
+      response.headers.set("Connection", "close");
+      response.headers.delete("Keep-Alive");
     }
-    const { status } = c.res;
-    const route = routeOf(c);
+    const { status } = response;
+    const c = exchange.context;
+    const route = c === undefined ? NO_ROUTE : routeOf(c);
     const durationMs = performance.now() - started;
     observer?.onRequest(method, route, status, durationMs);
     const fields = {
@@ -68,21 +85,29 @@ export function observeRequests(options: RequestOptions): MiddlewareHandler {
       "http.route": route,
       "http.response.status_code": status,
       // Known without waiting if the body was made by `json()`.
-      "http.response.body.size": c.get("bytes") ?? bytesOf(c),
+      "http.response.body.size": c?.get("bytes") ?? bytesOf(response),
       "http.server.request.duration_ms": Math.round(durationMs * 1000) / 1000,
-      "client.address": address,
-      "request.id": requestId,
+      "client.address": clientAddress ?? undefined,
+      "request.id": exchange.requestId,
       // Null for an anonymous reader.
-      "user.id": c.get("userId") ?? c.get("viewerId") ?? undefined,
-      "token.error": c.get("tokenError"),
+      "user.id": c?.get("userId") ?? c?.get("viewerId") ?? undefined,
+      "token.error": c?.get("tokenError"),
       "error.type": status >= 500 ? String(status) : undefined,
-      trace_id: traceId,
+      trace_id: exchange.traceId,
       span_id: span?.spanId,
     };
-    if (span !== undefined) endSpan(span, c.req.method, fields);
+    if (span !== undefined) endSpan(span, request.method, fields);
     log.info(fields, "request");
+    return response;
   };
 }
+
+/** The first middleware of every route. */
+export const enterRoutes: MiddlewareHandler<AppEnv> = function enterRoutes(c, next) {
+  c.env.context = c;
+  c.header("X-Request-Id", c.env.requestId);
+  return next();
+};
 
 /** The pattern of the route that handled a request; `(none)` for a path that belongs to no route. */
 export function routeOf(c: Context): string {
@@ -94,24 +119,24 @@ export function routeOf(c: Context): string {
 const NO_ROUTE = "(none)";
 
 /** The trace of the caller, from its `traceparent` header; undefined if that is missing or malformed. */
-function callerTraceId(c: Context): string | undefined {
-  const header = c.req.header("traceparent");
-  return header === undefined ? undefined : TRACEPARENT.exec(header)?.[1];
+function callerTraceId(headers: Headers): string | undefined {
+  const header = headers.get("traceparent");
+  return header === null ? undefined : TRACEPARENT.exec(header)?.[1];
 }
 
 /** OpenTelemetry, Semantic conventions for HTTP server spans. Without the query, which may hold anything. */
-function attributesBefore(c: Context, method: string, address: string | undefined): Attributes {
+function attributesBefore(request: Request, method: string, clientAddress: string | null): Attributes {
   // A request that names no host has a URL of a path alone.
-  const url = new URL(c.req.url, "http://localhost");
+  const url = new URL(request.url, "http://localhost");
   return {
     "http.request.method": method,
-    "http.request.method_original": method === c.req.method ? undefined : c.req.method,
+    "http.request.method_original": method === request.method ? undefined : request.method,
     "url.scheme": url.protocol.slice(0, -1),
     "url.path": url.pathname,
     "server.address": url.hostname,
     "server.port": url.port === "" ? undefined : Number(url.port),
-    "client.address": address,
-    "user_agent.original": c.req.header("user-agent"),
+    "client.address": clientAddress ?? undefined,
+    "user_agent.original": request.headers.get("user-agent") ?? undefined,
   };
 }
 
@@ -126,14 +151,14 @@ function endSpan(span: RequestSpan, method: string, fields: Fields): void {
   span.end(route === undefined ? known : `${known} ${route}`, { ...attributes, "http.route": route }, isFailed);
 }
 
-function requestIdOf(c: Context): string {
-  const given = c.req.header("X-Request-Id");
-  return given !== undefined && SAFE_REQUEST_ID.test(given) ? given : crypto.randomUUID();
+function requestIdOf(headers: Headers): string {
+  const given = headers.get("X-Request-Id");
+  return given !== null && SAFE_REQUEST_ID.test(given) ? given : crypto.randomUUID();
 }
 
 /** The size of the response body from its headers; undefined if they do not contain it, as for a page. */
-function bytesOf(c: Context): number | undefined {
-  if (c.res.body === null) return 0;
-  const length = c.res.headers.get("content-length");
+function bytesOf(response: Response): number | undefined {
+  if (response.body === null) return 0;
+  const length = response.headers.get("content-length");
   return length === null ? undefined : Number(length);
 }

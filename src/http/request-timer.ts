@@ -11,17 +11,25 @@ const STEP_S = 4;
 /** The setting of the timer that fires after this time at the earliest, in seconds. */
 export const timerSeconds = (ms: number): number => Math.ceil(ms / 1000) + STEP_S;
 
-const receiving = new WeakMap<Request, () => void>();
+const receiving = new WeakMap<Request, { server: RequestTimers; receiveS: number }>();
 
-/** Sets the timer for the body of a request. While its response is produced, only the database's timeouts run. */
+/**
+ * Stops the timer of a connection while its request is handled, where only the database's timeouts run. `bodyAwaited` starts
+ * it again: not before, as a body that nobody reads must not cut the response.
+ */
 export function startTimer(request: Request, server: RequestTimers, receiveS: number): void {
   const { headers } = request;
-  const hasBody = headers.has("content-length") || headers.has("transfer-encoding");
-  server.timeout(request, hasBody ? receiveS : 0);
-  if (hasBody) receiving.set(request, () => server.timeout(request, 0));
+  server.timeout(request, 0);
+  if (headers.has("content-length") || headers.has("transfer-encoding")) receiving.set(request, { server, receiveS });
+}
+
+/** Starts the timer of a request whose body is read now. */
+export function bodyAwaited(request: Request): void {
+  const timer = receiving.get(request);
+  timer?.server.timeout(request, timer.receiveS);
 }
 
 /** Stops the timer of a request whose body has arrived. */
 export function bodyReceived(request: Request): void {
-  receiving.get(request)?.();
+  receiving.get(request)?.server.timeout(request, 0);
 }

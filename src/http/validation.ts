@@ -3,8 +3,9 @@ import type { z } from "zod";
 import { allowCaching } from "./caching.ts";
 import { ApiError, type FieldErrors, invalid } from "./errors.ts";
 import { isStorable, NOT_STORABLE } from "./fields.ts";
+import { reserveMemory } from "./large-bodies.ts";
 import { describeGuard } from "./openapi.ts";
-import { bodyReceived } from "./request-timer.ts";
+import { bodyAwaited, bodyReceived } from "./request-timer.ts";
 
 /** The largest request body, in bytes, on routes that do not need more. */
 export const REQUEST_SIZE_MAX = 16 * 1024;
@@ -76,13 +77,36 @@ export function body<Schema extends z.ZodType>(
   sizeMax = REQUEST_SIZE_MAX,
 ): MiddlewareHandler<{ Variables: { body: z.output<Schema> } }> {
   const guard: MiddlewareHandler = async function validateBody(c, next) {
-    c.set("body", parse(schema, await readJson(c.req.raw, sizeMax), "body"));
-    return next();
+    await withRoomForBody(c, sizeMax, async () => {
+      c.set("body", parse(schema, await readJson(c.req.raw, sizeMax), "body"));
+      await next();
+    });
   };
   return describeGuard(guard, {
     body: schema,
     errors: ["bad_request", "too_large", "unsupported_media_type", "invalid"],
   });
+}
+
+/** Reserves memory for the body of a request, if it is large, until what needs it has ended. Throws 503 if there is no room. */
+export async function withRoomForBody<Result>(
+  c: Context,
+  sizeMax: number,
+  use: () => Promise<Result>,
+): Promise<Result> {
+  const size = sizeToExpect(c.req.raw, sizeMax);
+  const release = size > REQUEST_SIZE_MAX ? reserveMemory(c.get("userId") ?? "", size) : undefined;
+  try {
+    return await use();
+  } finally {
+    release?.();
+  }
+}
+
+/** In bytes. A chunked body may have any size. One that is too large is not read. */
+function sizeToExpect({ headers }: Request, sizeMax: number): number {
+  const length = Number(headers.get("content-length") ?? (headers.has("transfer-encoding") ? sizeMax : 0));
+  return length > sizeMax ? 0 : length;
 }
 
 /** Guard: checks the query string; the handler finds it in `c.var.query`. Of a parameter given twice, the first counts. */
@@ -137,6 +161,7 @@ async function readText(request: Request, sizeMax: number): Promise<string> {
   try {
     const length = request.headers.get("content-length");
     if (Number(length ?? 0) > sizeMax) throw tooLarge(sizeMax);
+    bodyAwaited(request);
     // A body is never longer than its declared length (RFC 9112, 6.3). A chunked body is counted while it arrives, which
     // takes 30 µs more.
     bytes = length === null ? await readChunks(request, sizeMax) : await request.bytes();

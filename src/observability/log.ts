@@ -1,4 +1,4 @@
-import { writeSync } from "node:fs";
+import { fstatSync, writeSync } from "node:fs";
 
 /** Field names are dotted, with units at their end; undefined fields are left out. An error goes under `err`. */
 export type Log = {
@@ -21,11 +21,10 @@ export type LogOptions = {
 
 const LEVELS = ["debug", "info", "warn", "error"] as const;
 
-/**
- * The most that is written at once, and the longest line, in bytes. A pipe takes so much whole (POSIX, PIPE_BUF), so the
- * lines of several processes on one pipe never mix.
- */
-const WRITE_MAX = 4_096;
+/** The longest line, in bytes. A pipe takes so much whole (POSIX, PIPE_BUF), so the lines of several processes never mix. */
+const LINE_MAX = 4_096;
+/** How many characters of lines are collected. */
+const COLLECTED_MAX = 64 * 1_024;
 const FLUSH_AFTER_MS = 100;
 
 /**
@@ -54,8 +53,7 @@ export function createLog(level: LogLevel, options: Partial<LogOptions> = {}): L
     const isUrgent = format === "pretty" || name === "warn" || name === "error";
     return (fields: object, message: string): void => {
       const line = render(name, fields, message, prefix);
-      // Characters are not bytes, but text other than ASCII is rare here, and `write` counts again.
-      if (buffered.length + line.length > WRITE_MAX) flush();
+      if (buffered.length + line.length > COLLECTED_MAX) flush();
       buffered += line;
       if (isUrgent) flush();
       else timer ??= setTimeout(flush, FLUSH_AFTER_MS).unref();
@@ -73,11 +71,11 @@ function jsonLine(level: string, fields: object, message: string, prefix: string
   const err = "err" in fields ? fields.err : undefined;
   if (err === undefined) {
     const line = render(fields);
-    return line.length <= WRITE_MAX ? line : render({ truncated: true });
+    return line.length <= LINE_MAX ? line : render({ truncated: true });
   }
   for (const frames of [10, 4, 1, 0]) {
     const line = render({ ...fields, err: describeError(err, frames) });
-    if (Buffer.byteLength(line) <= WRITE_MAX) return line;
+    if (Buffer.byteLength(line) <= LINE_MAX) return line;
   }
   return render({ truncated: true });
 }
@@ -144,18 +142,29 @@ function stackOf(error: Error, frames: number): string[] | undefined {
   return lines.length === 0 ? undefined : lines.slice(0, frames).map((line) => line.trim().slice(3));
 }
 
-/** Blocks while the reader is slow, as a pipe does. If the reader is gone, the lines are lost and the server goes on. */
+/**
+ * Blocks while the reader is slow, as a pipe does. If the reader is gone, the lines are lost and the server goes on. A pipe
+ * gets as many whole lines at once as it takes whole, a file gets all.
+ */
 function writeToStdout(lines: string): void {
+  writeMax ??= isPipe(1) ? LINE_MAX : Number.POSITIVE_INFINITY;
   let rest = Buffer.from(lines);
   let tries = 0;
   while (rest.byteLength > 0) {
-    // As many whole lines as a pipe takes at once.
-    const end = rest.byteLength <= WRITE_MAX ? rest.byteLength : rest.lastIndexOf("\n", WRITE_MAX - 1) + 1;
+    const end = rest.byteLength <= writeMax ? rest.byteLength : rest.lastIndexOf("\n", writeMax - 1) + 1;
     try {
-      rest = rest.subarray(writeSync(1, rest, 0, end > 0 ? end : Math.min(rest.byteLength, WRITE_MAX)));
+      rest = rest.subarray(writeSync(1, rest, 0, end > 0 ? end : Math.min(rest.byteLength, writeMax)));
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== "EAGAIN" || ++tries > 1_000) return;
       Bun.sleepSync(1);
     }
   }
+}
+
+/** The most that is written at once, in bytes. */
+let writeMax: number | undefined;
+
+function isPipe(fd: number): boolean {
+  const kind = fstatSync(fd);
+  return kind.isFIFO() || kind.isSocket();
 }

@@ -3,11 +3,11 @@ import {
   AggregatorRegistry,
   Counter,
   Gauge,
-  Histogram,
   type MetricObjectWithValues,
   type MetricValue,
   Registry,
 } from "prom-client";
+import { durationHistogram } from "./durations.ts";
 import type { RequestObserver, StatementObserver } from "./observers.ts";
 
 /** The values of a process's metrics, as a worker sends them to its supervisor. */
@@ -64,39 +64,33 @@ export function createMetrics(version: string, labels: Record<string, string> = 
   registry.setDefaultLabels(labels);
   const registers = [registry];
 
-  const requests = new Counter({
-    name: "http_requests_total",
-    help: "Responses sent.",
-    labelNames: ["method", "route", "status"],
-    registers,
-  });
-  const requestDuration = new Histogram({
+  const requests = requestCounter(registers);
+  const requestDuration = durationHistogram(registry, {
     name: "http_request_duration_seconds",
     help: "Time from the arrival of a request's head to its response.",
-    labelNames: ["method", "route"],
     buckets: REQUEST_BUCKETS_S,
-    registers,
   });
-  const statementDuration = new Histogram({
+  const durationOfRequests = remembered((method: string) =>
+    remembered((route: string) => requestDuration({ method, route })),
+  );
+  const statementDuration = durationHistogram(registry, {
     name: "database_statement_duration_seconds",
     help: "Time from the call of a statement to its rows, with waits and repetitions.",
-    labelNames: ["statement"],
     buckets: STATEMENT_BUCKETS_S,
-    registers,
   });
+  const durationOfStatement = remembered((statement: string) => statementDuration({ statement }));
   const statementFailures = new Counter({
     name: "database_statement_failures_total",
     help: "Statements that failed, violated constraints included.",
     labelNames: ["statement"],
     registers,
   });
-  const wait = new Histogram({
+  const wait = durationHistogram(registry, {
     name: "database_wait_seconds",
     help: "Time that statements waited for a connection, of those that had to wait.",
-    labelNames: ["pool"],
     buckets: STATEMENT_BUCKETS_S,
-    registers,
   });
+  const waitForPool = remembered((pool: string) => wait({ pool }));
   const gauge = ({ name, help, value }: NumberOptions): void => {
     new Gauge({
       name,
@@ -125,15 +119,15 @@ export function createMetrics(version: string, labels: Record<string, string> = 
 
   return {
     onRequest(method, route, status, durationMs) {
-      requests.inc({ method, route, status });
-      requestDuration.observe({ method, route }, durationMs / 1000);
+      requests(method)(route)(status).count++;
+      durationOfRequests(method)(route).observe(durationMs / 1000);
     },
     onStatement({ name }, durationMs, error) {
-      statementDuration.observe({ statement: name }, durationMs / 1000);
+      durationOfStatement(name).observe(durationMs / 1000);
       if (error !== undefined) statementFailures.inc({ statement: name });
     },
     onWait(pool, waitedMs) {
-      wait.observe({ pool }, waitedMs / 1000);
+      waitForPool(pool).observe(waitedMs / 1000);
     },
     gauge,
     gauges({ name, help, label, values }) {
@@ -152,11 +146,48 @@ export function createMetrics(version: string, labels: Record<string, string> = 
     counter,
     expect(statements, pools) {
       for (const statement of statements) statementFailures.inc({ statement }, 0);
-      for (const pool of pools) wait.zero({ pool });
+      for (const pool of pools) waitForPool(pool);
     },
     snapshot: () => registry.getMetricsAsJSON(),
     text: () => registry.metrics(),
     close: closeProcess,
+  };
+}
+
+/** Counts requests by method, route and status. The counts are prom-client's at each scrape, as in durations.ts. */
+function requestCounter(registers: Registry[]) {
+  const series: { labels: Record<string, string | number>; count: number }[] = [];
+  new Counter({
+    name: "http_requests_total",
+    help: "Responses sent.",
+    labelNames: ["method", "route", "status"],
+    registers,
+    collect() {
+      this.reset();
+      for (const { labels, count } of series) this.inc(labels, count);
+    },
+  });
+  return remembered((method: string) =>
+    remembered((route: string) =>
+      remembered((status: number) => {
+        const counted = { labels: { method, route, status }, count: 0 };
+        series.push(counted);
+        return counted;
+      }),
+    ),
+  );
+}
+
+/** Returns for each key what `make` returned for it at first. The keys must come from a closed set. */
+function remembered<Key, Value>(make: (key: Key) => Value): (key: Key) => Value {
+  const known = new Map<Key, Value>();
+  return (key) => {
+    let value = known.get(key);
+    if (value === undefined) {
+      value = make(key);
+      known.set(key, value);
+    }
+    return value;
   };
 }
 

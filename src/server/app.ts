@@ -21,12 +21,13 @@ import { userRoutes } from "../features/identity/users/routes.ts";
 import { createWriteLimits, type WriteRates } from "../features/identity/write-limits.ts";
 import { profileRoutes } from "../features/profiles/routes.ts";
 import { tagRoutes } from "../features/tags/routes.ts";
-import { clientAddress } from "../http/client-address.ts";
+import { type ClientAddress, clientAddress } from "../http/client-address.ts";
 import { validHost } from "../http/connection.ts";
 import { ApiError } from "../http/errors.ts";
 import { responseHeaders } from "../http/headers.ts";
 import type { Route } from "../http/openapi.ts";
-import { observeRequests, type RequestVariables, routeOf } from "../http/request-log.ts";
+import { type AppEnv, enterRoutes, observeRequests, routeOf } from "../http/request-log.ts";
+import { MapAndPatternRouter } from "../http/router.ts";
 import { storablePath } from "../http/validation.ts";
 import { type Mailbox, mailboxKey } from "../mail/mailbox.ts";
 import type { Mail } from "../mail/queue.ts";
@@ -78,7 +79,7 @@ export function createApp(options: AppOptions) {
   const { keepAliveTimeoutMs = 75_000, isDraining = () => false, observer, tracer } = options;
   const tokens = createTokens(jwtSecret, sessionLimits.accessTokenTtlS);
   const guards = createGuards(tokens, revocations.has);
-  const addressOf = clientAddress(options.trustedProxies);
+  const addressOf: ClientAddress = (c) => c.env.clientAddress;
   const writeLimits = createWriteLimits(db, addressOf, options.writeRates ?? null);
   const identity: IdentityContext = {
     tokens,
@@ -98,14 +99,18 @@ export function createApp(options: AppOptions) {
   const web: WebContext | null =
     options.web === false ? null : { db, identity, sessions, writeLimits, baseUrl: options.baseUrl, hasMailbox };
 
-  const app = new Hono<{ Variables: RequestVariables }>({ getPath });
+  const app = new Hono<AppEnv>({ getPath, router: new MapAndPatternRouter() });
   app
-    .use(observeRequests({ log, observer, tracer, addressOf, isDraining }))
-    .use(responseHeaders(corsOrigins, keepAliveTimeoutMs))
-    .use(headLength)
-    .use(withBasePath(options.baseUrl))
-    .use(validHost)
-    .use(storablePath)
+    .use(
+      together(
+        enterRoutes,
+        responseHeaders(corsOrigins, keepAliveTimeoutMs),
+        withBasePath(options.baseUrl),
+        validHost,
+        storablePath,
+        headLength,
+      ),
+    )
     .use("/assets/*", serveAssets)
     .use("/avatars/:file", serveAvatar)
     .route("/", healthRoutes(db, { migrations, isDraining }));
@@ -140,12 +145,12 @@ export function createApp(options: AppOptions) {
     return respondWithError(c, error);
   });
 
-  app.onError((error, c: Context) => {
+  app.onError((error, c) => {
     const where = {
       "http.request.method": c.req.method,
       "http.route": routeOf(c),
-      "request.id": c.get("requestId"),
-      trace_id: c.get("traceId"),
+      "request.id": c.env.requestId,
+      trace_id: c.env.traceId,
     };
     if (error instanceof ApiError) {
       if (error.status >= 500) log.warn({ err: error, ...where }, "unavailable");
@@ -160,7 +165,16 @@ export function createApp(options: AppOptions) {
     return (web === null ? undefined : errorPageFor(c, web, error)) ?? errorResponse(c, error);
   }
 
-  return app;
+  const findClient = clientAddress(options.trustedProxies);
+  const fetch = observeRequests({ log, observer, tracer, findClient, isDraining }, (request, exchange) =>
+    app.fetch(request, exchange),
+  );
+  return { routes: app.routes, fetch };
+}
+
+/** One middleware of several, each within the one before. As middleware of its own, each would cost a request 0.3 µs. */
+function together(...handlers: MiddlewareHandler[]): MiddlewareHandler {
+  return handlers.reduceRight((inner, outer) => (c, next) => outer(c, () => inner(c, next) as Promise<void>));
 }
 
 /**
@@ -199,7 +213,10 @@ async function withLength(c: Context, next: Next): Promise<void> {
 function errorResponse(c: Context, error: ApiError): Response {
   for (const [name, value] of Object.entries(error.headers)) c.header(name, value);
   const body = error.body();
-  c.set("bytes", Buffer.byteLength(body));
+  const bytes = Buffer.byteLength(body);
+  c.set("bytes", bytes);
+  // For an error before `headLength`.
+  if (c.req.method === "HEAD") c.header("Content-Length", String(bytes));
   return c.body(body, error.status, { "Content-Type": "application/json" });
 }
 

@@ -3,6 +3,7 @@
 import type { EmbeddedPostgres, EmbeddedPostgresErrorCode } from "@conduit/embedded-postgres";
 import type { DatabaseAddress } from "../config/database-address.ts";
 import { StartupError } from "../config/startup-error.ts";
+import { EMBEDDED_CONNECTIONS_MAX } from "./connections.ts";
 
 const NAMES = { username: "conduit", database: "conduit" };
 
@@ -35,6 +36,7 @@ export async function startEmbedded(
       ...NAMES,
       dataDir,
       cacheDir: "/var/cache/conduit",
+      settings: { max_connections: EMBEDDED_CONNECTIONS_MAX },
       onProgress,
       ...(onRestart && { onRestart }),
     }),

@@ -1,4 +1,5 @@
 import type { Config } from "../config/settings.ts";
+import type { Peers } from "../http/client-address.ts";
 import { ApiError } from "../http/errors.ts";
 import { headersBeforeRoutes } from "../http/headers.ts";
 import { type RequestTimers, startTimer, timerSeconds } from "../http/request-timer.ts";
@@ -7,7 +8,7 @@ import { type RequestTimers, startTimer, timerSeconds } from "../http/request-ti
 export const URL_SIZE_MAX = 8 * 1024;
 
 type Limits = Pick<Config, "requestsMax" | "corsOrigins" | "requestTimeoutMs" | "keepAliveTimeoutMs">;
-type Server = RequestTimers & { readonly pendingRequests: number };
+type Server = RequestTimers & Peers & { readonly pendingRequests: number };
 type Fetch = (request: Request, server: Server) => Response | Promise<Response>;
 
 /**

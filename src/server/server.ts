@@ -20,6 +20,7 @@ import { createLog, type Log } from "../observability/log.ts";
 import type { Metrics } from "../observability/metrics.ts";
 import { serveMetrics } from "../observability/metrics-server.ts";
 import { createApp } from "./app.ts";
+import { requireConnections } from "./connections.ts";
 import { startEmbedded } from "./embedded.ts";
 import { startBackgroundJobs } from "./jobs.ts";
 import { limitRequests } from "./request-limit.ts";
@@ -59,7 +60,10 @@ export async function startServer(
 ): Promise<RunningServer> {
   const closers: (() => unknown)[] = [];
   try {
-    if (inherited === undefined) await requireFreePort(config);
+    if (inherited === undefined) {
+      requireConnections(config);
+      await requireFreePort(config);
+    }
     const log = inherited?.log ?? serverLog(config);
     const metrics = inherited === undefined ? await openMetrics(config) : inherited.metrics;
     if (metrics !== undefined) closers.push(metrics.close);
@@ -204,7 +208,7 @@ export async function reachDatabase(
   log: Log,
 ): Promise<ReachedDatabase> {
   if (config.databaseUrl !== undefined) {
-    return { address: await chooseHost(config.databaseUrl, config, onProgress), release: async () => {} };
+    return { address: await chooseHosts(config.databaseUrl, config, onProgress), release: async () => {} };
   }
   if (isStandalone) {
     throw new StartupError(
@@ -213,6 +217,17 @@ export async function reachDatabase(
   }
   const postgres = await startEmbedded(config.dataDir, onProgress, (message) => log.error({}, message));
   return { address: postgres.address, release: () => postgres.stop() };
+}
+
+/** The servers to use, of a pooler and of PostgreSQL itself. */
+async function chooseHosts(
+  address: DatabaseAddress,
+  config: Config,
+  onProgress: (message: string) => void,
+): Promise<DatabaseAddress> {
+  const chosen = await chooseHost(address, config, onProgress);
+  const { direct } = address;
+  return direct === undefined ? chosen : { ...chosen, direct: await chooseHost(direct, config, onProgress) };
 }
 
 /** With one host there is no choice, and the first who connects reports what is wrong. */
@@ -273,8 +288,9 @@ function listen(
       fetch,
       // limitRequests sets the timer of every request.
       idleTimeout: timerSeconds(config.keepAliveTimeoutMs),
-      // A body is counted by the guard that reads it (src/http/validation.ts), which can respond in the API's error format.
-      maxRequestBodySize: 64 * 1024 * 1024,
+      // The guard that reads a body counts it (src/http/validation.ts), and responds in the API's error format. Bun keeps no
+      // body that nobody reads.
+      maxRequestBodySize: Number.MAX_SAFE_INTEGER,
     });
   } catch (error) {
     throw listenError(error, config.host, port);
@@ -283,15 +299,21 @@ function listen(
 
 /** What to do about an address that cannot be listened on. */
 export function listenError(error: unknown, host: string, port: number): StartupError {
-  if ((error as NodeJS.ErrnoException).code === "EADDRINUSE") {
+  const { code, message } = error as NodeJS.ErrnoException;
+  if (code === "EADDRINUSE") {
     return new StartupError(
       `Port ${port} is taken by another program. Stop that one, or choose another port: --port=${port + 1} or PORT=${port + 1}.`,
+    );
+  }
+  if (code === "EACCES") {
+    return new StartupError(
+      `This user may not listen on port ${port}. Choose a port above 1023: --port=3000 or PORT=3000.`,
     );
   }
   return new StartupError(
     isIP(host) === 0
       ? `Cannot listen on ${host}:${port}: HOST=${host} is not a name of this machine. conda and some shells set HOST for their own purposes. Choose the address: --host=0.0.0.0 or HOST=127.0.0.1.`
-      : `Cannot listen on ${host}:${port}: ${(error as Error).message}. Choose an address of this machine: --host=0.0.0.0 or HOST=127.0.0.1.`,
+      : `Cannot listen on ${host}:${port}: ${message}. Choose an address of this machine: --host=0.0.0.0 or HOST=127.0.0.1.`,
   );
 }
 

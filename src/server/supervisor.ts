@@ -4,6 +4,7 @@ import { StartupError } from "../config/startup-error.ts";
 import type { Log } from "../observability/log.ts";
 import type { MetricsSnapshot } from "../observability/metrics.ts";
 import { serveMetrics } from "../observability/metrics-server.ts";
+import { poolMaxPerProcess, requireConnections } from "./connections.ts";
 import {
   closeAll,
   jwtSecret,
@@ -35,6 +36,7 @@ export async function startWorkers(config: Config, onProgress: (message: string)
   }
   const closers: (() => unknown)[] = [];
   try {
+    requireConnections(config);
     await requireFreePort(config);
     const log = serverLog(config);
     const metrics = await openMetrics(config, { worker: "supervisor" });
@@ -66,8 +68,7 @@ export async function startWorkers(config: Config, onProgress: (message: string)
     const shared = {
       database: await prepareDatabase(config, onProgress, log, closers),
       jwtSecret: jwtSecret(config, onProgress),
-      // At least two, so that a slow statement does not delay all others of its worker.
-      poolMax: Math.max(2, Math.ceil(config.databasePoolMax / config.workers)),
+      poolMax: poolMaxPerProcess(config),
     };
     const timeoutMs = config.shutdownDelayMs + config.shutdownTimeoutMs + config.databaseStatementTimeoutMs + 5_000;
     closers.push(() => Promise.all(workers.map((worker) => worker.stop(timeoutMs))));

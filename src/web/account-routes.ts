@@ -8,7 +8,6 @@ import { VerifyBody } from "../features/identity/email-verification/schema.ts";
 import { resetPassword } from "../features/identity/password-reset/queries.ts";
 import { newPasswordByLink, requestResetFor } from "../features/identity/password-reset/routes.ts";
 import { ForgotBody, ResetBody } from "../features/identity/password-reset/schema.ts";
-import type { Revocation } from "../features/identity/sessions/revocations.ts";
 import { ApiError, type ErrorCode } from "../http/errors.ts";
 import { describeRoute, ErrorResponse } from "../http/openapi.ts";
 import { readForm } from "../http/validation.ts";
@@ -21,7 +20,7 @@ import { wantsPage } from "./requests.ts";
  * pages of a front end.
  */
 export function accountPageRoutes(db: Database, context: IdentityContext) {
-  const { revocations, limits } = context;
+  const { revocations, limits, mail } = context;
   const showVerifyEmail = (c: Context) =>
     withErrorPage(c, async () => {
       const token = tokenOf(c.req.query());
@@ -38,32 +37,27 @@ export function accountPageRoutes(db: Database, context: IdentityContext) {
       return respondWithPage(c, newPasswordPage(purpose, token));
     });
 
-  const setNewPassword =
-    (
-      purpose: "reset" | "undo",
-      apply: (db: Database, token: string, passwordHash: string) => Promise<Revocation[]>,
-      title: string,
-    ) =>
-    (c: Context) =>
-      withErrorPage(c, async () => {
-        await limits.count(c, "reset");
-        const form = await readForm(c.req.raw);
-        const token = tokenOf(form);
-        const showProblem = (problem = "is missing") =>
-          respondWithPage(c, newPasswordPage(purpose, token, problem), { status: 422 });
-        const checked = ResetBody.safeParse(form);
-        if (!checked.success) return showProblem(checked.error.issues[0]?.message);
-        const link = { token, purpose, password: checked.data.new_password };
-        try {
-          revocations.add(await apply(db, token, await newPasswordByLink(c, db, context, link)));
-        } catch (error) {
-          const problem = error instanceof ApiError ? error.errors.new_password?.[0] : undefined;
-          if (problem === undefined) throw error;
-          return showProblem(problem);
-        }
-        const text = "Sign in with your new password. You have been signed out on all devices.";
-        return respondWithPage(c, messagePage(title, text));
-      });
+  const setNewPassword = (purpose: "reset" | "undo", apply: typeof resetPassword, title: string) => (c: Context) =>
+    withErrorPage(c, async () => {
+      await limits.count(c, "reset");
+      const form = await readForm(c.req.raw);
+      const token = tokenOf(form);
+      const showProblem = (problem = "is missing") =>
+        respondWithPage(c, newPasswordPage(purpose, token, problem), { status: 422 });
+      const checked = ResetBody.safeParse(form);
+      if (!checked.success) return showProblem(checked.error.issues[0]?.message);
+      const link = { token, purpose, password: checked.data.new_password };
+      try {
+        const passwordHash = await newPasswordByLink(c, db, context, link);
+        revocations.add(await apply(db, token, passwordHash, mail.isEnabled));
+      } catch (error) {
+        const problem = error instanceof ApiError ? error.errors.new_password?.[0] : undefined;
+        if (problem === undefined) throw error;
+        return showProblem(problem);
+      }
+      const text = "Sign in with your new password. You have been signed out on all devices.";
+      return respondWithPage(c, messagePage(title, text));
+    });
 
   return (
     new Hono()

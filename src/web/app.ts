@@ -1,7 +1,7 @@
 import type { Context } from "hono";
 import type { Database } from "../db/pool.ts";
 import type { IdentityContext } from "../features/identity/context.ts";
-import type { User } from "../features/identity/users/queries.ts";
+import type { UserRow } from "../features/identity/users/queries.ts";
 import type { WriteLimits } from "../features/identity/write-limits.ts";
 import type { BrowserSessions } from "./browser-session.ts";
 import { type Page, respondToAnyone, respondToViewer } from "./page.ts";
@@ -20,7 +20,7 @@ export type WebContext = {
 };
 
 /** Who reads a page, as its navigation shows them. */
-export type Viewer = Pick<User, "username" | "image">;
+export type Viewer = Pick<UserRow, "username" | "image">;
 
 /** What every page of the app knows. */
 export type Frame = {
@@ -46,7 +46,7 @@ export function show<Props extends { frame: Frame }>(
 }
 
 export function frameOf(c: Context, { baseUrl, hasMailbox }: WebContext): Frame {
-  const viewer: User | null | undefined = c.get("viewer");
+  const viewer: UserRow | null | undefined = c.get("viewer");
   return {
     viewer: viewer ? { username: viewer.username, image: viewer.image } : null,
     site: `${originOf(c, baseUrl)}${c.get("basePath") ?? ""}`,

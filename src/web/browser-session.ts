@@ -6,14 +6,14 @@ import type { CurrentSession } from "../features/identity/current-session.ts";
 import { logOut, type OpenedSession } from "../features/identity/sessions/queries.ts";
 import { refreshByRequest, tokenPair } from "../features/identity/sessions/routes.ts";
 import { InvalidToken } from "../features/identity/tokens.ts";
-import { findUser, type User } from "../features/identity/users/queries.ts";
+import { findUser, type UserRow } from "../features/identity/users/queries.ts";
 import { ApiError } from "../http/errors.ts";
 import { isSecure, redirectTo, refererPath } from "./requests.ts";
 
 /** Behind `optionalViewer`, a page has its reader, or null. With a reader, it has their session too. */
-export type WithViewer = { Variables: { viewer: User | null } & CurrentSession };
+export type WithViewer = { Variables: { viewer: UserRow | null } & CurrentSession };
 /** Behind `requireViewer`, it has both. */
-export type WithUser = { Variables: { viewer: User } & CurrentSession };
+export type WithUser = { Variables: { viewer: UserRow } & CurrentSession };
 /** Behind `requireSession`, it has the session, for queries that write. */
 export type WithSession = { Variables: CurrentSession };
 
@@ -98,7 +98,7 @@ export function createBrowserSessions(db: Database, context: IdentityContext, ba
   }
 
   /** The reader; null for anonymous ones, and if the account was deleted. */
-  async function findViewer(c: Context): Promise<User | null> {
+  async function findViewer(c: Context): Promise<UserRow | null> {
     const session = await sessionOf(c);
     if (session === null) return null;
     try {

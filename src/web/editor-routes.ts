@@ -3,7 +3,7 @@ import { findArticle, insertArticle, updateArticle } from "../features/articles/
 import { normaliseTags } from "../features/articles/rules.ts";
 import { ARTICLE_REQUEST_SIZE_MAX, type Article, NewArticleBody } from "../features/articles/schema.ts";
 import { ApiError, forbidden } from "../http/errors.ts";
-import { parse, readFields } from "../http/validation.ts";
+import { parse, readFields, withRoomForBody } from "../http/validation.ts";
 import { show, type WebContext } from "./app.ts";
 import { renderBody } from "./body.ts";
 import type { WithViewer } from "./browser-session.ts";
@@ -23,10 +23,13 @@ export function editorRoutes(web: WebContext) {
   const { db, sessions, writeLimits } = web;
   const sameOrigin = sameOriginForms(web.baseUrl);
 
-  /** Publishes the form, or shows it again: with one tag more or less, with a preview, or with what is wrong. */
-  async function submit(c: Context<WithViewer>, slug: string | null): Promise<Response> {
+  function submit(c: Context<WithViewer>, slug: string | null): Promise<Response> {
     const sizeMax = c.var.viewer === null ? SIGNED_OUT_SIZE_MAX : ARTICLE_REQUEST_SIZE_MAX;
-    const fields = await readFields(c.req.raw, sizeMax);
+    return withRoomForBody(c, sizeMax, async () => respond(c, slug, await readFields(c.req.raw, sizeMax)));
+  }
+
+  /** Publishes the form, or shows it again: with one tag more or less, with a preview, or with what is wrong. */
+  async function respond(c: Context<WithViewer>, slug: string | null, fields: URLSearchParams): Promise<Response> {
     const manuscript = manuscriptIn(fields);
     const showAgain = (
       more: { problems?: string[]; isSignedOut?: boolean; preview?: string; isTagging?: boolean },

@@ -21,12 +21,12 @@ export function settingsRoutes(web: WebContext) {
     c: Context<WithUser>,
     again?: { values: { username: string; email: string; bio: string; image: string }; problems: Problems },
   ): Promise<Response> {
-    const { viewer: user, userId, sessionId } = c.var;
+    const { viewer: user } = c.var;
     const { username, email, bio, image } = user;
     const props = {
       values: again?.values ?? { username, email, bio: bio ?? "", image: image ?? "" },
       user,
-      sessions: await listSessions(db, userId, sessionId),
+      sessions: await listSessions(db, c.var),
       asksForPassword: identity.requireCurrentPassword,
       sendsMail: identity.mail.isEnabled,
       isSent: c.req.query("sent") !== undefined,

@@ -70,6 +70,14 @@ describe("conduit doctor", () => {
     expect(out).toMatch(/PROBLEM port +Cannot listen on .*: HOST=x86_64-conda-linux-gnu is not a name of this machine/);
   });
 
+  test("compares the connections of all workers with those of the embedded PostgreSQL", async () => {
+    const env = { DATA_DIR: join(folder, "none") };
+    expect((await doctor(env)).out).toMatch(/ok +connections +at most \d+ of 190/);
+    expect((await doctor({ ...env, WORKERS: "60" })).out).toMatch(
+      /PROBLEM connections +WORKERS=60 with DATABASE_POOL_MAX=8 needs up to \d{3} connections, and the embedded/,
+    );
+  });
+
   test("counts missing migrations", async () => {
     const { code, out, err } = await doctor({ DATABASE_URL: urlOf(await testDatabase({ migrated: false })) });
     expect(out).toContain(`PROBLEM migrations     ${migrations.length} of ${migrations.length} are missing`);

@@ -64,6 +64,18 @@ describe("next to a running server with an embedded PostgreSQL", () => {
     await proxy.stop(true);
   });
 
+  test("health and doctor find a server that listens on an IPv6 address", async () => {
+    const other = conduit(["serve", "--port=0", "--host=::1"], { DATA_DIR: await dataFolder() });
+    const port = new URL(await other.ready).port;
+    const health = conduit(["health", "--host=::1", `--port=${port}`]);
+    expect(await health.ended).toBe(0);
+    expect(JSON.parse(health.output())).toMatchObject({ status: "ok" });
+    const doctor = conduit(["doctor", "--host=::1", `--port=${port}`, `--data-dir=${dataDir}`]);
+    await doctor.ended;
+    expect(doctor.output()).toMatch(new RegExp(`^ok +port +Conduit .* is running on ${port}$`, "m"));
+    expect(await other.end("SIGTERM")).toBe(0);
+  }, 30_000);
+
   test("the server still runs, and stops without an error", async () => {
     expect((await fetch(`${url}/health/ready`)).status).toBe(200);
     expect(await server.end("SIGTERM")).toBe(0);

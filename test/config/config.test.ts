@@ -1,6 +1,8 @@
 import { describe, expect, test } from "bun:test";
 import { randomBytes } from "node:crypto";
-import { resolve } from "node:path";
+import { rm, writeFile } from "node:fs/promises";
+import { homedir } from "node:os";
+import { join, resolve } from "node:path";
 import { type Config, loadConfig, SETTINGS } from "../../src/config/settings.ts";
 import { StartupError } from "../../src/config/startup-error.ts";
 import { configWarnings } from "../../src/config/warnings.ts";
@@ -149,6 +151,11 @@ describe("secrets", () => {
       "your-256-bit-secret-goes-in-here-ok",
       "correct horse correct horse correct horse ",
       "ababababababababababababababababababab1",
+      "my-super-secret-jwt-secret-key-1234567890",
+      "passwordpasswordpasswordpassword1",
+      "REPLACE_WITH_A_LONG_RANDOM_STRING_PLEASE",
+      "qwertyuiopasdfghjklzxcvbnm123456",
+      "zyxwvutsrqponmlkjihgfedcba987654",
     ];
     for (const secret of weak) {
       expect([secret, problems({ JWT_SECRET: secret })]).toEqual([
@@ -261,6 +268,15 @@ describe("warnings", () => {
       expect.stringMatching(/^BASE_URL begins with http:/),
       expect.stringMatching(/^DATABASE_URL has sslmode=prefer/),
     ]);
+    const pages = { VERIFY_URL: "http://app.example/#/verify", RESET_URL: "http://app.example/#/reset" };
+    expect(warningsOf({ ...production, ...pages, DATABASE_URL: `${URL}?sslmode=require` })).toEqual([
+      expect.stringMatching(/^VERIFY_URL begins with http:/),
+      expect.stringMatching(/^RESET_URL begins with http:/),
+    ]);
+    const pooled = { DATABASE_URL: `${URL}?sslmode=require`, DATABASE_DIRECT_URL: URL };
+    expect(warningsOf({ ...production, ...pooled })).toEqual([
+      expect.stringMatching(/^DATABASE_DIRECT_URL has sslmode=prefer/),
+    ]);
     expect(warningsOf({ ...production, DATABASE_URL: `${URL}?sslmode=allow` })).toEqual([
       expect.stringMatching(/^DATABASE_URL has sslmode=allow/),
     ]);
@@ -282,13 +298,29 @@ describe("warnings", () => {
   });
 });
 
+test("METRICS_PORT differs from PORT, unless both are any free port", () => {
+  expect(problems({ METRICS_PORT: "3000" })).toEqual(["METRICS_PORT must be another port than PORT"]);
+  expect(problems({ METRICS_PORT: "3000", PORT: "3001" })).toEqual([]);
+  expect(problems({ METRICS_PORT: "0", PORT: "0" })).toEqual([]);
+});
+
 test("SMTP_CA_FILE must be a PEM file", () => {
   expect(problems({ SMTP_CA_FILE: "/no/such.pem" })).toEqual([
     'SMTP_CA_FILE must be a file that can be read, not "/no/such.pem"',
   ]);
   expect(problems({ SMTP_CA_FILE: "package.json" })).toEqual([
-    "SMTP_CA_FILE must be a PEM file with certificates: package.json",
+    'SMTP_CA_FILE must be a PEM file with certificates, not "package.json"',
   ]);
+});
+
+test("~ in SMTP_CA_FILE is the home folder", async () => {
+  const file = join(homedir(), `.conduit-test-${process.pid}.pem`);
+  await writeFile(file, "-----BEGIN CERTIFICATE-----");
+  try {
+    expect(loadConfig({ SMTP_CA_FILE: file.replace(homedir(), "~") }).smtpCaFile).toBe(file);
+  } finally {
+    await rm(file);
+  }
 });
 
 test("METRICS_ALLOWED_HOSTS are names without ports", () => {

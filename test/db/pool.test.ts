@@ -3,7 +3,7 @@ import { sqlState } from "../../src/db/errors.ts";
 import { openDatabase } from "../../src/db/pool.ts";
 import { read, textArray, write } from "../../src/db/statements.ts";
 import { ApiError } from "../../src/http/errors.ts";
-import { connect, testDatabase } from "../support/harness.ts";
+import { connect, testDatabase, testPostgres } from "../support/harness.ts";
 
 const LIMITS = { poolMax: 2, connectTimeoutMs: 3_000, queueTimeoutMs: 3_000, statementTimeoutMs: 5_000 };
 
@@ -17,6 +17,7 @@ const NAMED = read<{ text: string }>(
   "test_named",
   "select :last || ' ' || :first || ' ' || :last || ' at ' || to_char(:at::timestamptz, 'HH24:MI:SS') || :tags::text[]::text as text",
 );
+const ONE = read<{ one: number }>("test_one", "select 1 as one");
 const MODE = read<{ mode: string }>("test_mode", "select current_setting('plan_cache_mode') as mode");
 const MODE_SLOW = read<{ mode: string }>("test_mode_slow", "select current_setting('plan_cache_mode') as mode", "slow");
 
@@ -179,6 +180,33 @@ describe("a transient error of the database", () => {
     expect(await db.row(ATTEMPTS, [])).toEqual({ attempts: 1 });
     await db.close(1_000);
   });
+});
+
+test("a database that refuses new connections is 503, and serves again when it accepts them", async () => {
+  const address = await testDatabase({ migrated: false });
+  const { admin } = await testPostgres();
+  const sql = connect(admin, 1);
+  const username = `conduit_refused_${process.pid}`;
+  await sql.unsafe(`create role ${username} login password 'secret'`);
+  const db = openDatabase({ ...address, username, password: "secret" }, LIMITS);
+  const refuse = async (how: string) => {
+    await sql.unsafe(how);
+    await sql`select pg_terminate_backend(pid) from pg_stat_activity where usename = ${username}`;
+    return await db.row(ONE, []).catch(({ status, headers }) => [status, headers]);
+  };
+  try {
+    const unavailable = [503, { "Retry-After": "1" }];
+    expect(await db.row(ONE, [])).toEqual({ one: 1 });
+    expect<unknown>(await refuse(`alter role ${username} nologin`)).toEqual(unavailable);
+    await sql.unsafe(`alter role ${username} login`);
+    expect(await db.row(ONE, [])).toEqual({ one: 1 });
+    expect<unknown>(await refuse(`alter database ${address.database} allow_connections false`)).toEqual(unavailable);
+    await sql.unsafe(`alter database ${address.database} allow_connections true`);
+    expect(await db.row(ONE, [])).toEqual({ one: 1 });
+  } finally {
+    await db.close(1_000);
+    await sql.unsafe(`drop role ${username}`);
+  }
 });
 
 test("slow reads are planned for their values, all others once a connection", async () => {

@@ -1,7 +1,7 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import type { EmbeddedPostgres } from "@conduit/embedded-postgres";
 import { SQL } from "bun";
 import type { DatabaseAddress, DatabaseHost } from "../../src/config/database-address.ts";
@@ -10,6 +10,7 @@ import { findServer } from "../../src/db/reach.ts";
 import { startEmbedded } from "../../src/server/embedded.ts";
 import { superuserPassword } from "../support/database.ts";
 import { testDatabase, testPostgres } from "../support/harness.ts";
+import { serve, stopServed } from "../support/serve.ts";
 
 const before = { ...process.env };
 afterEach(() => {
@@ -116,6 +117,15 @@ describe("of several servers", () => {
     const servers = addressOf(hostOf(readOnly.address), hostOf(address));
     await expect(findServer(servers, { ...options, mustWrite: true })).rejects.toThrow("takes no writes");
   });
+
+  test("the start chooses one for DATABASE_DIRECT_URL too", async () => {
+    const { username, password, database, hostname, port, socketPath, tls } = address;
+    const host = socketPath === undefined ? hostname : dirname(socketPath);
+    const direct = `postgres://${username}:${encodeURIComponent(password)}@/${database}?host=127.0.0.1,${host}&port=1,${port}&sslmode=${tls}`;
+    const { url } = await serve(address, { DATABASE_DIRECT_URL: direct });
+    expect((await fetch(`${url}/health/ready`)).status).toBe(200);
+    await stopServed();
+  }, 30_000);
 
   test("one line names the first problem if none responds", async () => {
     const away = addressOf(nowhere, { hostname: "127.0.0.1", port: 2 });

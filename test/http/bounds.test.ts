@@ -2,7 +2,10 @@ import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "
 import { SQL } from "bun";
 import type { DatabaseAddress } from "../../src/config/database-address.ts";
 import { connectionOptions } from "../../src/db/pool.ts";
-import { testDatabase } from "../support/harness.ts";
+import { ARTICLE_REQUEST_SIZE_MAX } from "../../src/features/articles/schema.ts";
+import { type TestResponse, type TestUser, testDatabase, testServer } from "../support/harness.ts";
+import { addUsers } from "../support/people.ts";
+import { rawConnection } from "../support/raw.ts";
 import { type Served, serve, stopServed } from "../support/serve.ts";
 
 setDefaultTimeout(60_000);
@@ -48,6 +51,16 @@ describe("limits of requests", () => {
     expect(big.response).toStartWith("HTTP/1.1 431 ");
     const many = Array.from({ length: 201 }, (_, i) => `X-${i}: x\r\n`).join("");
     expect((await raw(served, [head("GET /health/live", many)])).response).toStartWith("HTTP/1.1 431 ");
+  });
+
+  test("a body of any length is refused in the error format", async () => {
+    for (const length of [16 * 1024 + 1, 100_000_000, Number.MAX_SAFE_INTEGER]) {
+      const upload = rawConnection(served.url, head("POST /api/users", `Content-Length: ${length}\r\n`));
+      await upload.until("}}");
+      expect(upload.received()).toStartWith("HTTP/1.1 413 ");
+      expect(upload.received()).toEndWith('{"errors":{"body":["is too large (maximum is 16384 bytes)"]}}');
+      upload.close();
+    }
   });
 
   test("requests above REQUESTS_MAX are 503 at once, with Retry-After, and the others succeed", async () => {
@@ -116,6 +129,55 @@ describe("limits of requests", () => {
     for (const { sent } of await over) expect(sent).toBeLessThan(20);
     expect(completed).toBeGreaterThan(10);
   });
+});
+
+test("large bodies in flight have a bound for each user and for all together, and leave small ones alone", async () => {
+  const server = await testServer();
+  const anna = await server.register("anna");
+  const users = await addUsers(server, anna, ["bert", "cleo", "dora", "emil", "fred", "gina", "hans", "ida"]);
+  const [bert, , , , , , , ida] = users as [
+    TestUser,
+    TestUser,
+    TestUser,
+    TestUser,
+    TestUser,
+    TestUser,
+    TestUser,
+    TestUser,
+  ];
+  const small = JSON.stringify({ article: { title: "t", description: "d", body: "b" } });
+  const large = small.replace("{", `{"fill":"${"x".repeat(2 * 1024 * 1024)}",`);
+  const publish = async ({ token }: TestUser, body: string) => {
+    const headers = { Authorization: `Token ${token}` };
+    const response = await fetch(`${server.url}/api/articles`, { method: "POST", headers, body });
+    const { errors } = (await response.json()) as TestResponse["json"];
+    return { status: response.status, retryAfter: response.headers.get("Retry-After"), errors };
+  };
+  const refused = { status: 503, retryAfter: "1", errors: { server: ["is unavailable, try again later"] } };
+  const stalled: ReturnType<typeof rawConnection>[] = [];
+  /** Uploads of 3 MiB that stop after the head, which the server has seen when it sends 100 or 503. */
+  const stall = async ({ token }: TestUser, count: number) => {
+    const head = `POST /api/articles HTTP/1.1\r\nHost: x\r\nAuthorization: Token ${token}\r\n`;
+    const length = `Content-Length: ${ARTICLE_REQUEST_SIZE_MAX}\r\nExpect: 100-continue\r\n\r\n`;
+    const uploads = Array.from({ length: count }, () => rawConnection(server.url, head + length));
+    stalled.push(...uploads);
+    await Promise.all(uploads.map(({ until }) => until("\r\n\r\n")));
+  };
+
+  await stall(anna, 10);
+  expect(await publish(anna, large)).toEqual(refused);
+  expect((await publish(anna, small)).status).toBe(201);
+  expect((await publish(bert, large)).status).toBe(201);
+
+  for (const user of users) await stall(user, 10);
+  expect(stalled.filter(({ received }) => received().includes(" 503 "))).not.toEqual([]);
+  // Ida's share is not used up, but that of all is.
+  expect(await publish(ida, large)).toEqual(refused);
+  expect((await publish(ida, small)).status).toBe(201);
+
+  for (const { close } of stalled) close();
+  while ((await publish(anna, large)).status === 503) await Bun.sleep(10);
+  await server.stop();
 });
 
 /** Sends the parts unchanged, with a pause between them, and returns what the server sends until it closes. */

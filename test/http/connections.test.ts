@@ -44,7 +44,10 @@ describe("an idle connection", () => {
 test("REQUEST_TIMEOUT and KEEP_ALIVE_TIMEOUT bound what they name, and do not cut a response that takes longer", async () => {
   const address = await testDatabase();
   const settings = { REQUEST_TIMEOUT: "1s", KEEP_ALIVE_TIMEOUT: "1s", DATABASE_STATEMENT_TIMEOUT: "30s" };
-  const { url } = await serve(address, { ...settings, DATABASE_QUEUE_TIMEOUT: "30s" });
+  const { url } = await serve(address, { ...settings, DATABASE_QUEUE_TIMEOUT: "30s", DATABASE_POOL_MAX: "5" });
+  const user = { username: "anna", email: "anna@example.com", password: "correct horse" };
+  const registered = await fetch(`${url}/api/users`, { method: "POST", body: JSON.stringify({ user }) });
+  const { token } = ((await registered.json()) as { user: { token: string } }).user;
   const lock = await connect(address, 1).reserve();
   await lock`begin`;
   await lock`lock table tags, users in access exclusive mode`;
@@ -52,6 +55,10 @@ test("REQUEST_TIMEOUT and KEEP_ALIVE_TIMEOUT bound what they name, and do not cu
   const body = JSON.stringify({ user: { username: "slow", email: "slow@example.com", password: "correct horse" } });
   const post = `POST /api/users HTTP/1.1\r\nHost: localhost\r\nContent-Length: ${body.length}\r\n\r\n`;
   const slowWrite = rawConnection(url, post + body);
+  // A route that needs no body, as clients send it without one, and with one that nobody reads.
+  const follow = `POST /api/profiles/anna/follow HTTP/1.1\r\nHost: localhost\r\nAuthorization: Token ${token}\r\n`;
+  const without = rawConnection(url, `${follow}Content-Length: 0\r\n\r\n`);
+  const unread = rawConnection(url, `${follow}Content-Length: 2\r\n\r\n{}`);
   const stalled = rawConnection(url, post + body.slice(1));
   const idle = rawConnection(url, get("/health/live"));
   await idle.until("}");
@@ -63,9 +70,10 @@ test("REQUEST_TIMEOUT and KEEP_ALIVE_TIMEOUT bound what they name, and do not cu
   expect(idle.received()).toContain("Keep-Alive: timeout=1\r\n");
   await lock`commit`;
   lock.release();
-  await Promise.all([slowRead.until('{"tags":[]'), slowWrite.until('"slow"')]);
+  await Promise.all([slowRead.until('{"tags":[]'), slowWrite.until('"slow"'), without.until("}"), unread.until("}")]);
   expect(slowRead.received()).toStartWith("HTTP/1.1 200 ");
   expect(slowWrite.received()).toStartWith("HTTP/1.1 201 ");
+  for (const { received } of [without, unread]) expect(received()).toContain("can't follow yourself");
 }, 20_000);
 
 describe("the Host header", () => {

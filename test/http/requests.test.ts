@@ -454,6 +454,32 @@ describe("a path", () => {
       expect(headers.get("content-type")).toStartWith("application/json");
     }
   });
+
+  test("responds to HEAD with the head of GET, also to a page, an error and a malformed request", async () => {
+    const headOf = (response: string) =>
+      response
+        .slice(0, response.indexOf("\r\n\r\n"))
+        .toLowerCase()
+        .split("\r\n")
+        .filter((line) => /^(http|content-|cache-control|access-control-)/.test(line))
+        .sort();
+    for (const request of [
+      "/api/tags HTTP/1.1\r\nHost: localhost",
+      "/docs HTTP/1.1\r\nHost: localhost",
+      "/robots.txt HTTP/1.1\r\nHost: localhost",
+      "/health/live HTTP/1.0",
+      "/health/live HTTP/1.1\r\nHost: a b",
+      "/api/articles/%00 HTTP/1.1\r\nHost: localhost",
+      "/api/nothing HTTP/1.1\r\nHost: localhost",
+      "/api/user HTTP/1.1\r\nHost: localhost",
+    ]) {
+      const [head, get] = await Promise.all(
+        ["HEAD", "GET"].map((method) => raw(`${method} ${request}\r\nConnection: close\r\n\r\n`)),
+      );
+      expect(head).toEndWith("\r\n\r\n");
+      expect([request, headOf(head ?? "")]).toEqual([request, headOf(get ?? "")]);
+    }
+  });
 });
 
 describe("CORS", () => {

@@ -1,4 +1,7 @@
 import { afterAll, describe, expect, test } from "bun:test";
+import { readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { createLog, describeError } from "../../src/observability/log.ts";
 import { testBrowser } from "../support/browser.ts";
 import { type TestResponse, testApp, testServer } from "../support/harness.ts";
@@ -365,4 +368,39 @@ describe("lines", () => {
       expect(lines.map((line) => JSON.parse(line).i)).toEqual([...Array(100).keys()]);
     });
   }
+
+  test("of two processes on one pipe do not mix", async () => {
+    const script = `import { createLog } from "./src/observability/log.ts";
+      const log = createLog("info");
+      for (let i = 0; i < 20_000; i++) log.info({ i, text: "x".repeat(i % 100) }, "line");`;
+    const command = `'${process.execPath}' -e '${script}'`;
+    // The reader is slow, so both processes wait for room in the pipe.
+    const child = Bun.spawn(["sh", "-c", `(${command} & ${command} & wait) | dd bs=512 status=none`], {
+      stdout: "pipe",
+      cwd: `${import.meta.dir}/../..`,
+    });
+    const lines = (await child.stdout.text()).split("\n").slice(0, -1);
+    expect(
+      lines.filter((line) => !/^\{"time":"[^"]+","level":"info","msg":"line","i":\d+,"text":"x*"\}$/.test(line)),
+    ).toEqual([]);
+    expect(lines.length).toBe(40_000);
+  });
+
+  test("in a file are all there, in order", async () => {
+    const file = join(tmpdir(), `conduit-log-${crypto.randomUUID()}`);
+    const script = `import { createLog } from "./src/observability/log.ts";
+      const log = createLog("info");
+      for (let i = 0; i < 20_000; i++) log.info({ i }, "line");`;
+    try {
+      const child = Bun.spawn([process.execPath, "-e", script], {
+        stdout: Bun.file(file),
+        cwd: `${import.meta.dir}/../..`,
+      });
+      await child.exited;
+      const lines = readFileSync(file, "utf8").split("\n").slice(0, -1);
+      expect(lines.map((line) => JSON.parse(line).i)).toEqual([...Array(20_000).keys()]);
+    } finally {
+      rmSync(file, { force: true });
+    }
+  });
 });

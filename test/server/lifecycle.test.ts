@@ -6,7 +6,8 @@ import { join } from "node:path";
 import { SQL } from "bun";
 import type { DatabaseAddress } from "../../src/config/database-address.ts";
 import { connectionOptions } from "../../src/db/pool.ts";
-import { connect, testDatabase } from "../support/harness.ts";
+import { listenError } from "../../src/server/server.ts";
+import { connect, testDatabase, testPostgres } from "../support/harness.ts";
 import { type Served, serve, stopServed } from "../support/serve.ts";
 
 setDefaultTimeout(60_000);
@@ -197,6 +198,25 @@ describe("workers", () => {
     expect(lines.filter((line) => line["request.id"]?.endsWith("xx")).length).toBe(300);
   });
 
+  test("put their number into the lines of what libraries write", async () => {
+    const { admin } = await testPostgres();
+    const sql = connect(admin, 1);
+    const listening = () =>
+      sql`select pg_terminate_backend(pid) from pg_stat_activity
+           where datname = ${address.database} and application_name = 'conduit listen'`;
+    const written = () => served.output().match(/.*bun:sql LISTEN.*/g) ?? [];
+    // The driver tries to listen again, and writes that it cannot.
+    await sql.unsafe(`alter database ${address.database} allow_connections false`);
+    try {
+      await listening();
+      while (written().length < 2) await Bun.sleep(20);
+    } finally {
+      await sql.unsafe(`alter database ${address.database} allow_connections true`);
+    }
+    for (const line of written()) expect([0, 1]).toContain(JSON.parse(line).worker);
+    while ((await fetch(`${served.url}/health/ready`)).status !== 200) await Bun.sleep(20);
+  });
+
   test("stop on SIGTERM to their supervisor, and drop no request", async () => {
     const workers = workersOf(served);
     served.kill("SIGTERM");
@@ -241,6 +261,13 @@ describe("a port in use", () => {
       await rm(folder, { recursive: true, force: true });
     }
   });
+});
+
+test("a port that this user may not listen on is no wrong HOST", () => {
+  const denied = Object.assign(new Error("Failed to listen at localhost"), { code: "EACCES" });
+  expect(listenError(denied, "localhost", 80).message).toBe(
+    "This user may not listen on port 80. Choose a port above 1023: --port=3000 or PORT=3000.",
+  );
 });
 
 /** Requests at a steady, bounded pace, on connections that are kept as long as the server keeps them. */

@@ -67,6 +67,22 @@ describe("the development mailbox", () => {
     expect((await get("/dev/mail")).text).toContain("Open the link that the server prints at startup");
   });
 
+  test("lets no page of another origin read a response to a request with the cookie", async () => {
+    const Cookie = await openLink();
+    const listed = await testServer({
+      mailbox: openMailbox(join(folder, "mail")),
+      corsOrigins: ["http://localhost:5173"],
+    });
+    for (const url of [dev.url, listed.url]) {
+      const { status, headers } = await fetch(`${url}/dev/mail`, {
+        headers: { Cookie, Origin: "http://localhost:5173" },
+      });
+      // Without this header, browsers hide the response to a request with a cookie (Fetch, 3.3.5).
+      expect([url, status, headers.get("Access-Control-Allow-Credentials")]).toEqual([url, 200, null]);
+    }
+    await listed.stop();
+  });
+
   test("does not exist when emails are sent", async () => {
     const server = await testServer({ address: dev.address });
     expect((await server.request("GET", "/dev/mail")).status).toBe(404);

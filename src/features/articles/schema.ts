@@ -24,10 +24,15 @@ const body = requiredText(Number.POSITIVE_INFINITY)
   .refine((value) => Buffer.byteLength(value) <= BODY_MAX, "is too long (maximum is 1 MiB)")
   .meta({ maxLength: BODY_MAX });
 
+/** With duplicates and blank ones. */
+const TAGS_SENT_MAX = 1_000;
+
 const tagList = z
   .array(z.custom<string>().meta({ type: "string", maxLength: 50 }), { error: "must be a list of strings" })
   // All at once: an error for each of a million tags would block other requests for a second.
   .refine((tags) => tags.every((tag) => typeof tag === "string"), { error: "must be a list of strings", abort: true })
+  // Before what takes time for each of them.
+  .refine((tags) => tags.length <= TAGS_SENT_MAX, { error: "has too many tags (maximum is 20)", abort: true })
   // First, because such a character counts as invisible, and blank tags are removed.
   .refine((tags) => tags.every(isStorable), { error: NOT_STORABLE, abort: true })
   .transform(normaliseTags)

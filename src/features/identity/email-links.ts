@@ -18,15 +18,20 @@ export type Address = { readonly email: string; readonly emailKey: string };
 export type EmailLink = {
   readonly id: string;
   readonly user_id: string;
+  readonly username: string;
   readonly email: string;
   readonly email_key: string;
   /** Neither used, replaced nor expired. */
   readonly is_live: boolean;
 };
 
+/** However often a link is renewed. */
+const AGE_MAX_S = 30 * 24 * 3600;
+
 /**
- * Adds a link to an address of a user and ends the previous one, unless it undoes a change: each change has its own. The
- * caller has locked the user row.
+ * Adds a link to an address of a user and ends the previous one. A link that undoes a change ends none: each change has its
+ * own. It renews the earlier ones instead, so that none of them expires before it (`endLaterUndoLinks`). The caller has
+ * locked the user row.
  * @param tokenHash `NewLink.hash`
  */
 export async function addLink(
@@ -38,6 +43,7 @@ export async function addLink(
 ): Promise<void> {
   if (purpose !== "undo") await endLinks(tx, userId, purpose);
   await tx.rows(LINK_ADD, { tokenHash, userId, purpose, email, emailKey, ttlS: TTL_S[purpose] });
+  if (purpose === "undo") await renewLink(tx, tokenHash);
 }
 
 const LINK_ADD = write(
@@ -56,8 +62,10 @@ export async function findLink(db: Queries, token: string, purpose: LinkPurpose)
 
 const LINK = read<EmailLink>(
   "email_link",
-  `select id, user_id, email, email_key, used_at is null and ended_at is null and expires_at > now() as is_live
-     from email_links where token_hash = decode($1, 'hex') and purpose = $2`,
+  `select l.id, l.user_id, u.username, l.email, l.email_key,
+          l.used_at is null and l.ended_at is null and l.expires_at > now() as is_live
+     from email_links l join users u on u.id = l.user_id
+    where l.token_hash = decode($1, 'hex') and l.purpose = $2`,
 );
 
 /** A link that would work now; leaves it unused. Throws 404, and 410 if it was used, replaced or has expired. */
@@ -125,17 +133,28 @@ const ADDRESS_CHANGE_END = write(
 );
 
 /**
- * Ends the links of a user that undo later changes than this one: they went to addresses that a thief chose. The caller has
- * locked the user row.
+ * Ends the links of a user that undo changes since the account first moved away from this address: whoever reads its mail
+ * had the account before those whom the links went to. To be called when somebody has proved to read it, by the link `usedId`
+ * or in another way. Links to earlier addresses stay. The caller has locked the user row.
  */
-export async function endLaterUndoLinks(tx: Queries, { id, user_id }: EmailLink): Promise<void> {
-  await tx.rows(UNDO_LINKS_END, [user_id, id]);
+export async function endLaterUndoLinks(
+  tx: Queries,
+  userId: string,
+  emailKey: string,
+  usedId: string | null = null,
+): Promise<void> {
+  await tx.rows(UNDO_LINKS_END, [userId, emailKey, usedId]);
 }
 
+// `least` ignores null.
 const UNDO_LINKS_END = write(
   "email_links_end_undo",
   `update email_links set ended_at = now()
-    where user_id = $1::bigint and purpose = 'undo' and id > $2::bigint and used_at is null and ended_at is null`,
+    where user_id = $1::bigint and purpose = 'undo' and used_at is null and ended_at is null
+      and id >= least($3::bigint, (
+        select min(id) from email_links
+         where user_id = $1::bigint and purpose = 'undo' and email_key = $2
+           and used_at is null and ended_at is null and expires_at > now()))`,
 );
 
 /**
@@ -154,17 +173,33 @@ const UNDO_LINK_TO = read<{ id: string }>(
     limit 1`,
 );
 
-/** Lets a link that is still unused last its whole time from now on, because its email is sent late. */
+/**
+ * Lets a link that is still unused last its whole time from now on, because its email is sent late. If it undoes a change,
+ * the earlier ones of its user last as long as it.
+ */
 export async function renewLink(db: Queries, tokenHash: string): Promise<void> {
-  await db.rows(LINK_RENEW, { tokenHash, verifyS: TTL_S.verify, resetS: TTL_S.reset, undoS: TTL_S.undo });
+  await db.rows(LINK_RENEW, {
+    tokenHash,
+    verifyS: TTL_S.verify,
+    resetS: TTL_S.reset,
+    undoS: TTL_S.undo,
+    ageMaxS: AGE_MAX_S,
+  });
 }
 
 const LINK_RENEW = write(
   "email_link_renew",
-  `update email_links
-      set expires_at = now() + interval '1 second' * case purpose
-            when 'verify' then :verifyS::float8 when 'reset' then :resetS::float8 else :undoS::float8 end
-    where token_hash = decode(:tokenHash, 'hex') and used_at is null and ended_at is null`,
+  `update email_links l
+      set expires_at = least(
+            l.created_at + :ageMaxS::float8 * interval '1 second',
+            now() + interval '1 second' * case l.purpose
+              when 'verify' then :verifyS::float8 when 'reset' then :resetS::float8 else :undoS::float8 end)
+     from email_links sent
+    where sent.token_hash = decode(:tokenHash, 'hex') and sent.used_at is null and sent.ended_at is null
+      and l.user_id = sent.user_id
+      and (l.id = sent.id
+        or l.id < sent.id and l.purpose = 'undo' and sent.purpose = 'undo'
+           and l.used_at is null and l.ended_at is null and l.expires_at > now())`,
 );
 
 /** Removes links that expired 30 days ago, at most 10,000. Returns how many. */

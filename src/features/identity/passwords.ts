@@ -4,7 +4,7 @@ import { createHashingQueue, type HashCaller } from "./hashing-queue.ts";
 const ARGON2ID = { algorithm: "argon2id", memoryCost: 19 * 1024, timeCost: 2 } as const;
 
 /** NIST SP 800-63B, 5.1.1.2: one form of each character, so that a password is the same on every keyboard. */
-function normalise(password: string): string {
+export function normalise(password: string): string {
   // Normalising takes quadratic time when marks pile up on one character: 6 s for 60,000 of them. No form of an accepted
   // password, of at most 1,024 bytes, has more UTF-16 units than this.
   return password.length > 2_048 ? password : password.normalize("NFKC");

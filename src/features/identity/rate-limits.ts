@@ -73,7 +73,7 @@ export type RateLimits = {
   countUser(c: Context, action: LimitedAction, user: string): Promise<void>;
   /**
    * Counts an attempt to prove a password, without headers: they would reveal when the owner signs in. Throws 429. The
-   * attempt counts as wrong until `forget` or `forgetAll`.
+   * attempt counts as wrong until `forget` or `forgetAll`; `extend` if it was.
    * @param whom whose attempts are counted together
    */
   countAttempt(action: "login" | "password", whom: string): Promise<Attempt>;
@@ -86,6 +86,11 @@ export type RateLimits = {
 
 /** An attempt that was counted. */
 export type Attempt = {
+  /**
+   * Lets the window last its whole time from a wrong attempt on. Only that: if the right password moved the window too, an
+   * attacker could tell from its end that the owner has signed in.
+   */
+  extend(): Promise<void>;
   /** Takes back this attempt alone, which turned out not to be wrong, or was not made. */
   forget(): Promise<void>;
   /** Starts again from zero. */
@@ -111,18 +116,19 @@ export function createRateLimits(
       return limit === undefined || counts === undefined ? [] : [{ key: limitKey(action, by, counts), by, limit }];
     });
     const states = await countAll(db, counted);
-    // What others do for the same user is nobody else's business: not how often, not when.
-    const isTheUser = c.get("userId") !== undefined;
+    // What others do for the same user, or for the same mailbox, is nobody else's business: not how often, not when.
+    const isTheUser = user !== undefined && user === c.get("userId");
     reportHeaders(c, isTheUser ? states : states.filter(({ by }) => by !== "user"));
     requireRoom(states);
   }
 
   async function countAttempt(action: "login" | "password", whom: string): Promise<Attempt> {
     const limit = limits?.[action].user;
-    if (limit === undefined) return { forget: async () => {}, forgetAll: async () => {} };
+    if (limit === undefined) return { extend: async () => {}, forget: async () => {}, forgetAll: async () => {} };
     const key = limitKey(action, "user", whom);
-    requireRoom(await countAll(db, [{ key, by: "user", limit }]));
+    requireRoom(await countAll(db, [{ key, by: "user", limit: { ...limit, from: "first" } }]));
     return {
+      extend: async () => void (limit.from === "last" && (await db.rows(LIMIT_EXTEND, [key, limit.windowS]))),
       forget: async () => void (await db.rows(LIMIT_FORGET, [key])),
       forgetAll: async () => void (await db.rows(LIMIT_CLEAR, [key])),
     };
@@ -191,6 +197,11 @@ const LIMIT_COUNT = write<Count>(
                            then excluded.ends_at
                          else l.ends_at end
    returning key, count, extract(epoch from ends_at - now())::float8 as ends_in_s`,
+);
+
+const LIMIT_EXTEND = write(
+  "rate_limit_extend",
+  "update rate_limits set ends_at = now() + $2::float8 * interval '1 second' where key = $1",
 );
 
 const LIMIT_FORGET = write(

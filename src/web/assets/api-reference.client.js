@@ -9,16 +9,18 @@ applyColorScheme();
 const samples = {
   fn: {
     requestSnippetGenerator_javascript(request) {
-      const { url, method, headers, body } = partsOf(request);
+      const { url, method, headers, text, json } = partsOf(request);
       const options = [`  method: ${JSON.stringify(method)},`, `  headers: ${indented(headers)},`];
-      if (body !== undefined) options.push(`  body: JSON.stringify(${indented(body)}),`);
+      if (json !== undefined) options.push(`  body: JSON.stringify(${indented(json)}),`);
+      else if (text !== undefined) options.push(`  body: ${JSON.stringify(text)},`);
       return `const response = await fetch(${JSON.stringify(url)}, {\n${options.join("\n")}\n});\nconsole.log(await response.json());`;
     },
     requestSnippetGenerator_python(request) {
-      const { url, method, headers, body } = partsOf(request);
+      const { url, method, headers, text, json } = partsOf(request);
       const parameters = [`    ${JSON.stringify(method)},`, `    ${JSON.stringify(url)},`];
       parameters.push(`    headers=${python(headers)},`);
-      if (body !== undefined) parameters.push(`    json=${python(body)},`);
+      if (json !== undefined) parameters.push(`    json=${python(json)},`);
+      else if (text !== undefined) parameters.push(`    data=${python(text)},`);
       return `import requests\n\nresponse = requests.request(\n${parameters.join("\n")}\n)\nprint(response.json())`;
     },
   },
@@ -26,12 +28,23 @@ const samples = {
 
 function partsOf(request) {
   const body = request.get("body");
+  const text = typeof body === "string" ? body : undefined;
   return {
     url: request.get("url"),
     method: request.get("method"),
     headers: request.get("headers")?.toJS() ?? {},
-    body: typeof body === "string" ? JSON.parse(body) : undefined,
+    text,
+    json: text === undefined ? undefined : parsed(text),
   };
+}
+
+/** The value of a JSON text; undefined for any other text, which a person may have typed. */
+function parsed(text) {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
 }
 
 const indented = (value) => JSON.stringify(value, null, 2).replaceAll("\n", "\n  ");

@@ -1,5 +1,5 @@
-import type { SessionJson } from "../../features/identity/sessions/queries.ts";
-import type { User } from "../../features/identity/users/queries.ts";
+import type { Session } from "../../features/identity/sessions/schema.ts";
+import type { UserRow } from "../../features/identity/users/queries.ts";
 import type { Frame } from "../app.ts";
 import { Layout } from "../layout.tsx";
 import type { Page } from "../page.ts";
@@ -10,8 +10,8 @@ type SettingsProps = {
   frame: Frame;
   /** What is in the form: as it is stored, or as it was typed. */
   values: { username: string; email: string; bio: string; image: string };
-  user: User;
-  sessions: readonly SessionJson[];
+  user: UserRow;
+  sessions: readonly Session[];
   /** Whether a new password or address needs the current password. */
   asksForPassword: boolean;
   /** Whether this server can send emails. */
@@ -90,7 +90,7 @@ function Unverified({ email, sendsMail, isSent }: { email: string; sendsMail: bo
   );
 }
 
-function Devices({ sessions }: { sessions: readonly SessionJson[] }) {
+function Devices({ sessions }: { sessions: readonly Session[] }) {
   return (
     <section aria-labelledby="devices">
       <h2 id="devices">Your devices</h2>

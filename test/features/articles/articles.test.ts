@@ -203,6 +203,11 @@ describe("a tag list", () => {
 
     const many = await post({ ...WHOLE, tagList: [...twenty, "one more"] });
     expect([many.status, many.json.errors]).toEqual([422, { tagList: ["has too many tags (maximum is 20)"] }]);
+    const same = await post({ ...WHOLE, tagList: Array(1_000).fill("tea") });
+    expect(same.json.article.tagList).toEqual(["tea"]);
+    // More of them are not even looked at.
+    const hostile = await post({ ...WHOLE, tagList: Array(1_001).fill("a\0b") });
+    expect([hostile.status, hostile.json.errors]).toEqual([422, { tagList: ["has too many tags (maximum is 20)"] }]);
     const tooLong = await post({ ...WHOLE, tagList: [`${long}x`] });
     expect([tooLong.status, tooLong.json.errors]).toEqual([
       422,

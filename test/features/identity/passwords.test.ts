@@ -18,7 +18,7 @@ const login = (email: string, password: string, on = server): Promise<TestRespon
 
 /** Callers of a network each, whose address is unknown to the account. */
 const from = (address: string, isKnown = false) => ({ address, isKnown });
-const BOUNDS = { runningMax: 1, networkMax: 4, waitingMax: 8, reserve: 2 };
+const BOUNDS = { runningMax: 1, networkMax: 4, waitingMax: 8 };
 
 /** A queue whose hashes end one by one: `order` has the callers in the order in which they were served. */
 function manualQueue(bounds: HashingBounds) {
@@ -50,7 +50,7 @@ function manualQueue(bounds: HashingBounds) {
 
 describe("the hashing queue", () => {
   test("runs a bounded number at a time, in the order of the calls of one address, and refuses with 503 beyond", async () => {
-    const queue = manualQueue({ runningMax: 2, networkMax: 3, waitingMax: 3, reserve: 0 });
+    const queue = manualQueue({ runningMax: 2, networkMax: 3, waitingMax: 3 });
     const results = ["a", "b", "c", "d", "e", "f", "g"].map((name) => queue.run(name, from("192.0.2.1")));
     await Bun.sleep(0);
     expect(queue.running.length).toBe(2);
@@ -60,7 +60,7 @@ describe("the hashing queue", () => {
   });
 
   test("frees the place of a failure", async () => {
-    const queue = createHashingQueue({ runningMax: 1, networkMax: 1, waitingMax: 1, reserve: 0 });
+    const queue = createHashingQueue({ runningMax: 1, networkMax: 1, waitingMax: 1 });
     await expect(queue.run(from("192.0.2.1"), () => Promise.reject(new Error("failed")))).rejects.toThrow("failed");
     expect(await queue.run(from("192.0.2.1"), () => Promise.resolve(1))).toBe(1);
     expect(queue.state()).toEqual({ running: 0, waiting: 0 });
@@ -98,15 +98,22 @@ describe("the hashing queue", () => {
     expect([outcomes[5], outcomes[10]]).toEqual(["served", "served"]);
   });
 
-  test("keeps a reserve for those who are known when every network has one place", async () => {
+  test("serves known callers in every second turn, whatever strangers wait, also at the same address", async () => {
     const queue = manualQueue(BOUNDS);
-    const results = Array.from({ length: 9 }, (_, i) => queue.run("stranger", from(`10.0.${i}.1`)));
-    expect(() => queue.checkRoom(from("203.0.113.1"))).toThrow();
+    const flood = Array.from({ length: 9 }, (_, i) => queue.run(`stranger-${i}`, from(`10.0.${i}.1`)));
+    expect(() => queue.checkRoom(from("10.0.1.1"))).toThrow();
     expect(await queue.run("stranger", from("203.0.113.1"))).toBe(503);
-    const known = queue.run("known", from("203.0.113.1", true));
+    const known = ["10.0.1.1", "10.0.1.1", "203.0.113.1"].map((address) => queue.run("known", from(address, true)));
     await queue.finishAll();
-    expect(await known).toBe("served");
-    expect(new Set(await Promise.all(results))).toEqual(new Set(["served"]));
+    expect(new Set(await Promise.all([...flood, ...known]))).toEqual(new Set(["served"]));
+    expect(queue.order.slice(0, 7).filter((name) => name === "known")).toHaveLength(3);
+  });
+
+  test("bounds known callers likewise", async () => {
+    const queue = manualQueue(BOUNDS);
+    const results = Array.from({ length: 6 }, () => queue.run("known", from("192.0.2.1", true)));
+    await queue.finishAll();
+    expect(await Promise.all(results)).toEqual([...Array(5).fill("served"), 503]);
   });
 });
 
@@ -137,6 +144,33 @@ describe("a login", () => {
     expect(hashingState().waiting).toBeGreaterThan(0);
     await Promise.all(flood);
     expect(statuses).toEqual(Array(12).fill(200));
+  });
+
+  test("succeeds from the very address of the flood if the account knows its network", async () => {
+    const proxied = await testServer(PROXIED);
+    const headers = by("203.0.113.1");
+    const user = { username: "colleague", email: "colleague@example.com", password: "correct horse" };
+    expect((await proxied.request("POST", "/api/users", { body: { user }, headers })).status).toBe(201);
+    const loginAs = (email: string, password: string) =>
+      proxied.request("POST", "/api/users/login", { body: { user: { email, password } }, headers });
+    const { verify } = Bun.password;
+    const { promise: verified, resolve: finish } = Promise.withResolvers<boolean>();
+    Bun.password.verify = () => verified;
+    const { runningMax, networkMax } = hashingBounds();
+    const flood = Array.from({ length: runningMax + networkMax }, () =>
+      verifyPassword("a horse", undefined, from("203.0.113.1")),
+    );
+    let colleague: Promise<TestResponse>;
+    try {
+      expect((await loginAs("stranger@example.com", "a horse")).status).toBe(503);
+      colleague = loginAs(user.email, user.password);
+      while (hashingState().waiting <= networkMax) await Bun.sleep(1);
+    } finally {
+      Bun.password.verify = verify;
+      finish(false);
+      await Promise.all(flood);
+    }
+    expect((await colleague).status).toBe(200);
   });
 
   test("that the queue refuses counts against its sender", async () => {
@@ -172,8 +206,9 @@ describe("hashing passwords", () => {
     const { promise: verified, resolve: finish } = Promise.withResolvers<boolean>();
     Bun.password.verify = () => verified;
     const { runningMax, networkMax } = hashingBounds();
+    // As the account knows this network.
     const busy = Array.from({ length: runningMax + networkMax }, () =>
-      verifyPassword("a horse", undefined, from("127.0.0.1")),
+      verifyPassword("a horse", undefined, from("127.0.0.1", true)),
     );
     try {
       for (let i = 0; i < 12; i++) expect((await login(user.email, user.password)).status).toBe(503);

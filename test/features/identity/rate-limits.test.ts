@@ -126,6 +126,19 @@ describe("an attacker's wrong passwords", () => {
     expect(seen(await guess())).toEqual(seen(first));
     expect((await guess()).status).toBe(429);
   });
+
+  test("and the end of their window does not reveal it either", async () => {
+    const owner = await register(proxied, "timed", "198.51.100.7");
+    const guess = () => login(owner.email, "wrong horse", proxied, by("192.0.2.1"));
+    const later = (minutes: number) =>
+      proxied.sql`update rate_limits set ends_at = ends_at - ${minutes} * interval '1 minute' where key like 'login:user:%'`;
+    for (let i = 0; i < 9; i++) await guess();
+    await later(14);
+    expect((await login(owner.email, owner.password, proxied, by("203.0.113.1"))).status).toBe(200);
+    await later(2);
+    // The window of the nine wrong ones has ended, as if the owner had not signed in.
+    expect(statuses([await guess(), await guess(), await guess()])).toEqual([401, 401, 401]);
+  });
 });
 
 describe("mails with links", () => {
@@ -145,10 +158,24 @@ describe("mails with links", () => {
     const refused = await register("victim+b@example.com", 3);
     expect([refused.status, refused.headers.has("Retry-After")]).toEqual([429, true]);
     expect((await strict.request("POST", "/api/auth/resend-verification", { token })).status).toBe(429);
-    expect((await forgot("victim@example.com", strict)).status).toBe(429);
+    expect((await forgot("victim+c@example.com", strict)).status).toBe(429);
+    // Its owner can request a reset whatever others have requested for made-up suffixes.
+    expect((await forgot("Victim@example.com", strict)).status).toBe(200);
     const changes = { user: { email: "victim+c@example.com" } };
     expect((await strict.request("PUT", "/api/user", { token, body: changes })).status).toBe(429);
+    // Nor do they keep the owner from a new password.
+    const password = { user: { password: "another horse" } };
+    expect((await strict.request("PUT", "/api/user", { token, body: password })).status).toBe(200);
     expect((await register("somebody@example.com", 4)).status).toBe(201);
+  });
+
+  test("and how many others requested for a mailbox, no response reveals", async () => {
+    const [curious, watched] = [await newUser(), await newUser()];
+    await forgot(watched.email);
+    const body = { user: { email: watched.email.replace("@", "+x@") } };
+    const { status, headers } = await server.request("PUT", "/api/user", { token: curious.token, body });
+    expect([status, headers.get("RateLimit")]).toEqual([200, expect.stringContaining('"change-user";r=9')]);
+    expect(headers.get("RateLimit")).not.toContain("mail-user");
   });
 
   test("are limited for a network of senders", async () => {

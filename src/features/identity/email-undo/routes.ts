@@ -10,7 +10,7 @@ import { UndoBody } from "./schema.ts";
 
 /** Undoing a change of the email address, for programs. The page for people is in src/web/account-routes.ts. */
 export function emailUndoRoutes(db: Database, context: IdentityContext) {
-  const { revocations, limits } = context;
+  const { revocations, limits, mail } = context;
   return new Hono().post(
     "/auth/undo-email-change",
     limits.limit("reset"),
@@ -18,7 +18,7 @@ export function emailUndoRoutes(db: Database, context: IdentityContext) {
     async (c) => {
       const { token, new_password } = c.var.body;
       const passwordHash = await newPasswordByLink(c, db, context, { token, purpose: "undo", password: new_password });
-      revocations.add(await undoEmailChange(db, token, passwordHash));
+      revocations.add(await undoEmailChange(db, token, passwordHash, mail.isEnabled));
       return jsonOf(c, { message: "The address was restored and the password changed; sign in with it" });
     },
     describeRoute({

@@ -1,7 +1,7 @@
 import type { Database } from "../../../db/pool.ts";
 import { write } from "../../../db/statements.ts";
 import { enqueueMail, type NewLink } from "../../../mail/queue.ts";
-import { addLink, endAddressChange, findLink, linkExpired, markLinkUsed } from "../email-links.ts";
+import { addLink, endAddressChange, endLaterUndoLinks, findLink, linkExpired, markLinkUsed } from "../email-links.ts";
 import { clearLoginAttempts } from "../known-networks.ts";
 import { greetingName, lockUser, lockUserByEmail } from "../lock-user.ts";
 import { endSessions } from "../sessions/queries.ts";
@@ -33,8 +33,14 @@ export async function completeReset(db: Database, email: string, link: NewLink):
 /**
  * Sets a new password by a link, which also verifies the address, and ends every session of the user: the `Revocation[]`.
  * Throws 404 if the link is unknown, 410 if it was used, replaced or has expired.
+ * @param notifyUser whether to enqueue an email about the new password
  */
-export async function resetPassword(db: Database, token: string, passwordHash: string): Promise<Revocation[]> {
+export async function resetPassword(
+  db: Database,
+  token: string,
+  passwordHash: string,
+  notifyUser: boolean,
+): Promise<Revocation[]> {
   const link = await findLink(db, token, "reset");
   return db.transaction(async (tx) => {
     const user = await lockUser(tx, link.user_id);
@@ -44,10 +50,13 @@ export async function resetPassword(db: Database, token: string, passwordHash: s
     await markLinkUsed(tx, link);
     await tx.rows(PASSWORD_RESET, [user.id, passwordHash]);
     await endAddressChange(tx, user.id, user.email_key);
+    await endLaterUndoLinks(tx, user.id, user.email_key);
     // Somebody's guesses may have locked the user out: the new password works at once.
     await clearLoginAttempts(tx, user.id, user.email_key);
     const revoked = await endSessions(tx, user.id, null, "reset");
-    await enqueueMail(tx, { kind: "password_changed", userId: user.id, to: user.email, username: user.username });
+    if (notifyUser) {
+      await enqueueMail(tx, { kind: "password_changed", userId: user.id, to: user.email, username: user.username });
+    }
     return revoked;
   });
 }

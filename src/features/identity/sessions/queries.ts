@@ -1,5 +1,6 @@
 import type { Database, Queries } from "../../../db/pool.ts";
 import { PURGE_BATCH } from "../../../db/purge.ts";
+import { type RowOf, rowMapper } from "../../../db/rows.ts";
 import { read, write } from "../../../db/statements.ts";
 import { ApiError, notFound } from "../../../http/errors.ts";
 import { enqueueMail } from "../../../mail/queue.ts";
@@ -9,6 +10,7 @@ import { greetingName, lockUser } from "../lock-user.ts";
 import { networkKeyOf } from "../networks.ts";
 import type { Revocation } from "./revocations.ts";
 import { newRefreshToken, type RefreshToken, readRefreshToken, type SuccessorOf } from "./rules.ts";
+import { Session } from "./schema.ts";
 
 /** The client that opens a session. */
 export type Client = { readonly device: string; readonly ip: string | null };
@@ -217,31 +219,17 @@ const SESSION_LOGOUT = write<Revocation>(
    returning ${REVOCATION}`,
 );
 
-export type SessionJson = {
-  id: string;
-  device: string;
-  ip: string | null;
-  created_at: string;
-  last_used_at: string;
-  current: boolean;
-};
-
 /** The sessions of a user that can be refreshed, the last used first. */
-export async function listSessions(db: Database, userId: string, currentId: string): Promise<SessionJson[]> {
-  const rows = await db.rows(SESSIONS, [userId]);
-  return rows.map(({ id, device, ip, created_at, last_used_at }) => ({
-    id,
-    device,
-    ip,
-    created_at: created_at.toISOString(),
-    last_used_at: last_used_at.toISOString(),
-    current: id === currentId,
-  }));
+export async function listSessions(db: Database, { userId, sessionId }: CurrentSession): Promise<Session[]> {
+  const rows = await db.rows(SESSIONS, [userId, sessionId]);
+  return rows.map(sessionOf);
 }
 
-const SESSIONS = read<{ id: string; device: string; ip: string | null; created_at: Date; last_used_at: Date }>(
+const sessionOf = rowMapper(Session);
+
+const SESSIONS = read<RowOf<Session>>(
   "sessions",
-  `select id, device, host(ip) as ip, created_at, last_used_at
+  `select id, device, host(ip) as ip, created_at, last_used_at, id = $2::uuid as current
      from sessions
     where user_id = $1::bigint and revoked_at is null and expires_at > now()
     order by last_used_at desc, id desc`,

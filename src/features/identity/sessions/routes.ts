@@ -60,7 +60,7 @@ export function sessionRoutes(db: Database, context: IdentityContext, { requireU
       "/auth/sessions",
       requireUser,
       async (c) => {
-        return jsonOf(c, { sessions: await listSessions(db, c.var.userId, c.var.sessionId) });
+        return jsonOf(c, { sessions: await listSessions(db, c.var) });
       },
       describeRoute({
         operationId: "GetSessions",

@@ -15,7 +15,7 @@ export const TokenPair = z
 export const SessionId = z.uuid();
 
 /** A session, as its owner sees it. */
-const Session = z
+export const Session = z
   .object({
     id: SessionId,
     device: z.string().meta({
@@ -27,6 +27,8 @@ const Session = z
     current: z.boolean().meta({ description: "Whether this request belongs to the session" }),
   })
   .meta({ id: "Session" });
+
+export type Session = z.output<typeof Session>;
 
 export const SessionsResponse = z.object({ sessions: z.array(Session) }).meta({ id: "SessionsResponse" });
 

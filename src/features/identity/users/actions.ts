@@ -12,7 +12,7 @@ import type { OpenedSession } from "../sessions/queries.ts";
 import { clientOf } from "../sessions/routes.ts";
 import { emailKeyOf, mailboxOf } from "./emails.ts";
 import { wrongCurrentPassword } from "./new-passwords.ts";
-import { findForLogin, findPasswordHash, findUser, registerUser, signIn, type User, updateUser } from "./queries.ts";
+import { findForLogin, findPasswordHash, findUser, registerUser, signIn, type UserRow, updateUser } from "./queries.ts";
 import type { Credentials, NewUser, UserChanges } from "./schema.ts";
 
 // What the routes of the API and the pages do alike: several steps around one query function.
@@ -26,7 +26,7 @@ export async function registerByRequest(
   db: Database,
   context: IdentityContext,
   { username, email, password }: NewUser,
-): Promise<{ user: User; session: OpenedSession }> {
+): Promise<{ user: UserRow; session: OpenedSession }> {
   const { addressOf, checkNewPassword, limits, mail, sessionLimits } = context;
   checkNewPassword(password, { username, email });
   if (mail.isEnabled) await limits.count(c, "mail", mailboxOf(emailKeyOf(email)));
@@ -44,7 +44,7 @@ export async function signInByRequest(
   db: Database,
   context: IdentityContext,
   { email, password }: Credentials,
-): Promise<{ user: User; session: OpenedSession }> {
+): Promise<{ user: UserRow; session: OpenedSession }> {
   const { addressOf, limits, revocations, sessionLimits } = context;
   const emailKey = emailKeyOf(email);
   const address = addressOf(c);
@@ -72,7 +72,7 @@ export async function updateByRequest(
   context: IdentityContext,
   session: CurrentSession,
   { currentPassword, ...changes }: UserChanges,
-): Promise<User> {
+): Promise<UserRow> {
   const { addressOf, checkNewPassword, limits, mail, revocations } = context;
   let provenHash: string | null = null;
   if (changes.password !== undefined || changes.email !== undefined) {
@@ -83,10 +83,11 @@ export async function updateByRequest(
       checkNewPassword(changes.password, { username, email });
     }
     // Clients send the address even if it stays the same, which does not count as a change.
-    const mailTo = emailKeyOf(changes.email ?? before.email);
-    if (changes.password !== undefined || mailTo !== emailKeyOf(before.email)) {
+    const emailKey = emailKeyOf(changes.email ?? before.email);
+    const isMoving = emailKey !== emailKeyOf(before.email);
+    if (changes.password !== undefined || isMoving) {
       await limits.count(c, "change", session.userId);
-      if (mail.isEnabled) await limits.count(c, "mail", mailboxOf(mailTo));
+      if (mail.isEnabled && isMoving) await limits.count(c, "mail", mailboxOf(emailKey));
       if (context.requireCurrentPassword) {
         provenHash = await proveCurrent(db, context, addressOf(c), session, currentPassword);
       }
@@ -136,10 +137,11 @@ async function provePassword(
 ): Promise<Attempt | undefined> {
   checkHashingRoom(caller);
   const attempt = await limits.countAttempt(action, whom);
-  try {
-    return (await verifyPassword(password, hash, caller)) ? attempt : undefined;
-  } catch (error) {
+  const isRight = await verifyPassword(password, hash, caller).catch(async (error) => {
     await attempt.forget();
     throw error;
-  }
+  });
+  if (isRight) return attempt;
+  await attempt.extend();
+  return undefined;
 }

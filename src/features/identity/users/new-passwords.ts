@@ -1,4 +1,5 @@
 import { type ApiError, invalid } from "../../../http/errors.ts";
+import { normalise } from "../passwords.ts";
 import { emailKeyOf } from "./emails.ts";
 import { sameKey } from "./rules.ts";
 
@@ -19,7 +20,8 @@ export function passwordRule(blocklist: ReadonlySet<string> | null): PasswordRul
     const local = emailKey.slice(0, emailKey.lastIndexOf("@"));
     const known = [username, email, emailKey, local, local.replace(/\+.*$/, "")].map(sameKey);
     if (known.includes(key)) throw invalid({ [field]: ["must not be your username or email address"] });
-    if (blocklist?.has(password.toLowerCase())) {
+    // As it is hashed, in any case.
+    if (blocklist?.has(normalise(password).toLowerCase())) {
       throw invalid({ [field]: ["is one of the most common passwords, which attackers try first"] });
     }
   };

@@ -1,5 +1,6 @@
 import { violatedConstraint } from "../../../db/errors.ts";
 import type { Database, Queries } from "../../../db/pool.ts";
+import { rowMapper } from "../../../db/rows.ts";
 import { read, write } from "../../../db/statements.ts";
 import { taken } from "../../../http/errors.ts";
 import { enqueueMail, type NewLink } from "../../../mail/queue.ts";
@@ -20,17 +21,13 @@ import { emailKeyOf } from "./emails.ts";
 import { skeletonOf } from "./names.ts";
 import { wrongCurrentPassword } from "./new-passwords.ts";
 import { sameKey } from "./rules.ts";
-import type { UserUpdate } from "./schema.ts";
+import { User, type UserUpdate } from "./schema.ts";
 
-/** A user, as users see themselves. */
-export type User = {
-  readonly id: string;
-  readonly username: string;
-  readonly email: string;
-  readonly email_verified: boolean;
-  readonly bio: string | null;
-  readonly image: string | null;
-};
+/** A row with the columns of `USER`. */
+export type UserRow = Omit<User, "token"> & { readonly id: string };
+
+/** A user, as users see themselves, with the token of their request. */
+export const userOf: (row: UserRow & { token: string }) => User = rowMapper(User);
 
 const USER = "id, username, email, email_verified_at is not null as email_verified, bio, image";
 
@@ -47,7 +44,7 @@ export async function registerUser(
   link: NewLink | null,
   client: Client,
   limits: SessionLimits,
-): Promise<{ user: User; session: OpenedSession }> {
+): Promise<{ user: UserRow; session: OpenedSession }> {
   const emailKey = emailKeyOf(email);
   const keys = { ...usernameKeys(username), emailKey, exceptId: null };
   try {
@@ -64,7 +61,7 @@ export async function registerUser(
   }
 }
 
-const USER_INSERT = write<User>(
+const USER_INSERT = write<UserRow>(
   "user_insert",
   `insert into users (username, username_key, username_skeleton, email, email_key, password_hash)
    values (:username, :usernameKey, :usernameSkeleton, :email, :emailKey, :passwordHash)
@@ -79,12 +76,12 @@ export async function findForLogin(
   db: Database,
   emailKey: string,
   network: string | null,
-): Promise<{ user: User; passwordHash: string; isKnown: boolean } | undefined> {
+): Promise<{ user: UserRow; passwordHash: string; isKnown: boolean } | undefined> {
   const row = await db.row(USER_FOR_LOGIN, [emailKey, network]);
   return row && { user: row, passwordHash: row.password_hash, isKnown: row.is_known };
 }
 
-const USER_FOR_LOGIN = read<User & { password_hash: string; is_known: boolean }>(
+const USER_FOR_LOGIN = read<UserRow & { password_hash: string; is_known: boolean }>(
   "user_for_login",
   `select ${USER}, password_hash,
           exists (select from known_networks n
@@ -125,13 +122,13 @@ export function signIn(
 }
 
 /** Throws 401 if the user no longer exists. */
-export async function findUser(db: Database, userId: string): Promise<User> {
+export async function findUser(db: Database, userId: string): Promise<UserRow> {
   const user = await db.row(USER_BY_ID, [userId]);
   if (user === undefined) throw sessionEnded();
   return user;
 }
 
-const USER_BY_ID = read<User>("user_by_id", `select ${USER} from users where id = $1::bigint`);
+const USER_BY_ID = read<UserRow>("user_by_id", `select ${USER} from users where id = $1::bigint`);
 
 /** What a change of the current user needs besides the new values. */
 export type UpdateOptions = {
@@ -160,7 +157,7 @@ export async function updateUser(
   session: CurrentSession,
   changes: UserUpdate,
   options: UpdateOptions,
-): Promise<{ user: User; revoked: Revocation[] }> {
+): Promise<{ user: UserRow; revoked: Revocation[] }> {
   const keys: UserKeys = {
     ...usernameKeys(changes.username),
     emailKey: changes.email === undefined ? null : emailKeyOf(changes.email),
@@ -179,7 +176,7 @@ async function updateLocked(
   { email, bio, image }: UserUpdate,
   keys: UserKeys,
   { provenHash, passwordHash, link, undoLink, requireConfirmation }: UpdateOptions,
-): Promise<{ user: User; revoked: Revocation[] }> {
+): Promise<{ user: UserRow; revoked: Revocation[] }> {
   const { userId, sessionId } = session;
   // The session may have been ended while the password was being hashed, by a password reset for instance.
   const before = await lockCurrentUser(tx, session);
@@ -238,7 +235,7 @@ async function noticeChange(tx: Queries, before: LockedUser, to: Address, undoLi
 }
 
 // Null leaves a field as it is. For bio and image null is a value, so each has a flag.
-const USER_UPDATE = write<User>(
+const USER_UPDATE = write<UserRow>(
   "user_update",
   `update users
       set username          = coalesce(:username, username),

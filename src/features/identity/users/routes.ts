@@ -6,7 +6,7 @@ import type { IdentityContext } from "../context.ts";
 import type { Guards } from "../guards.ts";
 import { tokenPair } from "../sessions/routes.ts";
 import { registerByRequest, signInByRequest, updateByRequest } from "./actions.ts";
-import { findUser, type User } from "./queries.ts";
+import { findUser, type UserRow, userOf } from "./queries.ts";
 import { LoginBody, NewUserBody, SignedInResponse, UpdateUserBody, UserResponse } from "./schema.ts";
 
 export function userRoutes(db: Database, context: IdentityContext, { requireUser }: Guards) {
@@ -85,11 +85,9 @@ export function userRoutes(db: Database, context: IdentityContext, { requireUser
     );
 }
 
-function userResponse({ username, email, email_verified, bio, image }: User, token: string) {
-  return { user: { email, email_verified, token, username, bio, image } };
-}
+const userResponse = (user: UserRow, token: string) => ({ user: userOf({ ...user, token }) });
 
 /** `user.token` is the access token, for clients that know only the RealWorld contract. */
-function signedIn(user: User, pair: { access_token: string; refresh_token: string }) {
+function signedIn(user: UserRow, pair: { access_token: string; refresh_token: string }) {
   return { ...userResponse(user, pair.access_token), ...pair };
 }

@@ -44,13 +44,13 @@ const email = text(254)
   // JSON Schema's `email` is ASCII only.
   .meta({ format: "idn-email", minLength: 3, pattern: String.raw`^\s*[^\s@]+@[^\s@]+\s*$` });
 
-/** NIST SP 800-63B, 5.1.1.2: only the length counts, in code points of any Unicode characters. */
+/** NIST SP 800-63B, 5.1.1.2: the length counts, in code points of any Unicode characters. One of them must be visible. */
 export const newPassword = text(Number.POSITIVE_INFINITY)
-  .refine((value) => value !== "", { error: "can't be blank", abort: true })
+  .refine((value) => !isBlank(value), { error: "can't be blank", abort: true })
   .refine((value) => characters(value) >= 8, "is too short (minimum is 8 characters)")
   // Hashing takes time in proportion to the length.
   .refine((value) => Buffer.byteLength(value) <= 1024, "is too long (maximum is 1024 bytes)")
-  .meta({ format: "password", minLength: 8, maxLength: 1024 });
+  .meta({ format: "password", minLength: 8, maxLength: 1024, pattern: "\\S" });
 
 const bio = optionalText(1_000);
 const image = optionalText(2_048).meta({ description: "The URL of a picture" });
@@ -91,7 +91,7 @@ export type UserChanges = z.output<typeof UpdateUserBody>["user"];
 export type UserUpdate = Omit<UserChanges, "currentPassword">;
 
 /** The current user: only users themselves see this. */
-const User = z
+export const User = z
   .object({
     email: z.string(),
     email_verified: z.boolean().meta({ description: "Whether the user has verified the email address" }),
@@ -101,6 +101,8 @@ const User = z
     image: z.string().nullable(),
   })
   .meta({ id: "User" });
+
+export type User = z.output<typeof User>;
 
 export const UserResponse = z.object({ user: User }).meta({ id: "UserResponse" });
 

@@ -8,6 +8,7 @@ import {
   PASSWORD_CHANGED_SUBJECT,
   RESET_SUBJECT,
 } from "../../../support/identity.ts";
+import { jobsOf } from "../../../support/jobs.ts";
 import { startSending, type TestSmtp, testSmtp } from "../../../support/mail.ts";
 
 let server: TestServer;
@@ -53,6 +54,20 @@ describe("a password reset", () => {
     await smtp.take(user.email, PASSWORD_CHANGED_SUBJECT);
     expect((await api.reset(token)).status).toBe(410);
     expect(await loginStatus(user.email, "another horse")).toBe(200);
+  });
+
+  test("enqueues no email without a mail server", async () => {
+    const user = await api.newUser();
+    await api.forgot(user.email);
+    const { token } = await resetLink(user.email);
+    const mute = await testServer({
+      address: server.address,
+      mail: { isEnabled: false, ...createLinkTokens(JWT_SECRET) },
+    });
+    await worker.stop();
+    expect((await identityRequests(mute).reset(token)).status).toBe(200);
+    expect(await jobsOf(server.sql, "mail")).toEqual([]);
+    worker = await startSending(server, smtp);
   });
 
   test("lets users in whom wrong passwords had locked out", async () => {

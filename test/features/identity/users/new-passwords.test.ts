@@ -65,13 +65,21 @@ describe("a new password", () => {
     await smtp.take(user.email, PASSWORD_CHANGED_SUBJECT);
   });
 
+  test("has a visible character", async () => {
+    for (const password of [" ".repeat(8), "\u200b".repeat(8), "\u3164\u00a0".repeat(4)]) {
+      const user = { username: "blank", email: "blank@example.com", password };
+      const { status, json } = await server.request("POST", "/api/users", { body: { user } });
+      expect([status, json.errors]).toEqual([422, { password: ["can't be blank"] }]);
+    }
+  });
+
   test("is not a common one with PASSWORD_BLOCKLIST, and may be without", async () => {
     const strict = await testServer({ passwordBlocklist: await openBlocklist(true) });
     const register = (on: TestServer, password: string) =>
       on.request("POST", "/api/users", {
         body: { user: { username: "common", email: "common@example.com", password } },
       });
-    for (const password of ["password123", "Password123", "iloveyou1", "1234567890"]) {
+    for (const password of ["password123", "Password123", "ｐassword１２３", "iloveyou1", "1234567890"]) {
       const { status, json } = await register(strict, password);
       expect([password, status, json.errors]).toEqual([
         password,
