@@ -1,17 +1,7 @@
 // Runs in the browser. Every page works without it; it saves a reload or a scroll.
 
-keepPlace();
 for (const field of document.querySelectorAll("[data-tags]")) editTags(field);
-
-/** A form in a list leads back to the same page: this shows the same part of it again. */
-function keepPlace() {
-  const key = "place";
-  const here = location.pathname + location.search;
-  addEventListener("submit", () => sessionStorage.setItem(key, JSON.stringify({ here, y: scrollY })));
-  const kept = JSON.parse(sessionStorage.getItem(key) ?? "null");
-  sessionStorage.removeItem(key);
-  if (kept?.here === here && location.hash === "") scrollTo({ top: kept.y, behavior: "instant" });
-}
+keepPlace();
 
 /** Adds and removes tags without sending the form. */
 function editTags(field) {
@@ -53,4 +43,14 @@ function pill(tag) {
   button.append(Object.assign(document.createElement("i"), { className: "ion-close-round" }));
   element.append(input, tag, button);
   return element;
+}
+
+/** A form in a list leads back to the same page: this shows the same part of it again. */
+function keepPlace() {
+  const key = "place";
+  const here = location.pathname + location.search;
+  addEventListener("submit", () => sessionStorage.setItem(key, JSON.stringify({ here, y: scrollY })));
+  const kept = JSON.parse(sessionStorage.getItem(key) ?? "null");
+  sessionStorage.removeItem(key);
+  if (kept?.here === here && location.hash === "") scrollTo({ top: kept.y, behavior: "instant" });
 }
