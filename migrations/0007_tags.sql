@@ -28,10 +28,27 @@ create table tags (
 create index tags_articles_count_idx on tags (articles_count desc, name);
 create index tags_last_used_at_idx on tags (last_used_at desc, name) include (articles_count);
 
+-- Once per statement, as several articles are published together. Sorted by name: every writer locks the rows of tags in
+-- this order.
+create function articles_tagged() returns trigger language plpgsql as $$
+begin
+  insert into article_tags (tag, published_at, article_id, author_id)
+  select tag, a.published_at, a.id, a.author_id from added a, unnest(a.tag_list) as tag;
+  insert into tags as t (name, articles_count)
+  select tag collate "C", count(*) from added, unnest(tag_list) as tag group by 1 order by 1
+  on conflict (name) do update set
+    articles_count = t.articles_count + excluded.articles_count,
+    last_used_at = greatest(t.last_used_at, now());
+  return null;
+end $$;
+-- Fires after articles_counted (0010_article_counts.sql): triggers of one event fire in the order of their names.
+create trigger articles_tagged after insert on articles
+  referencing new table as added for each statement execute function articles_tagged();
+
 create function article_tags_changed() returns trigger language plpgsql as $$
 declare
   added   text[] := case when tg_op = 'DELETE' then '{}' else new.tag_list end;
-  removed text[] := case when tg_op = 'INSERT' then '{}' else old.tag_list end;
+  removed text[] := old.tag_list;
 begin
   if removed <> '{}' then
     delete from article_tags
@@ -42,7 +59,7 @@ begin
     select tag, new.published_at, new.id, new.author_id from unnest(added) as tag
      where tag <> all (removed);
   end if;
-  -- Added and removed tags in one statement, sorted by name: every writer locks the rows of tags in this order.
+  -- Added and removed tags in one statement, sorted by name.
   insert into tags as t (name, articles_count)
   select tag collate "C", 1 from unnest(added) as tag where tag <> all (removed)
    union all
@@ -57,8 +74,8 @@ begin
   return null;
 end $$;
 
--- Fires after article_counted (0010_article_counts.sql): triggers of one event fire in the order of their names.
-create trigger article_tagged after insert or delete on articles
+-- Fires after article_uncounted.
+create trigger article_untagged after delete on articles
   for each row execute function article_tags_changed();
 create trigger article_tags_edited after update of tag_list on articles
   for each row when (old.tag_list is distinct from new.tag_list) execute function article_tags_changed();

@@ -18,13 +18,15 @@ create table favorites (
 -- For the cascade from articles.
 create index favorites_article_id_idx on favorites (article_id);
 
--- Removes a favourite and returns whether there was one. A function, because it needs a snapshot of its own: the statement
--- that calls it may have waited for the article's lock, and would not see a favourite that was added meanwhile.
-create function remove_favorite(reader_id bigint, published_at timestamptz, id bigint) returns boolean language plpgsql as $$
+-- Removes favourites and returns those that there were. A function, because it needs a snapshot of its own: the statement that
+-- calls it may have waited for an article's lock, and would not see a favourite that was added meanwhile.
+create function remove_favorites(unwanted favorites[]) returns setof favorites language plpgsql as $$
 begin
-  delete from favorites f
-   where f.user_id = reader_id and f.article_published_at = published_at and f.article_id = id;
-  return found;
+  return query
+    delete from favorites f
+     using unnest(unwanted) u
+     where f.user_id = u.user_id and f.article_published_at = u.article_published_at and f.article_id = u.article_id
+    returning f.*;
 end $$;
 
 -- Once per statement, not per row: a deleted account may have favourited thousands of articles.

@@ -23,44 +23,52 @@ create table article_totals (
 ) with (fillfactor = 50);
 insert into article_totals (slot) select generate_series(0, 31);
 
-create function article_counts_changed() returns trigger language plpgsql as $$
-declare
-  newest record;
+-- Once per statement, as several articles are published together.
+create function articles_counted() returns trigger language plpgsql as $$
 begin
-  if tg_op = 'INSERT' then
-    insert into author_counts as c (user_id, articles_count, newest_published_at, newest_id)
-    values (new.author_id, 1, new.published_at, new.id)
-    on conflict (user_id) do update set
-      articles_count = c.articles_count + 1,
-      (newest_published_at, newest_id) = (
-        select published_at, id
-          from (values (c.newest_published_at, c.newest_id), (excluded.newest_published_at, excluded.newest_id))
-            as n (published_at, id)
-         order by published_at desc, id desc limit 1);
-  else
-    -- Locked by a statement of its own: the next statement then sees what the previous holder of the lock published.
-    perform from author_counts where user_id = old.author_id for no key update;
-    select a.published_at, a.id into newest
-      from articles a where a.author_id = old.author_id order by a.published_at desc, a.id desc limit 1;
-    if found then
-      update author_counts c
-         set articles_count = c.articles_count - 1,
-             newest_published_at = newest.published_at,
-             newest_id = newest.id
-       where c.user_id = old.author_id;
-    else
-      delete from author_counts where user_id = old.author_id;
-    end if;
-  end if;
+  insert into author_counts as c (user_id, articles_count, newest_published_at, newest_id)
+  select distinct on (author_id) author_id, count(*) over (partition by author_id), published_at, id
+    from added
+   order by author_id, published_at desc, id desc
+  on conflict (user_id) do update set
+    articles_count = c.articles_count + excluded.articles_count,
+    (newest_published_at, newest_id) = (
+      select published_at, id
+        from (values (c.newest_published_at, c.newest_id), (excluded.newest_published_at, excluded.newest_id))
+          as n (published_at, id)
+       order by published_at desc, id desc limit 1);
   update article_totals t
-     set articles_count = t.articles_count + case tg_op when 'INSERT' then 1 else -1 end
+     set articles_count = t.articles_count + (select count(*) from added)
    where t.slot = pg_backend_pid() % 32;
   return null;
 end $$;
+-- Fires before articles_tagged (0007_tags.sql): triggers of one event fire in the order of their names.
+create trigger articles_counted after insert on articles
+  referencing new table as added for each statement execute function articles_counted();
 
--- Fires before article_tagged (0007_tags.sql): triggers of one event fire in the order of their names.
-create trigger article_counted after insert or delete on articles
-  for each row execute function article_counts_changed();
+create function article_uncounted() returns trigger language plpgsql as $$
+declare
+  newest record;
+begin
+  -- Locked by a statement of its own: the next statement then sees what the previous holder of the lock published.
+  perform from author_counts where user_id = old.author_id for no key update;
+  select a.published_at, a.id into newest
+    from articles a where a.author_id = old.author_id order by a.published_at desc, a.id desc limit 1;
+  if found then
+    update author_counts c
+       set articles_count = c.articles_count - 1,
+           newest_published_at = newest.published_at,
+           newest_id = newest.id
+     where c.user_id = old.author_id;
+  else
+    delete from author_counts where user_id = old.author_id;
+  end if;
+  update article_totals t set articles_count = t.articles_count - 1 where t.slot = pg_backend_pid() % 32;
+  return null;
+end $$;
+-- Fires before article_untagged (0007_tags.sql).
+create trigger article_uncounted after delete on articles
+  for each row execute function article_uncounted();
 
 -- Fires after the cascades of the same deletion, which still count down: their triggers are named "RI_…".
 create function author_counts_removed() returns trigger language plpgsql as $$

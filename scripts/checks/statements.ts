@@ -13,7 +13,7 @@ import { filesOf, root, textOf } from "./files.ts";
 export async function checkStatements(): Promise<string[]> {
   for (const file of filesOf("src/**/*.{ts,tsx}")) {
     // Statements register themselves on import.
-    if (/\b(read|write)(<|\()/.test(await textOf(file))) await import(join(root, file));
+    if (/\b(read|write|batch)(<|\()/.test(await textOf(file))) await import(join(root, file));
   }
   const dataDir = await mkdtemp(join(tmpdir(), "conduit-check-"));
   const postgres = await startEmbeddedPostgres({ dataDir });

@@ -9,6 +9,8 @@ export type PoolLimits = {
   readonly queueTimeoutMs: number;
   /** How long a statement may run. */
   readonly statementTimeoutMs: number;
+  /** How long a batch may wait for a lock before its calls run alone; 250 by default. */
+  readonly batchLockTimeoutMs?: number;
 };
 
 /** The state of a pool at this moment. */

@@ -3,10 +3,11 @@ import type { SQL } from "bun";
 import type { DatabaseAddress } from "../config/database-address.ts";
 import { unavailable } from "../http/errors.ts";
 import type { StatementObserver } from "../observability/observers.ts";
+import { createBatches } from "./batches.ts";
 import { type BoundedPool, createBoundedPool, type PoolLimits, type PoolState } from "./bounded-pool.ts";
 import { isConnectionLost, isRolledBack, isUnavailable } from "./errors.ts";
 import { type DatabaseState, openProbe, PROBE_TIMEOUT_MS } from "./probe.ts";
-import { type Parameters, positional, type Statement } from "./statements.ts";
+import { type NamedParameters, type Parameters, positional, type Statement } from "./statements.ts";
 
 /** `slow` is for reads that may take long. */
 export type PoolName = "read" | "write" | "slow";
@@ -84,6 +85,9 @@ const CONNECT_TIMEOUT_S = 10;
 /** How long a transaction may stay idle between two statements before the server ends its connection. */
 const IDLE_IN_TRANSACTION_TIMEOUT_MS = 10_000;
 
+/** Longer than other writers hold a lock, unless they are slow. */
+const BATCH_LOCK_TIMEOUT_MS = 250;
+
 /** Connections for slow reads, opened at first use. Each of them may keep a core busy, so they leave one to the others. */
 const SLOW_CONNECTIONS = availableParallelism() > 2 ? 2 : 1;
 
@@ -141,7 +145,18 @@ export function openDatabase(address: DatabaseAddress, limits: PoolLimits, obser
     }
   }
 
+  const batches = createBatches(
+    ({ text }, values) => pools.write.run(text, values),
+    (statement, durationMs, error) => observer?.onStatement(statement, durationMs, error),
+    limits.batchLockTimeoutMs ?? BATCH_LOCK_TIMEOUT_MS,
+  );
+
   function rows<Row>(statement: Statement<Row>, parameters: Parameters): Promise<Row[]> {
+    if (statement.batchKey !== undefined) {
+      return observed(statement, async () => [
+        await retried(false, () => batches.row(statement, parameters as NamedParameters)),
+      ]);
+    }
     const values = positional(statement, parameters);
     return observed(statement, () =>
       retried(statement.kind === "read", () => poolOf(statement).run(statement.text, values)),

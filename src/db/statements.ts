@@ -2,7 +2,8 @@
 export type Parameter = string | number | boolean | null;
 
 /** Parameters by position (`$1`), or by name (`:userId`), as the statement is written. */
-export type Parameters = readonly Parameter[] | Readonly<Record<string, Parameter>>;
+export type Parameters = readonly Parameter[] | NamedParameters;
+export type NamedParameters = Readonly<Record<string, Parameter>>;
 
 /** Where a read runs: with many others on one connection, or apart from them because it may take long. */
 export type Speed = "fast" | "slow";
@@ -17,6 +18,8 @@ export type Statement<Row> = {
   readonly speed: Speed;
   /** The names of the parameters in the order of their positions; undefined where it was written with positions. */
   readonly parameterNames: readonly string[] | undefined;
+  /** Of a statement for batches: the parameters in which the calls of a batch differ. */
+  readonly batchKey: readonly string[] | undefined;
   /** Never set: carries the type of a row. */
   readonly row?: Row;
 };
@@ -38,10 +41,36 @@ export const slow = <Row>(statement: Statement<Row>): Statement<Row> => ({ ...st
 /** A statement that changes something. It is a transaction of its own, unless it runs in one. */
 export const write = <Row>(name: string, text: string): Statement<Row> => register(name, text, "write", "fast");
 
-function register<Row>(name: string, written: string, kind: "read" | "write", speed: Speed): Statement<Row> {
+/**
+ * A write that runs once for several calls (batches.ts).
+ * @param types the parameters of a call, with their types
+ * @param key the parameters in which the calls of a batch must differ, as a statement does not see what it writes itself
+ * @param text common table expressions and a `select`. They find the calls in the table `item`, which has a column for each
+ *   parameter, and `place`. The statement returns one row for each item, with its `place`.
+ */
+export function batch<Row>(
+  name: string,
+  { types, key = [] }: { types: Readonly<Record<string, string>>; key?: readonly string[] },
+  text: string,
+): Statement<Row> {
+  const columns = Object.keys(types).map((column) => `"${column}"`);
+  const arrays = Object.entries(types).map(([column, type]) => `:${column}::${type}[]`);
+  const items = `select ${columns}, place::integer
+       from unnest(${arrays}) with ordinality as item (${columns}, place)
+      where (select :lockTimeoutMs::text is null or set_config('lock_timeout', :lockTimeoutMs, true) <> '')`;
+  return register(name, `with item as materialized (${items}),\n${text}`, "write", "fast", key);
+}
+
+function register<Row>(
+  name: string,
+  written: string,
+  kind: "read" | "write",
+  speed: Speed,
+  batchKey?: readonly string[],
+): Statement<Row> {
   if (statements.has(name)) throw new Error(`two statements are named ${name}`);
   const { text, names } = withPositions(written);
-  const statement: Statement<Row> = { name, text, kind, speed, parameterNames: names };
+  const statement: Statement<Row> = { name, text, kind, speed, parameterNames: names, batchKey };
   statements.set(name, statement);
   return statement;
 }
@@ -61,15 +90,39 @@ function withPositions(written: string): { text: string; names: string[] | undef
 /** The values of a call in the order of the statement's positions. */
 export function positional(statement: Statement<unknown>, parameters: Parameters): readonly Parameter[] {
   if (Array.isArray(parameters)) return parameters;
-  const byName = parameters as Readonly<Record<string, Parameter>>;
-  return (statement.parameterNames ?? []).map((name) => {
-    const value = byName[name];
-    if (value === undefined) throw new Error(`statement ${statement.name} has no value for :${name}`);
-    return value;
-  });
+  const byName = parameters as NamedParameters;
+  if (statement.batchKey !== undefined) return positionalOfBatch(statement, [byName], null);
+  return (statement.parameterNames ?? []).map((name) => valueOf(statement, byName, name));
+}
+
+/**
+ * The values of a batch of calls in the order of the statement's positions.
+ * @param lockTimeoutMs how long the statement may wait for a lock; null for no limit of its own
+ */
+export function positionalOfBatch(
+  statement: Statement<unknown>,
+  calls: readonly NamedParameters[],
+  lockTimeoutMs: number | null,
+): readonly Parameter[] {
+  return (statement.parameterNames ?? []).map((name) =>
+    name === "lockTimeoutMs"
+      ? (lockTimeoutMs?.toString() ?? null)
+      : arrayLiteral(calls.map((call) => valueOf(statement, call, name))),
+  );
+}
+
+function valueOf(statement: Statement<unknown>, parameters: NamedParameters, name: string): Parameter {
+  const value = parameters[name];
+  if (value === undefined) throw new Error(`statement ${statement.name} has no value for :${name}`);
+  return value;
 }
 
 /** A PostgreSQL array literal of texts. */
-export function textArray(values: readonly string[]): string {
-  return `{${values.map((value) => `"${value.replace(/[\\"]/g, "\\$&")}"`).join(",")}}`;
+export const textArray = (values: readonly string[]): string => arrayLiteral(values);
+
+function arrayLiteral(values: readonly Parameter[]): string {
+  const elements = values.map((value) => (typeof value === "string" ? quoted(value) : String(value)));
+  return `{${elements.join(",")}}`;
 }
+
+const quoted = (text: string): string => `"${text.replace(/[\\"]/g, "\\$&")}"`;

@@ -19,6 +19,10 @@ export function characters(text: string): number {
 export const isStorable = (text: string): boolean => !text.includes("\0") && text.isWellFormed();
 
 export const NOT_STORABLE = "contains a character that is not allowed";
+/** What `isStorable` allows, for the document. JSON in UTF-8 cannot have half a surrogate pair. */
+export const STORABLE_PATTERN = String.raw`^[^\x00]*$`;
+/** The same, and not only of white space. */
+export const NOT_BLANK_PATTERN = String.raw`^[^\x00]*[^\s\x00][^\x00]*$`;
 export const INVISIBLE = "must not contain invisible or unassigned characters";
 
 /** Any text that can be stored, the empty one included, of at most `max` characters. */
@@ -29,14 +33,14 @@ export function text(max: number) {
     .refine((value) => value.length <= max || characters(value) <= max, {
       error: `is too long (maximum is ${max} characters)`,
     })
-    .meta(max === Number.POSITIVE_INFINITY ? {} : { maxLength: max });
+    .meta({ pattern: STORABLE_PATTERN, ...(max === Number.POSITIVE_INFINITY ? {} : { maxLength: max }) });
 }
 
 /** Text of at most `max` characters, of which at least one is visible. */
 export function requiredText(max: number) {
   return text(max)
     .refine((value) => !isBlank(value), { error: "can't be blank", abort: true })
-    .meta({ minLength: 1, pattern: "\\S" });
+    .meta({ minLength: 1, pattern: NOT_BLANK_PATTERN });
 }
 
 /** Text of 1 to `max` characters, of any kind: a token, or a password that is only compared. */
@@ -67,7 +71,8 @@ export const filter = z
   .string()
   .refine(isStorable, NOT_STORABLE)
   .transform((value) => value || undefined)
-  .optional();
+  .optional()
+  .meta({ pattern: STORABLE_PATTERN });
 
 /** A query parameter that is a whole number from `min`; larger than `max` is cut to `max`. */
 export function wholeNumber(min: number, max: number, fallback: number) {

@@ -24,8 +24,10 @@ export function responseHeaders(origins: "*" | string[], keepAliveTimeoutMs: num
     c.header(name, value);
     c.header("X-Content-Type-Options", "nosniff");
     c.header("Cache-Control", NOT_CACHED["Cache-Control"]);
-    if (origins !== "*" || c.req.method === "OPTIONS") return preflight(c, next);
-    c.header("Access-Control-Allow-Origin", "*");
+    if (c.req.method === "OPTIONS") return preflight(c, next);
+    const origin = origins === "*" ? "*" : origins.find((allowed) => allowed === c.req.header("Origin"));
+    if (origin !== undefined) c.header("Access-Control-Allow-Origin", origin);
+    if (origins !== "*") c.header("Vary", "Origin", { append: true });
     c.header("Access-Control-Expose-Headers", exposed);
     return next();
   };

@@ -1,6 +1,7 @@
 import type { MiddlewareHandler } from "hono";
 import { z } from "zod";
 import { type ErrorCode, STATUS_OF } from "./errors.ts";
+import { STORABLE_PATTERN } from "./fields.ts";
 
 /** The description of a route in the document. Its guards add what they check: body, query, token and their errors. */
 export type RouteDescription = {
@@ -20,6 +21,10 @@ export type RouteDescription = {
   readonly errors?: readonly ErrorCode[];
   /** The shapes of path parameters that are not plain strings. */
   readonly params?: Readonly<Record<string, z.ZodType>>;
+  /** The query that the handler checks itself, without a guard. */
+  readonly query?: z.ZodObject;
+  /** The fields of the HTML form that the handler reads. */
+  readonly form?: z.ZodType;
 };
 
 /** What a guard adds to the description of every route that uses it. */
@@ -126,9 +131,15 @@ function operationOf(
   components: Components,
 ): JsonObject {
   const body = guards.find((guard) => guard.body !== undefined)?.body;
-  const query = guards.find((guard) => guard.query !== undefined)?.query;
+  const query = description.query ?? guards.find((guard) => guard.query !== undefined)?.query;
   const auth = guards.find((guard) => guard.auth !== undefined)?.auth;
   const parameters = parametersOf(template, description, query, components);
+  const content =
+    body !== undefined
+      ? jsonContent(schemaOf(body, "input", components))
+      : description.form !== undefined
+        ? formContent(schemaOf(description.form, "input", components))
+        : undefined;
   return {
     operationId: description.operationId,
     tags: [description.tag],
@@ -136,9 +147,7 @@ function operationOf(
     description: description.description,
     security: auth === "required" ? [{ Token: [] }] : auth === "optional" ? [{}, { Token: [] }] : [],
     ...(parameters.length === 0 ? {} : { parameters }),
-    ...(body === undefined
-      ? {}
-      : { requestBody: { required: true, ...jsonContent(schemaOf(body, "input", components)) } }),
+    ...(content === undefined ? {} : { requestBody: { required: true, ...content } }),
     responses: responsesOf(template, description, guards, components),
   };
 }
@@ -152,7 +161,9 @@ function parametersOf(
   const inPath = [...template.matchAll(/\{([A-Za-z]+)\}/g)].map(([, name = ""]): JsonObject => {
     const shape = description.params?.[name];
     const schema: JsonObject =
-      shape === undefined ? { type: "string", minLength: 1 } : schemaOf(shape, "input", components);
+      shape === undefined
+        ? { type: "string", minLength: 1, pattern: STORABLE_PATTERN }
+        : schemaOf(shape, "input", components);
     return { name, in: "path", required: true, schema };
   });
   const inQuery = Object.entries(query?.shape ?? {}).map(([name, shape]): JsonObject => {
@@ -244,7 +255,7 @@ const ERROR_DESCRIPTIONS: Record<ErrorCode, { description: string; headers?: Jso
   gone: { description: "The link was already used or has expired" },
   too_large: { description: "The body is too large" },
   url_too_long: { description: "The URL is too long" },
-  unsupported_media_type: { description: "The body is not declared as JSON" },
+  unsupported_media_type: { description: "The body is not of the media type in this document" },
   invalid: { description: "The request breaks validation rules, listed by field" },
   too_many_requests: {
     description: "The client has sent too many requests",
@@ -272,6 +283,9 @@ function contentOf(body: ResponseBody | readonly ResponseBody[], components: Com
 }
 
 const jsonContent = (schema: JsonObject): { content: JsonObject } => ({ content: { "application/json": { schema } } });
+const formContent = (schema: JsonObject): { content: JsonObject } => ({
+  content: { "application/x-www-form-urlencoded": { schema } },
+});
 
 /** The JSON Schema of a shape. A shape with a name (`.meta({ id })`) is added to the components and referred to. */
 function schemaOf(shape: z.ZodType, io: "input" | "output", { schemas }: Components): JsonObject {

@@ -27,7 +27,7 @@ import { ApiError } from "../http/errors.ts";
 import { responseHeaders } from "../http/headers.ts";
 import type { Route } from "../http/openapi.ts";
 import { type AppEnv, enterRoutes, observeRequests, routeOf } from "../http/request-log.ts";
-import { MapAndPatternRouter } from "../http/router.ts";
+import { OneHandlerRouter } from "../http/router.ts";
 import { storablePath } from "../http/validation.ts";
 import { type Mailbox, mailboxKey } from "../mail/mailbox.ts";
 import type { Mail } from "../mail/queue.ts";
@@ -99,18 +99,14 @@ export function createApp(options: AppOptions) {
   const web: WebContext | null =
     options.web === false ? null : { db, identity, sessions, writeLimits, baseUrl: options.baseUrl, hasMailbox };
 
-  const app = new Hono<AppEnv>({ getPath, router: new MapAndPatternRouter() });
+  const app = new Hono<AppEnv>({ getPath, router: new OneHandlerRouter() });
   app
-    .use(
-      together(
-        enterRoutes,
-        responseHeaders(corsOrigins, keepAliveTimeoutMs),
-        withBasePath(options.baseUrl),
-        validHost,
-        storablePath,
-        headLength,
-      ),
-    )
+    .use(enterRoutes)
+    .use(responseHeaders(corsOrigins, keepAliveTimeoutMs))
+    .use(withBasePath(options.baseUrl))
+    .use(validHost)
+    .use(storablePath)
+    .use(headLength)
     .use("/assets/*", serveAssets)
     .use("/avatars/:file", serveAvatar)
     .route("/", healthRoutes(db, { migrations, isDraining }));
@@ -172,11 +168,6 @@ export function createApp(options: AppOptions) {
   return { routes: app.routes, fetch };
 }
 
-/** One middleware of several, each within the one before. As middleware of its own, each would cost a request 0.3 µs. */
-function together(...handlers: MiddlewareHandler[]): MiddlewareHandler {
-  return handlers.reduceRight((inner, outer) => (c, next) => outer(c, () => inner(c, next) as Promise<void>));
-}
-
 /**
  * The path without a trailing slash. A request without a host, which HTTP/1.0 allows, has a URL of only path and query, in
  * which Hono would not find the path.
@@ -215,7 +206,7 @@ function errorResponse(c: Context, error: ApiError): Response {
   const body = error.body();
   const bytes = Buffer.byteLength(body);
   c.set("bytes", bytes);
-  // For an error before `headLength`.
+  // An error does not return through `headLength`.
   if (c.req.method === "HEAD") c.header("Content-Length", String(bytes));
   return c.body(body, error.status, { "Content-Type": "application/json" });
 }

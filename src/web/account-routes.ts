@@ -4,12 +4,12 @@ import type { IdentityContext } from "../features/identity/context.ts";
 import { checkLink } from "../features/identity/email-links.ts";
 import { undoEmailChange } from "../features/identity/email-undo/queries.ts";
 import { verifyEmail } from "../features/identity/email-verification/queries.ts";
-import { VerifyBody } from "../features/identity/email-verification/schema.ts";
+import { VerifyBody, VerifyQuery } from "../features/identity/email-verification/schema.ts";
 import { resetPassword } from "../features/identity/password-reset/queries.ts";
 import { newPasswordByLink, requestResetFor } from "../features/identity/password-reset/routes.ts";
 import { ForgotBody, ResetBody } from "../features/identity/password-reset/schema.ts";
-import { ApiError, type ErrorCode } from "../http/errors.ts";
-import { describeRoute, ErrorResponse } from "../http/openapi.ts";
+import { ApiError } from "../http/errors.ts";
+import { describeRoute, ErrorResponse, type RouteDescription } from "../http/openapi.ts";
 import { readForm } from "../http/validation.ts";
 import { respondWithPage } from "./page.ts";
 import { forgotPasswordPage, messagePage, newPasswordPage, verifyEmailPage } from "./pages/account.tsx";
@@ -68,6 +68,7 @@ export function accountPageRoutes(db: Database, context: IdentityContext) {
           "VerifyEmailPage",
           "Show the email verification page",
           "The page that the link in a verification email opens.",
+          { query: VerifyQuery },
         ),
       )
 
@@ -84,7 +85,7 @@ export function accountPageRoutes(db: Database, context: IdentityContext) {
           "VerifyEmailByForm",
           "Submit the email verification page",
           "Verifies the email address and shows the result.",
-          FORM_ERRORS,
+          { form: VerifyBody, errors: FORM_ERRORS },
         ),
       )
 
@@ -123,7 +124,7 @@ export function accountPageRoutes(db: Database, context: IdentityContext) {
           "ForgotPasswordByForm",
           "Submit the page to request a password reset",
           "Emails a link for choosing a new password. The page is the same whether or not a user has this address.",
-          FORM_ERRORS,
+          { form: ForgotBody, errors: FORM_ERRORS },
         ),
       )
 
@@ -134,6 +135,7 @@ export function accountPageRoutes(db: Database, context: IdentityContext) {
           "ResetPasswordPage",
           "Show the password reset page",
           "The page that the link in a password reset email opens.",
+          { query: VerifyQuery },
         ),
       )
 
@@ -144,7 +146,7 @@ export function accountPageRoutes(db: Database, context: IdentityContext) {
           "ResetPasswordByForm",
           "Submit the password reset page",
           "Sets the new password and shows the result.",
-          FORM_ERRORS,
+          { form: ResetBody, errors: FORM_ERRORS },
         ),
       )
 
@@ -155,6 +157,7 @@ export function accountPageRoutes(db: Database, context: IdentityContext) {
           "UndoEmailChangePage",
           "Show the page to undo a change of the email address",
           "The page that the link in the email to the old address opens.",
+          { query: VerifyQuery },
         ),
       )
 
@@ -165,7 +168,7 @@ export function accountPageRoutes(db: Database, context: IdentityContext) {
           "UndoEmailChangeByForm",
           "Submit the page to undo a change of the email address",
           "Restores the old address, sets the new password and shows the result.",
-          FORM_ERRORS,
+          { form: ResetBody, errors: FORM_ERRORS },
         ),
       )
   );
@@ -216,7 +219,12 @@ function tokenOf(fields: unknown): string {
 /** What `readForm` throws, which no browser causes. */
 const FORM_ERRORS = ["too_large", "unsupported_media_type"] as const;
 
-const describePage = (operationId: string, summary: string, description: string, errors: readonly ErrorCode[] = []) =>
+const describePage = (
+  operationId: string,
+  summary: string,
+  description: string,
+  more: Pick<RouteDescription, "query" | "form" | "errors"> = {},
+) =>
   describeRoute({
     operationId,
     tag: "Pages",
@@ -226,5 +234,5 @@ const describePage = (operationId: string, summary: string, description: string,
       ...Object.fromEntries([200, 404, 409, 410, 422, 429].map((status) => [status, "text/html"])),
       503: [ErrorResponse, "text/html"],
     },
-    errors,
+    ...more,
   });

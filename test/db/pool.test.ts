@@ -91,7 +91,8 @@ describe("a transaction", () => {
       });
     await Promise.all([crossing(0), crossing(1)]);
     expect(await db.row(IDS, [])).toEqual({ ids: [1, 2, 10, 11] });
-    expect(runs.toSorted()).toEqual([1, 2]);
+    // One at least was rolled back. Its second run may take its first lock again before the other wakes, and so collide again.
+    expect(Math.max(...runs)).toBeGreaterThan(1);
     await db.close(1_000);
   });
 

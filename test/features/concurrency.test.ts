@@ -7,7 +7,8 @@ let server: TestServer;
 let anna: TestUser;
 let crowd: TestUser[];
 beforeAll(async () => {
-  server = await testServer();
+  // So that writes that wait for a lock get it in the order in which they came.
+  server = await testServer({ limits: { batchLockTimeoutMs: 60_000 } });
   anna = await server.register("anna");
   crowd = await addUsers(
     server,

@@ -1,4 +1,5 @@
 import { expect, test } from "bun:test";
+import type { PoolLimits } from "../../src/db/bounded-pool.ts";
 import { connect, type TestUser, testDatabase, testPostgres, testServer } from "../support/harness.ts";
 import { untilWaiting } from "../support/locks.ts";
 import { addUsers } from "../support/people.ts";
@@ -38,14 +39,14 @@ function write(random: Random, people: TestUser[], slugs: string[]): { method: s
 }
 
 /** Concurrent writers on two servers, as several instances may share a database. */
-async function createStorm(peopleAtFirst: number, deadlockTimeout: string) {
+async function createStorm(peopleAtFirst: number, deadlockTimeout: string, limits: Partial<PoolLimits> = {}) {
   const random = createRandom(SEED);
   const address = await testDatabase();
   const admin = connect((await testPostgres()).admin, 1);
   await admin.unsafe(`alter database ${address.database} set deadlock_timeout = '${deadlockTimeout}'`);
   const { log, lines } = recordingLog();
-  const server = await testServer({ log, address });
-  const second = await testServer({ log, address });
+  const server = await testServer({ log, address, limits });
+  const second = await testServer({ log, address, limits });
   const founder = await server.register("founder");
   let made = 0;
   const join = (count: number) =>
@@ -127,14 +128,14 @@ test(`maintained counts are exact after a random storm of concurrent writes and 
 
 test(`writers wait for each other and cannot deadlock (TEST_SEED=${SEED})`, async () => {
   // PostgreSQL would resolve a deadlock with an error, after which the application tries again. Here it would remain.
-  const { server, writers, errors } = await createStorm(6, "10min");
+  const { server, writers, errors } = await createStorm(6, "10min", { batchLockTimeoutMs: 600_000 });
   await writers(24, 25);
   expect(errors()).toEqual([]);
   await expectExact(server);
 });
 
 test("an edit that adds a new tag cannot deadlock with an article that is published at the same time", async () => {
-  const { server } = await createStorm(1, "10min");
+  const { server } = await createStorm(1, "10min", { batchLockTimeoutMs: 600_000 });
   const token = (await server.request("POST", "/api/users/login", { body: { user: FOUNDER } })).json.user.token;
   const founder: TestUser = { ...FOUNDER, username: "founder", token, refreshToken: "" };
   await server.publish(founder, { tagList: ["m"] });

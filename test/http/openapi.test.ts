@@ -119,16 +119,16 @@ describe("the schemas of requests", () => {
     "POST /api/auth/undo-email-change": ["/api/auth/undo-email-change", { token: "x", new_password: "correct horse" }],
   };
   const VALUES: unknown[] = [
-    ...[undefined, null, 1, [], "", " ", " \t\n", "x", "xx", " xx ", "a/b/c"],
+    ...[undefined, null, 1, [], "", " ", " \t\n", "x", "xx", " xx ", "a/b/c", "nul\0 in it"],
     ...[51, 255, 256, 1_001, 2_049, 65_537].map((length) => "x".repeat(length)),
-    ...[["x".repeat(51)], Array.from("abcdefghijklmnopqrstu")],
+    ...[["x".repeat(51)], ["x\0"], Array.from("abcdefghijklmnopqrstu")],
   ];
   let users = 0;
 
   test("have an example each here", () => {
     const operations = Object.entries(document.paths).flatMap(([path, methods]) =>
       Object.entries(methods).flatMap(([method, { requestBody }]) =>
-        requestBody === undefined ? [] : [`${method.toUpperCase()} ${path}`],
+        jsonSchema(requestBody) === undefined ? [] : [`${method.toUpperCase()} ${path}`],
       ),
     );
     expect(operations.sort()).toEqual(Object.keys(WHOLE).sort());
@@ -159,6 +159,39 @@ describe("the schemas of requests", () => {
         text.slice(0, 100),
       ]);
     }
+  });
+});
+
+describe("the forms and links of pages", () => {
+  const FIELDS: Record<string, string> = { token: "x", email: "a@example.com", new_password: "correct horse" };
+  const send = (form: Record<string, string>) => ({
+    headers: { "Content-Type": "application/x-www-form-urlencoded" },
+    body: new URLSearchParams(form).toString(),
+  });
+
+  test("have the fields that the server requires", async () => {
+    let forms = 0;
+    for (const [path, { post }] of Object.entries(document.paths)) {
+      const content = resolved(post?.requestBody).content as Record<string, JsonObject> | undefined;
+      const schema = content?.["application/x-www-form-urlencoded"]?.schema;
+      if (schema === undefined) continue;
+      forms++;
+      const required = requiredPaths(schema);
+      const whole = Object.fromEntries(required.map((name) => [name, FIELDS[name] as string]));
+      expect([path, (await server.request("POST", path, send(whole))).status]).not.toEqual([path, 422]);
+      for (const missing of required) {
+        const { [missing]: _, ...rest } = whole;
+        expect([path, missing, (await server.request("POST", path, send(rest))).status]).toEqual([path, missing, 422]);
+      }
+    }
+    expect(forms).toBe(4);
+  });
+
+  test.each(["/verify-email", "/reset-password", "/undo-email-change"])("%s requires a token", async (path) => {
+    const parameters = document.paths[path]?.get?.parameters as JsonObject[];
+    expect(parameters.map(({ name, required }) => [name, required])).toEqual([["token", true]]);
+    expect((await server.request("GET", path)).status).toBe(422);
+    expect((await server.request("GET", `${path}?token=x`)).status).toBe(404);
   });
 });
 

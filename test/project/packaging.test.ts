@@ -19,6 +19,36 @@ describe("the workflows", () => {
     for (const action of uses) expect(action).toMatch(/^[\w-]+\/[\w-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+$/);
     expect(text(path)).toMatch(/^permissions: \{\}$/m);
   });
+
+  test("of a release run code of the project only in jobs that cannot write or sign", () => {
+    const { jobs } = Bun.YAML.parse(text(".github/workflows/release.yml")) as {
+      jobs: Record<string, { permissions: object; steps: { uses?: string; run?: string }[] }>;
+    };
+    const mayWrite = Object.entries(jobs).filter(
+      ([, { permissions }]) => JSON.stringify(permissions) !== '{"contents":"read"}',
+    );
+    expect(mayWrite.map(([name]) => name)).toEqual(["publish-image", "publish-release"]);
+    for (const [name, { steps }] of mayWrite) {
+      for (const { uses = "", run = "" } of steps) {
+        expect([name, uses]).toEqual([name, expect.stringMatching(/^$|^actions\/(download-artifact|attest)@/)]);
+        expect([name, run]).not.toEqual([name, expect.stringMatching(/\b(npm|npx|node|bun|bash)\b/)]);
+      }
+    }
+  });
+});
+
+describe("images", () => {
+  const files = ["Dockerfile", "compose.yaml", ".github/workflows/ci.yml", ".github/workflows/release.yml"];
+
+  test.each(files)("in %s have an exact digest", (path) => {
+    const images = [
+      ...text(path).matchAll(/^(?:# syntax=|FROM (?:--\S+ )?|\s+(?:image|BUILDKIT|SBOM_SCANNER): )(\S+)/gm),
+    ].flatMap(([, image = ""]) => (image === "conduit" || image.startsWith("$") ? [] : image));
+    expect(images).not.toBeEmpty();
+    for (const image of images) {
+      expect([path, image]).toEqual([path, expect.stringMatching(/^[\w./-]+:[\w.-]+@sha256:[0-9a-f]{64}$/)]);
+    }
+  });
 });
 
 describe("compose.yaml", () => {

@@ -1,9 +1,16 @@
 import { violatedConstraint } from "../../db/errors.ts";
 import type { Database } from "../../db/pool.ts";
 import type { LeftJoined } from "../../db/rows.ts";
-import { textArray, write } from "../../db/statements.ts";
+import { batch, textArray, write } from "../../db/statements.ts";
 import { forbidden, notFound } from "../../http/errors.ts";
-import { type CurrentSession, currentUser, sessionEnded, sessionParameters } from "../identity/current-session.ts";
+import {
+  type CurrentSession,
+  currentUser,
+  SESSION_TYPES,
+  sessionEnded,
+  sessionParameters,
+  userOfItem,
+} from "../identity/current-session.ts";
 import { readForViewer, rowsForViewer, slowForViewer, VIEWER, viewerGone } from "../profiles/viewer.ts";
 import { type ArticleRow, articleColumns, articleOf } from "./rows.ts";
 import { SUFFIX_LENGTH, slugBase, slugWithSuffix } from "./rules.ts";
@@ -26,12 +33,14 @@ export async function findArticle(
 /** In bytes: what the connection that other reads share may carry at a time. */
 const FAST_BODY_SIZE_MAX = 64 * 1024;
 
-// PostgreSQL knows the size of a body without reading it.
-const ARTICLE_BY_SLUG = readForViewer<Omit<ArticleRow, "body"> & { body: string | null; viewerGone: boolean }>(
+/** SQL for the body, or null if it has more bytes. PostgreSQL knows the size of a body without reading it. */
+const bodyUpTo = (sizeMax: string): string => `case when octet_length(a.body) <= ${sizeMax} then a.body end as body`;
+
+type RowUpToSize = Omit<ArticleRow, "body"> & { body: string | null };
+
+const ARTICLE_BY_SLUG = readForViewer<RowUpToSize & { viewerGone: boolean }>(
   "article_by_slug",
-  (
-    viewer,
-  ) => `select ${articleColumns(viewer, { body: "case when octet_length(a.body) <= :bodySizeMax::bigint then a.body end as body" })}, ${viewerGone(viewer)}
+  (viewer) => `select ${articleColumns(viewer, { body: bodyUpTo(":bodySizeMax::bigint") })}, ${viewerGone(viewer)}
      from articles a join users u on u.id = a.author_id
     where a.slug = :slug`,
 );
@@ -55,7 +64,7 @@ export async function insertArticle(
       body,
       tagList: textArray(tagList),
     });
-    if (article === undefined) throw sessionEnded();
+    if (article?.slug == null) throw sessionEnded();
     return articleOf(article);
   } catch (error) {
     // The account was deleted after the statement had read it.
@@ -64,24 +73,43 @@ export async function insertArticle(
   }
 }
 
-// The second insert only runs if the first found the slug taken, also by an article that is published at the same moment:
-// the first insert waits for that one. A new article has no favourites, and users cannot follow themselves, so the
-// statement needs no look-ups for the viewer.
-const INSERT_ARTICLE = write<ArticleRow & { articleId: string; authorId: string }>(
+// The second insert takes what the first left out: where the slug is taken, also by an article that is published at the same
+// moment, for which the first insert waits. Both begin with the lowest slug, so that two batches cannot wait for each other. A
+// new article has no favourites, and users cannot follow themselves, so the statement needs no look-ups for the viewer.
+const INSERT_ARTICLE = batch<LeftJoined<ArticleRow & { articleId: string; authorId: string }>>(
   "article_insert",
-  `with u as (${currentUser("*")}),
-        plain as (
-          insert into articles (author_id, slug, title, description, body, tag_list)
-          select id, :slug, :title, :description, :body, :tagList::text[] from u where :slug <> 'feed'
-          on conflict (slug) do nothing
-          returning *),
-        suffixed as (
-          insert into articles (author_id, slug, slug_has_suffix, title, description, body, tag_list)
-          select id, :slugWithSuffix, true, :title, :description, :body, :tagList::text[] from u
-           where not exists (select from plain)
-          returning *)
-   select a.id as "articleId", u.id as "authorId", ${articleColumns(null)}
-     from (select * from plain union all select * from suffixed) a cross join u`,
+  {
+    types: {
+      ...SESSION_TYPES,
+      slug: "text",
+      slugWithSuffix: "text",
+      title: "text",
+      description: "text",
+      body: "text",
+      tagList: "text",
+    },
+    key: ["slug"],
+  },
+  `u as materialized (
+     select item.place, item.slug as slug_base, item."slugWithSuffix" as slug_suffixed, item.title as new_title,
+            item.description as new_description, item.body as new_body, item."tagList"::text[] as new_tag_list,
+            nextval('articles_id_seq') as article_id, author_id, username, bio, image
+       from item join lateral (${userOfItem("id as author_id, username, bio, image")}) u on true),
+   plain as (
+     insert into articles (id, author_id, slug, title, description, body, tag_list)
+     overriding system value
+     select article_id, author_id, slug_base, new_title, new_description, new_body, new_tag_list
+       from u where slug_base <> 'feed' order by slug_base
+     on conflict (slug) do nothing
+     returning *),
+   suffixed as (
+     insert into articles (id, author_id, slug, slug_has_suffix, title, description, body, tag_list)
+     overriding system value
+     select article_id, author_id, slug_suffixed, true, new_title, new_description, new_body, new_tag_list
+       from u where article_id not in (select id from plain) order by slug_suffixed
+     returning *)
+   select place, a.id as "articleId", a.author_id as "authorId", ${articleColumns(null)}
+     from u join (select * from plain union all select * from suffixed) a on a.id = u.article_id`,
 );
 
 /** Changes what is not undefined. The slug follows a changed title. Throws 401, 403, 404. */
@@ -201,49 +229,49 @@ async function changeFavorite(
   slug: string,
   favorited: boolean,
 ): Promise<Article> {
-  try {
-    const outcome = await db.row(favorited ? FAVORITE : UNFAVORITE, { ...sessionParameters(viewer), slug });
-    if (outcome?.viewer == null) throw sessionEnded();
-    if (outcome.slug === null) throw notFound("article");
-    return articleOf(outcome);
-  } catch (error) {
-    // One of the two was deleted after the statement had read it.
-    if (violatedConstraint(error) === "favorites_user_id_fkey") throw sessionEnded();
-    if (violatedConstraint(error) === "favorites_article_fkey") throw notFound("article");
-    throw error;
-  }
+  const outcome = await db.row(FAVORITE, { ...sessionParameters(viewer), slug, favorited });
+  if (outcome?.viewer == null) throw sessionEnded();
+  if (outcome.slug === null) throw notFound("article");
+  // A batch of favourites does not return an article of 1 MiB to each of them.
+  if (outcome.body === null) return (await findArticle(db, viewer.userId, slug)).article;
+  return articleOf(outcome as ArticleRow);
 }
 
-type FavoriteOutcome = { viewer: string | null } & LeftJoined<ArticleRow & { articleId: string }>;
+type FavoriteOutcome = { viewer: string | null } & LeftJoined<RowUpToSize & { articleId: string }>;
 
-// The lock on the article makes the statement read its latest version, not the one from when the statement began: with many
-// favourites at once, each response has the count after its own. The outer select sees the article before the change, so
-// the change is added to the count. The viewer is locked first, because the deletion of an account locks the account
-// before its favourites.
-const VIEWER_AND_ARTICLE = `viewer as (${currentUser("id", "for key share")}),
-        a as (
-          select a.* from viewer cross join articles a where a.slug = :slug for no key update of a)`;
-
-const favoriteOutcome = (favorited: string, change: string): string =>
-  `select v.id as viewer, a.id as "articleId",
-          ${articleColumns(VIEWER, { favorited, favoritesCount: `(a.favorites_count ${change})::integer` })}
-     from (select) as one left join viewer v on true
-     left join a on true left join users u on u.id = a.author_id`;
-
-const FAVORITE = write<FavoriteOutcome>(
+// The locks make the statement read the latest versions, not those from when it began. The last select sees the articles
+// before the changes, so it adds them up: with many favourites of one article, each response has the count after its own.
+const FAVORITE = batch<FavoriteOutcome>(
   "favorite",
-  `with ${VIEWER_AND_ARTICLE},
-        added as (
-          insert into favorites (user_id, article_id, article_published_at, author_id)
-          select v.id, a.id, a.published_at, a.author_id from viewer v, a
-          on conflict do nothing
-          returning article_id)
-   ${favoriteOutcome("true", "+ (select count(*) from added)")}`,
-);
-
-const UNFAVORITE = write<FavoriteOutcome>(
-  "unfavorite",
-  `with ${VIEWER_AND_ARTICLE},
-        removed as materialized (select remove_favorite(v.id, a.published_at, a.id) as found from viewer v, a)
-   ${favoriteOutcome("false", "- (select count(*) from removed where found)")}`,
+  { types: { ...SESSION_TYPES, slug: "text", favorited: "boolean" }, key: ["viewerId", "slug"] },
+  `wish as materialized (
+     select item.place, item.slug, item.favorited, viewer
+       from item left join lateral (${userOfItem("id as viewer", "for key share")}) v on true),
+   a as materialized (
+     select * from articles
+      where slug = any (array(select slug from wish where viewer is not null)) order by id for no key update),
+   added as (
+     insert into favorites (user_id, article_id, article_published_at, author_id)
+     select viewer, id, published_at, author_id from wish join a using (slug) where favorited
+     on conflict do nothing
+     returning user_id, article_id),
+   removed as materialized (
+     select removed.user_id, removed.article_id
+       from (select array_agg(row(viewer, id, published_at, author_id)::favorites) as unwanted
+               from wish join a using (slug) where not favorited) w
+            cross join lateral remove_favorites(unwanted) removed
+      where unwanted is not null),
+   counted as (
+     select wish.*, sum(coalesce(change, 0)) over (partition by slug order by place)::integer as change
+       from wish left join (
+              select a.slug, user_id as viewer, change
+                from (select *, 1 as change from added union all select *, -1 from removed) c join a on a.id = article_id) c
+            using (slug, viewer))
+   select place, viewer, a.id as "articleId",
+          ${articleColumns("viewer", {
+            body: bodyUpTo(`${FAST_BODY_SIZE_MAX}`),
+            favorited: "counted.favorited",
+            favoritesCount: "a.favorites_count + change",
+          })}
+     from counted left join a on a.slug = counted.slug and viewer is not null left join users u on u.id = a.author_id`,
 );

@@ -10,6 +10,7 @@ import {
   NOT_STORABLE,
   requiredLine,
   requiredText,
+  STORABLE_PATTERN,
   timestamp,
   wholeNumber,
 } from "../../http/fields.ts";
@@ -28,7 +29,9 @@ const body = requiredText(Number.POSITIVE_INFINITY)
 const TAGS_SENT_MAX = 1_000;
 
 const tagList = z
-  .array(z.custom<string>().meta({ type: "string", maxLength: 50 }), { error: "must be a list of strings" })
+  .array(z.custom<string>().meta({ type: "string", pattern: STORABLE_PATTERN, maxLength: 50 }), {
+    error: "must be a list of strings",
+  })
   // All at once: an error for each of a million tags would block other requests for a second.
   .refine((tags) => tags.every((tag) => typeof tag === "string"), { error: "must be a list of strings", abort: true })
   // Before what takes time for each of them.

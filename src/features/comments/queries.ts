@@ -1,10 +1,17 @@
 import { violatedConstraint } from "../../db/errors.ts";
 import type { Database } from "../../db/pool.ts";
 import { type LeftJoined, type RowOf, rowMapper } from "../../db/rows.ts";
-import { write } from "../../db/statements.ts";
+import { batch, write } from "../../db/statements.ts";
 import { notFound } from "../../http/errors.ts";
 import { requireOwned } from "../articles/queries.ts";
-import { type CurrentSession, currentUser, sessionEnded, sessionParameters } from "../identity/current-session.ts";
+import {
+  type CurrentSession,
+  currentUser,
+  SESSION_TYPES,
+  sessionEnded,
+  sessionParameters,
+  userOfItem,
+} from "../identity/current-session.ts";
 import { profileColumns, profileOf } from "../profiles/queries.ts";
 import type { Profile } from "../profiles/schema.ts";
 import {
@@ -115,15 +122,21 @@ export async function insertComment(
   }
 }
 
-const INSERT_COMMENT = write<{ viewer: string | null } & LeftJoined<CommentRow & { articleId: string }>>(
+const INSERT_COMMENT = batch<{ viewer: string | null } & LeftJoined<CommentRow & { articleId: string }>>(
   "comment_insert",
-  `with u as (${currentUser("*")}),
-        c as (
-          insert into comments (article_id, author_id, body)
-          select a.id, u.id, :body from articles a, u where a.slug = :slug
-          returning *)
-   select u.id as viewer, c.article_id as "articleId", ${commentColumns(null)}
-     from (select) as one left join u on true left join c on true`,
+  { types: { ...SESSION_TYPES, slug: "text", body: "text" } },
+  `u as materialized (
+     select item.place, item.body as written, nextval('comments_id_seq') as comment_id, viewer, article_id, username, bio, image
+       from item left join lateral (${userOfItem("id as viewer, username, bio, image")}) u on true
+            left join lateral (select id as article_id from articles where slug = item.slug limit 1) a on true),
+   c as (
+     insert into comments (id, article_id, author_id, body)
+     overriding system value
+     select comment_id, article_id, viewer, written from u
+      where viewer is not null and article_id is not null order by place
+     returning *)
+   select place, viewer, c.article_id as "articleId", ${commentColumns(null)}
+     from u left join c on c.id = u.comment_id`,
 );
 
 /**

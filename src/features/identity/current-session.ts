@@ -17,10 +17,20 @@ export const sessionParameters = ({ userId, sessionId }: CurrentSession) => ({ v
  * @param lock how to lock the row, such as `for key share`
  */
 export const currentUser = (columns: "id" | "*", lock = ""): string =>
-  `select ${columns} from users
-    where id = :viewerId::bigint
+  `select ${columns} from users where ${isCurrent(":viewerId::bigint", ":sessionId::uuid")} ${lock}`;
+
+/** The types of `sessionParameters` in a batch. */
+export const SESSION_TYPES = { viewerId: "bigint", sessionId: "uuid" } as const;
+
+/** The same for each item of a batch, in a lateral join. */
+export const userOfItem = (columns: string, lock = ""): string =>
+  // The limit keeps the planner, which does not know how few items there are, from reading the whole table.
+  `select ${columns} from users where ${isCurrent('item."viewerId"', 'item."sessionId"')} limit 1 ${lock}`;
+
+const isCurrent = (viewerId: string, sessionId: string): string =>
+  `id = ${viewerId}
       and exists (select from sessions s
-                   where s.id = :sessionId::uuid and s.user_id = users.id and s.revoked_at is null) ${lock}`;
+                   where s.id = ${sessionId} and s.user_id = users.id and s.revoked_at is null)`;
 
 /** The 401 for a valid token whose session has ended. The sessions of a user who no longer exists have ended, too. */
 export const sessionEnded = (): Error => unauthorized(SESSION_ENDED);

@@ -1,9 +1,15 @@
 import { violatedConstraint } from "../../db/errors.ts";
 import type { Database } from "../../db/pool.ts";
 import { type LeftJoined, rowMapper } from "../../db/rows.ts";
-import { write } from "../../db/statements.ts";
+import { batch } from "../../db/statements.ts";
 import { invalid, notFound } from "../../http/errors.ts";
-import { type CurrentSession, currentUser, sessionEnded, sessionParameters } from "../identity/current-session.ts";
+import {
+  type CurrentSession,
+  SESSION_TYPES,
+  sessionEnded,
+  sessionParameters,
+  userOfItem,
+} from "../identity/current-session.ts";
 import { sameKey } from "../identity/users/rules.ts";
 import { Profile } from "./schema.ts";
 import { readForViewer, rowsForViewer, type Viewer, viewerGone } from "./viewer.ts";
@@ -39,10 +45,24 @@ const PROFILE = readForViewer<Profile & { viewerGone: boolean }>(
 
 /** Makes the viewer follow a user. Idempotent. Throws 401, 404, and 422 if the user is the viewer. */
 export async function follow(db: Database, viewer: CurrentSession, username: string): Promise<Profile> {
+  const outcome = await changeFollow(db, viewer, username, true);
+  if (outcome?.oneself) throw invalid({ profile: ["can't follow yourself"] });
+  return profileIn(outcome);
+}
+
+/** Ends following a user. Idempotent. Throws 401, 404. */
+export async function unfollow(db: Database, viewer: CurrentSession, username: string): Promise<Profile> {
+  return profileIn(await changeFollow(db, viewer, username, false));
+}
+
+async function changeFollow(
+  db: Database,
+  viewer: CurrentSession,
+  username: string,
+  following: boolean,
+): Promise<FollowOutcome | undefined> {
   try {
-    const outcome = await db.row(FOLLOW, { ...sessionParameters(viewer), username: sameKey(username) });
-    if (outcome?.oneself) throw invalid({ profile: ["can't follow yourself"] });
-    return profileIn(outcome);
+    return await db.row(FOLLOW, { ...sessionParameters(viewer), username: sameKey(username), following });
   } catch (error) {
     // One of the two accounts was deleted after the statement had read it.
     if (violatedConstraint(error) === "follows_follower_id_fkey") throw sessionEnded();
@@ -54,31 +74,23 @@ export async function follow(db: Database, viewer: CurrentSession, username: str
 /** `viewer` is null if the session has ended, the other columns if there is no such user. */
 type FollowOutcome = { viewer: string | null; oneself: boolean | null } & LeftJoined<Profile & { followeeId: string }>;
 
-const FOLLOW = write<FollowOutcome>(
+const FOLLOW = batch<FollowOutcome>(
   "follow",
-  `with viewer as (${currentUser("id")}),
-        u as (select * from users where username_key = :username),
-        added as (
-          insert into follows (follower_id, followee_id)
-          select v.id, u.id from viewer v, u where v.id <> u.id
-          on conflict do nothing)
-   select v.id as viewer, v.id = u.id as oneself, u.id as "followeeId", ${profileColumns(null, "true")}
-     from (select) as one left join viewer v on true left join u on true`,
-);
-
-/** Ends following a user. Idempotent. Throws 401, 404. */
-export async function unfollow(db: Database, viewer: CurrentSession, username: string): Promise<Profile> {
-  return profileIn(await db.row(UNFOLLOW, { ...sessionParameters(viewer), username: sameKey(username) }));
-}
-
-const UNFOLLOW = write<FollowOutcome>(
-  "unfollow",
-  `with viewer as (${currentUser("id")}),
-        u as (select * from users where username_key = :username),
-        removed as (
-          delete from follows f using viewer v, u where f.follower_id = v.id and f.followee_id = u.id)
-   select v.id as viewer, v.id = u.id as oneself, u.id as "followeeId", ${profileColumns(null, "false")}
-     from (select) as one left join viewer v on true left join u on true`,
+  { types: { ...SESSION_TYPES, username: "text", following: "boolean" }, key: ["viewerId", "username"] },
+  `wish as materialized (
+     select item.place, item.following, viewer, followee_id, u.username, bio, image
+       from item left join lateral (${userOfItem("id as viewer")}) v on true
+            left join lateral (
+              select id as followee_id, username, bio, image from users where username_key = item.username limit 1) u on true),
+   added as (
+     insert into follows (follower_id, followee_id)
+     select viewer, followee_id from wish where following and viewer <> followee_id order by viewer, followee_id
+     on conflict do nothing),
+   removed as (
+     delete from follows f using wish w
+      where not w.following and f.follower_id = w.viewer and f.followee_id = w.followee_id)
+   select place, viewer, viewer = followee_id as oneself, followee_id as "followeeId", ${profileColumns(null, "u.following")}
+     from wish u`,
 );
 
 function profileIn(outcome: FollowOutcome | undefined): Profile {

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { statements } from "../../../src/db/statements.ts";
+import { type Statement, statements } from "../../../src/db/statements.ts";
 import { listArticles } from "../../../src/features/articles/lists.ts";
 import { type ArticleJson, type TestServer, type TestUser, testServer } from "../../support/harness.ts";
 import { addUsers } from "../../support/people.ts";
@@ -422,5 +422,23 @@ describe("the statement of a list", () => {
     expect(used).toEqual([...names.map((name) => `${name}_anonymous`), ...names]);
     // They were there before the first request, or `npm run check` could not prepare them.
     expect(statements.size).toBe(before);
+  });
+
+  test("reads no article for a page past the end, however far", async () => {
+    const own = await testServer();
+    await own.publish(await own.register("anna"));
+    const { text, parameterNames } = statements.get("articles_all_anonymous") as Statement<unknown>;
+    const values = { limit: 20, offset: 1, afterTime: "infinity", afterId: "0" } as Record<string, unknown>;
+    const rows = await own.sql.unsafe(
+      `explain (analyze, format json) ${text}`,
+      parameterNames?.map((name) => values[name]),
+    );
+    const plan = JSON.stringify(rows[0]["QUERY PLAN"]);
+    const scans = [...plan.matchAll(/"Relation Name":"articles".*?"Actual Loops":(\d+)/g)].map(([, loops]) =>
+      Number(loops),
+    );
+    expect(scans.length).toBeGreaterThan(0);
+    expect(Math.max(...scans)).toBe(0);
+    await own.stop();
   });
 });

@@ -4,6 +4,7 @@ import {
   characters,
   envelope,
   INVISIBLE,
+  NOT_BLANK_PATTERN,
   nonEmptyText,
   optionalText,
   requiredText,
@@ -50,7 +51,7 @@ export const newPassword = text(Number.POSITIVE_INFINITY)
   .refine((value) => characters(value) >= 8, "is too short (minimum is 8 characters)")
   // Hashing takes time in proportion to the length.
   .refine((value) => Buffer.byteLength(value) <= 1024, "is too long (maximum is 1024 bytes)")
-  .meta({ format: "password", minLength: 8, maxLength: 1024, pattern: "\\S" });
+  .meta({ format: "password", minLength: 8, maxLength: 1024, pattern: NOT_BLANK_PATTERN });
 
 const bio = optionalText(1_000);
 const image = optionalText(2_048).meta({ description: "The URL of a picture" });
