@@ -67,3 +67,10 @@ end $$;
 create trigger session_revoked after update of revoked_at on sessions
   for each row when (old.revoked_at is null and new.revoked_at is not null)
   execute function session_revoked();
+
+-- When the database was restored from a backup: a whole second, like the time in an access token. Tokens from before are
+-- invalid: a backup does not know the sessions that began or ended after it was taken, and the id of a user who registered
+-- after it becomes that of another one.
+create table restores (
+  restored_at timestamptz(0) not null constraint restores_pkey primary key
+);

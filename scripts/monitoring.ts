@@ -40,7 +40,7 @@ try {
   for (const rule of await rules(prometheus)) {
     const missing: string[] = [];
     for (const metric of new Set(
-      rule.query.match(/\b(up|(http|database|conduit|process|event|mail|password)_[a-z0-9_]+)\b/g),
+      rule.query.match(/\b(up|(http|database|conduit|process|event|mail|memory|password)_[a-z0-9_]+)\b/g),
     )) {
       if ((await query(prometheus, `count(${metric})`)).length === 0) missing.push(metric);
     }

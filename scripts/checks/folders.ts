@@ -14,6 +14,7 @@ const FOLDERS = [
   "jobs",
   "mail",
   "markup",
+  "memory",
   "features/identity",
   "features/profiles",
   "features/articles",

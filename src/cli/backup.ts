@@ -1,6 +1,7 @@
 import { migrations } from "../../migrations/index.ts";
 import packageJson from "../../package.json" with { type: "json" };
-import { type BackupReport, writeBackup } from "../db/backup.ts";
+import type { BackupReport } from "../db/backup/format.ts";
+import { writeBackup } from "../db/backup/write.ts";
 import type { Command } from "./command.ts";
 import { openDatabase } from "./database.ts";
 
@@ -9,13 +10,15 @@ export const backup: Command = {
   argument: "FILE",
   summary: "Write all data to one file, also next to a running server",
   async run({ config: readConfig, argument: file }) {
+    const config = readConfig();
     // Progress goes to standard error, as the summary alone belongs on standard output.
-    const database = await openDatabase(readConfig(), console.error);
+    const { address, release } = await openDatabase(config, console.error);
     try {
-      const report = await writeBackup(database.address, migrations, packageJson.version, file);
+      const times = { connectMs: config.databaseConnectTimeoutMs };
+      const report = await writeBackup(address, migrations, packageJson.version, file, times);
       console.log(`Wrote ${contentsOf(report)} to ${file}, as of ${report.takenAt}.`);
     } finally {
-      await database.release();
+      await release();
     }
   },
 };

@@ -1,6 +1,7 @@
 import { migrations } from "../../migrations/index.ts";
 import { StartupError } from "../config/startup-error.ts";
-import { restoreBackup } from "../db/backup.ts";
+import { requireBackup, restoreBackup } from "../db/backup/restore.ts";
+import { AFTER_RESTORE } from "../features/identity/restored-data.ts";
 import { updateSchema } from "../server/schema.ts";
 import { contentsOf } from "./backup.ts";
 import type { Command } from "./command.ts";
@@ -17,13 +18,21 @@ export const restore: Command = {
         `A server is running on ${config.dataDir}. Stop it, or restore into another folder with DATA_DIR.`,
       );
     }
-    const database = await openDatabase(config, console.error);
+    // Before a database is created for it.
+    await requireBackup(migrations, file);
+    const { address, release } = await openDatabase(config, console.error);
     try {
-      const report = await restoreBackup(database.address, migrations, file, config.databaseConnectTimeoutMs);
-      await updateSchema(database.address, config, console.error);
-      console.log(`Restored ${contentsOf(report)}, as of ${report.takenAt}.`);
+      const report = await restoreBackup(address, migrations, file, {
+        finish: AFTER_RESTORE,
+        connectTimeoutMs: config.databaseConnectTimeoutMs,
+        timeoutMs: config.databaseStartTimeoutMs,
+        onProgress: console.error,
+      });
+      // That of the job queue.
+      await updateSchema(address, config, console.error);
+      console.log(`Restored ${contentsOf(report)}, as of ${report.takenAt}. Everyone has to sign in again.`);
     } finally {
-      await database.release();
+      await release();
     }
   },
 };

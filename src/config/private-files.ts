@@ -2,7 +2,7 @@ import { UnsafePathError } from "@conduit/embedded-postgres/private-files";
 import { StartupError } from "./startup-error.ts";
 
 export {
-  createPrivateFile,
+  createPrivateDraft,
   createPrivateFolder,
   readPrivateFile,
   requirePrivateIfThere,

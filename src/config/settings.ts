@@ -36,6 +36,8 @@ type Setting<Value> = {
 /** The table of counts has integers. */
 const RATE_MAX = 1_000_000_000;
 
+const MEMORY_MAX_BYTES = 64 * 1024 ** 3;
+
 const setting = <Value>(options: Setting<Value> & { fallback: string }) => options;
 const optional = <Value>(options: Setting<Value>) => options;
 
@@ -292,6 +294,13 @@ export const SETTINGS = {
     fallback: "Conduit",
     what: "Sender name of emails.",
     parse: nonEmpty,
+  }),
+  memoryMaxBytes: setting({
+    name: "MEMORY_MAX",
+    flag: "memory-max",
+    fallback: "134217728",
+    what: "Bytes of memory in which each process holds what many requests read ([scaling](scaling.md#memory)). 0 turns it off.",
+    parse: wholeNumber(0, MEMORY_MAX_BYTES),
   }),
   corsOrigins: setting({
     name: "CORS_ORIGINS",

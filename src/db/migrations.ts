@@ -64,6 +64,30 @@ async function applyMissing(
   migrations: readonly Migration[],
   wait: WaitOptions,
 ): Promise<string[]> {
+  const missing = await readMissing(sql, address, migrations);
+  for (const migration of missing) {
+    await withLockRetries(`Migration ${migration.file}`, wait, () => sql.begin((tx) => apply(tx, migration)));
+  }
+  return missing.map(({ file }) => file);
+}
+
+/**
+ * Applies the missing migrations in a transaction of the caller, who holds the lock for migrations: for a restore, which
+ * takes effect as a whole. Throws as `migrate`.
+ */
+export async function migrateIn(
+  tx: Bun.SQL,
+  address: DatabaseAddress,
+  migrations: readonly Migration[],
+): Promise<void> {
+  for (const migration of await readMissing(tx, address, migrations)) await apply(tx, migration);
+}
+
+async function readMissing(
+  sql: SQL,
+  address: DatabaseAddress,
+  migrations: readonly Migration[],
+): Promise<readonly Migration[]> {
   const applied = await readHistory(sql, address);
   for (const [i, done] of applied.entries()) {
     const known = migrations[i];
@@ -78,11 +102,7 @@ async function applyMissing(
       );
     }
   }
-  const missing = migrations.slice(applied.length);
-  for (const migration of missing) {
-    await withLockRetries(`Migration ${migration.file}`, wait, () => apply(sql, migration));
-  }
-  return missing.map(({ file }) => file);
+  return migrations.slice(applied.length);
 }
 
 /** What was applied, in order. Creates the table, unless it exists: then the user need not be allowed to. */
@@ -117,16 +137,14 @@ async function createHistory(sql: SQL, { username, database }: DatabaseAddress):
   }
 }
 
-async function apply(sql: SQL, migration: Migration): Promise<void> {
+async function apply(tx: Bun.SQL, migration: Migration): Promise<void> {
   try {
-    await sql.begin(async (tx) => {
-      await tx.unsafe(textOf(migration)).simple();
-      await tx.unsafe("insert into schema_migrations (version, file, checksum) values ($1, $2, $3)", [
-        migration.version,
-        migration.file,
-        checksum(migration),
-      ]);
-    });
+    await tx.unsafe(textOf(migration)).simple();
+    await tx.unsafe("insert into schema_migrations (version, file, checksum) values ($1, $2, $3)", [
+      migration.version,
+      migration.file,
+      checksum(migration),
+    ]);
   } catch (error) {
     if (isLockTimeout(error)) throw error;
     throw new StartupError(`Migration ${migration.file} failed and was rolled back: ${(error as Error).message}`, {

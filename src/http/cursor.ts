@@ -85,17 +85,21 @@ export const nextCursor = z
   .nullable()
   .meta({ description: 'The `cursor` of the next page, which `Link: …; rel="next"` leads to. Null on the last page.' });
 
-/**
- * Sets `Link: <…>; rel="next"` (RFC 8288) to the same request with this cursor: a path with the other parameters, without
- * `offset`, which the cursor replaces, and below the path of `BASE_URL`. Nothing if there is no next page.
- */
+/** Sets `Link: <…>; rel="next"` (RFC 8288) to the next page. Nothing if there is none. */
 export function linkNextPage(c: Context, cursor: string | null): void {
-  if (cursor === null) return;
+  if (cursor !== null) c.header("Link", nextPageLink(c, cursor));
+}
+
+/**
+ * The header that leads to the same request with this cursor: a path with the other parameters, without `offset`, which the
+ * cursor replaces, and below the path of `BASE_URL`.
+ */
+export function nextPageLink(c: Context, cursor: string): string {
   // A request that names no host has a URL of a path alone.
   const { pathname, searchParams } = new URL(c.req.url, "http://localhost");
   searchParams.delete("offset");
   searchParams.set("cursor", cursor);
-  c.header("Link", `<${c.get("basePath") ?? ""}${pathname}?${searchParams}>; rel="next"`);
+  return `<${c.get("basePath") ?? ""}${pathname}?${searchParams}>; rel="next"`;
 }
 
 /**

@@ -1,11 +1,12 @@
 import type { Context, MiddlewareHandler } from "hono";
 import type { z } from "zod";
-import { allowCaching } from "./caching.ts";
+import { validatedCaching } from "./caching.ts";
 import { ApiError, type FieldErrors, invalid } from "./errors.ts";
 import { isStorable, NOT_STORABLE } from "./fields.ts";
 import { reserveMemory } from "./large-bodies.ts";
 import { describeGuard } from "./openapi.ts";
 import { bodyAwaited, bodyReceived } from "./request-timer.ts";
+import { respond } from "./responses.ts";
 
 /** The largest request body, in bytes, on routes that do not need more. */
 export const REQUEST_SIZE_MAX = 16 * 1024;
@@ -15,12 +16,8 @@ const LONG_TEXT = 16 * 1024;
 const JSON_HEADERS = { "Content-Type": "application/json" };
 
 /** A response with a value as JSON that is not stored: a small one, or one with a token or personal data. */
-export function jsonOf(c: Context, value: object, status: 200 | 201 | 503 = 200): Response {
-  const body = JSON.stringify(value);
-  // For the log: a Response does not know its size.
-  c.set("bytes", Buffer.byteLength(body));
-  return c.body(body, status, JSON_HEADERS);
-}
+export const jsonOf = (c: Context, value: object, status: 200 | 201 | 503 = 200): Response =>
+  sendJson(c, JSON.stringify(value), status, JSON_HEADERS);
 
 /** A response with a value as JSON. A GET returns 304 if the client already has the same response (RFC 9110, 13.1.2). */
 export function json(c: Context, value: object, status: 200 | 201 = 200): Response {
@@ -35,17 +32,17 @@ export function json(c: Context, value: object, status: 200 | 201 = 200): Respon
  * @param etag of this text, by `etagOf`, if the caller has it too
  */
 export function jsonText(c: Context, text: JsonText, etag?: string, status: 200 | 201 = 200): Response {
-  if (status === 200 && (c.req.method === "GET" || c.req.method === "HEAD")) {
-    const current = etag ?? etagOf(text);
-    c.header("ETag", current);
-    allowCaching(c);
-    if (isKnown(c.req.header("If-None-Match"), current)) {
-      c.set("bytes", 0);
-      return c.body(null, 304);
-    }
-  }
+  const isCached = status === 200 && (c.req.method === "GET" || c.req.method === "HEAD");
+  if (!isCached) return sendJson(c, text, status, JSON_HEADERS);
+  const headers = { ETag: etag ?? etagOf(text), "Cache-Control": validatedCaching(c) };
+  if (isKnown(c.req.header("If-None-Match"), headers.ETag)) return respond(c, null, 304, headers);
+  return sendJson(c, text, status, { ...headers, ...JSON_HEADERS });
+}
+
+function sendJson(c: Context, text: JsonText, status: number, headers: Record<string, string>): Response {
+  // For the log: a Response does not know its size.
   c.set("bytes", Buffer.byteLength(text));
-  return c.body(text, status, JSON_HEADERS);
+  return respond(c, text, status, headers);
 }
 
 export type JsonText = string | Uint8Array<ArrayBuffer>;

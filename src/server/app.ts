@@ -20,17 +20,21 @@ import { passwordRule } from "../features/identity/users/new-passwords.ts";
 import { userRoutes } from "../features/identity/users/routes.ts";
 import { createWriteLimits, type WriteRates } from "../features/identity/write-limits.ts";
 import { profileRoutes } from "../features/profiles/routes.ts";
+import { createSharedReads } from "../features/profiles/shared-reads.ts";
 import { tagRoutes } from "../features/tags/routes.ts";
 import { type ClientAddress, clientAddress } from "../http/client-address.ts";
 import { validHost } from "../http/connection.ts";
 import { ApiError } from "../http/errors.ts";
-import { responseHeaders } from "../http/headers.ts";
+import type { AppEnv } from "../http/exchange.ts";
+import { crossOrigin, sharedHeaders } from "../http/headers.ts";
 import type { Route } from "../http/openapi.ts";
-import { type AppEnv, enterRoutes, observeRequests, routeOf } from "../http/request-log.ts";
+import { observeRequests, routeOf } from "../http/request-log.ts";
+import { enterRoutes, respond } from "../http/responses.ts";
 import { OneHandlerRouter } from "../http/router.ts";
 import { storablePath } from "../http/validation.ts";
 import { type Mailbox, mailboxKey } from "../mail/mailbox.ts";
 import type { Mail } from "../mail/queue.ts";
+import type { Memory } from "../memory/memory.ts";
 import type { Log } from "../observability/log.ts";
 import type { RequestObserver, RequestTracer } from "../observability/observers.ts";
 import { accountPageRoutes } from "../web/account-routes.ts";
@@ -44,6 +48,7 @@ import { errorPageFor, webRoutes } from "../web/routes.ts";
 
 export type AppOptions = {
   db: Database;
+  memory: Memory;
   log: Log;
   jwtSecret: string;
   sessionLimits: SessionLimits;
@@ -75,12 +80,13 @@ export type AppOptions = {
 
 /** The whole HTTP application. It has no side effects: it opens no connection and no port. */
 export function createApp(options: AppOptions) {
-  const { db, log, jwtSecret, sessionLimits, revocations, corsOrigins } = options;
+  const { db, memory, log, jwtSecret, sessionLimits, revocations, corsOrigins } = options;
   const { keepAliveTimeoutMs = 75_000, isDraining = () => false, observer, tracer } = options;
   const tokens = createTokens(jwtSecret, sessionLimits.accessTokenTtlS);
-  const guards = createGuards(tokens, revocations.has);
+  const guards = createGuards(tokens, revocations.isRevoked);
   const addressOf: ClientAddress = (c) => c.env.clientAddress;
   const writeLimits = createWriteLimits(db, addressOf, options.writeRates ?? null);
+  const shared = createSharedReads(db, memory);
   const identity: IdentityContext = {
     tokens,
     successorOf: createSuccessors(jwtSecret),
@@ -88,6 +94,7 @@ export function createApp(options: AppOptions) {
     sessionLimits,
     addressOf,
     mail: options.mail,
+    memory,
     limits: createRateLimits(db, addressOf, options.rateLimits),
     requireEmailConfirmation: options.requireEmailConfirmation,
     requireCurrentPassword: options.requireCurrentPassword,
@@ -102,7 +109,7 @@ export function createApp(options: AppOptions) {
   const app = new Hono<AppEnv>({ getPath, router: new OneHandlerRouter() });
   app
     .use(enterRoutes)
-    .use(responseHeaders(corsOrigins, keepAliveTimeoutMs))
+    .use(crossOrigin(corsOrigins))
     .use(withBasePath(options.baseUrl))
     .use(validHost)
     .use(storablePath)
@@ -124,10 +131,10 @@ export function createApp(options: AppOptions) {
     .route("/api", passwordResetRoutes(db, identity))
     .route("/api", emailUndoRoutes(db, identity))
     .route("/api", sessionRoutes(db, identity, guards))
-    .route("/api", profileRoutes(db, guards, writeLimits))
-    .route("/api", articleRoutes(db, guards, writeLimits))
-    .route("/api", commentRoutes(db, guards, writeLimits))
-    .route("/api", tagRoutes(db));
+    .route("/api", profileRoutes(db, memory, shared, guards, writeLimits))
+    .route("/api", articleRoutes(db, memory, shared, guards, writeLimits))
+    .route("/api", commentRoutes(db, memory, shared, guards, writeLimits))
+    .route("/api", tagRoutes(db, shared));
 
   if (options.mailbox !== null) app.route("/", mailboxRoutes(options.mailbox, mailboxKey(jwtSecret)));
 
@@ -162,7 +169,8 @@ export function createApp(options: AppOptions) {
   }
 
   const findClient = clientAddress(options.trustedProxies);
-  const fetch = observeRequests({ log, observer, tracer, findClient, isDraining }, (request, exchange) =>
+  const shared = sharedHeaders(corsOrigins, keepAliveTimeoutMs);
+  const fetch = observeRequests({ log, observer, tracer, findClient, isDraining, shared }, (request, exchange) =>
     app.fetch(request, exchange),
   );
   return { routes: app.routes, fetch };
@@ -202,13 +210,15 @@ async function withLength(c: Context, next: Next): Promise<void> {
 }
 
 function errorResponse(c: Context, error: ApiError): Response {
-  for (const [name, value] of Object.entries(error.headers)) c.header(name, value);
   const body = error.body();
   const bytes = Buffer.byteLength(body);
   c.set("bytes", bytes);
-  // An error does not return through `headLength`.
-  if (c.req.method === "HEAD") c.header("Content-Length", String(bytes));
-  return c.body(body, error.status, { "Content-Type": "application/json" });
+  return respond(c, body, error.status, {
+    ...error.headers,
+    "Content-Type": "application/json",
+    // An error does not return through `headLength`.
+    ...(c.req.method === "HEAD" ? { "Content-Length": String(bytes) } : {}),
+  });
 }
 
 /** The paths of a route, in which `:slug` stands for any segment and everything else for itself. */

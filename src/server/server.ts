@@ -7,21 +7,26 @@ import type { Config } from "../config/settings.ts";
 import { StartupError } from "../config/startup-error.ts";
 import { configWarnings } from "../config/warnings.ts";
 import type { PoolLimits } from "../db/bounded-pool.ts";
+import { openListener } from "../db/listener.ts";
 import { watchDatabase } from "../db/metrics.ts";
 import { openDatabase } from "../db/pool.ts";
 import { checkPooler, findServer } from "../db/reach.ts";
+import { keepConfirming } from "../features/articles/versions.ts";
 import { createRevocations, followRevocations } from "../features/identity/sessions/revocations.ts";
 import { openBlocklist } from "../features/identity/users/new-passwords.ts";
 import type { WriteRates } from "../features/identity/write-limits.ts";
 import { timerSeconds } from "../http/request-timer.ts";
 import { mailboxKey } from "../mail/mailbox.ts";
 import { hasMailbox, openMail, warnWithoutMail } from "../mail/open.ts";
+import { watchMemory } from "../memory/metrics.ts";
+import { openMemory } from "../memory/open.ts";
 import { createLog, type Log } from "../observability/log.ts";
 import type { Metrics } from "../observability/metrics.ts";
 import { serveMetrics } from "../observability/metrics-server.ts";
 import { createApp } from "./app.ts";
 import { requireConnections } from "./connections.ts";
 import { startEmbedded } from "./embedded.ts";
+import type { Siblings } from "./exchange.ts";
 import { startBackgroundJobs } from "./jobs.ts";
 import { limitRequests } from "./request-limit.ts";
 import { updateSchema } from "./schema.ts";
@@ -48,6 +53,8 @@ export type Inheritance = {
   readonly jwtSecret: string;
   readonly port: number;
   readonly poolMax: number;
+  readonly serverId: string;
+  readonly siblings: Siblings;
   readonly log: Log;
   readonly metrics: Metrics | undefined;
 };
@@ -80,17 +87,31 @@ export async function startServer(
     closers.push(() => db.close(config.databaseStatementTimeoutMs));
     if (metrics !== undefined) watchDatabase(metrics, db);
 
+    const memoryOptions = {
+      bytesMax: config.memoryMaxBytes,
+      serverId: inherited?.serverId ?? crypto.randomUUID(),
+      tellSiblings: inherited?.siblings.tell ?? (async () => {}),
+    };
+    const { memory, ...opened } = openMemory(memoryOptions, db, log);
+    closers.push(opened.stop);
+    inherited?.siblings.govern(memory);
     const revocations = createRevocations();
-    const follower = await followRevocations(directAddress(address), db, log, revocations);
-    closers.push(follower.stop);
+    const revocationsFollower = followRevocations(db, log, revocations);
+    const subscribers = [revocationsFollower, ...opened.subscribers];
+    const listener = await openListener(directAddress(address), db, log, subscribers);
+    closers.push(listener.stop);
+    await revocationsFollower.refresh();
 
     const secret = inherited?.jwtSecret ?? jwtSecret(config, onProgress);
     const mail = tracedMail(openMail(config, secret), tracing);
     if (inherited === undefined) warn(config, log);
 
+    closers.push(keepConfirming(db, memory).stop);
+
     let isDraining = false;
     const app = createApp({
       db,
+      memory,
       log,
       jwtSecret: secret,
       sessionLimits: config,
@@ -116,6 +137,7 @@ export async function startServer(
     // Requests and jobs finish at the same time, within one SHUTDOWN_TIMEOUT.
     closers.push(() => Promise.all([stopListening(http, config.shutdownTimeoutMs), jobs.stop()]));
     if (metrics !== undefined) watchServer(metrics, http, db);
+    if (metrics !== undefined && config.memoryMaxBytes > 0) watchMemory(metrics, memory);
 
     let stopped: Promise<void> | undefined;
     const stop = async () => {

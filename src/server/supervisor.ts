@@ -5,6 +5,7 @@ import type { Log } from "../observability/log.ts";
 import type { MetricsSnapshot } from "../observability/metrics.ts";
 import { serveMetrics } from "../observability/metrics-server.ts";
 import { poolMaxPerProcess, requireConnections } from "./connections.ts";
+import { createExchange, type Exchange } from "./exchange.ts";
 import {
   closeAll,
   jwtSecret,
@@ -69,16 +70,19 @@ export async function startWorkers(config: Config, onProgress: (message: string)
       database: await prepareDatabase(config, onProgress, log, closers),
       jwtSecret: jwtSecret(config, onProgress),
       poolMax: poolMaxPerProcess(config),
+      serverId: crypto.randomUUID(),
     };
+    const exchange = createExchange();
+    closers.push(exchange.close);
     const timeoutMs = config.shutdownDelayMs + config.shutdownTimeoutMs + config.databaseStatementTimeoutMs + 5_000;
     closers.push(() => Promise.all(workers.map((worker) => worker.stop(timeoutMs))));
     // With PORT=0 the first worker takes a free port, and the others the same.
-    const first = superviseWorker(0, { ...shared, port: config.port }, log);
+    const first = superviseWorker(0, { ...shared, port: config.port }, exchange, log);
     workers.push(first);
     const url = await first.started;
     const port = Number(new URL(url).port);
     for (let number = 1; number < config.workers; number++) {
-      workers.push(superviseWorker(number, { ...shared, port }, log));
+      workers.push(superviseWorker(number, { ...shared, port }, exchange, log));
     }
     await Promise.all(workers.map(({ started }) => started));
     onProgress(`${config.workers} workers are running`);
@@ -113,7 +117,12 @@ type Worker = {
 };
 
 /** Starts a worker, and restarts it whenever it exits, until `stop`. */
-function superviseWorker(number: number, start: Omit<Extract<ToWorker, { type: "start" }>, "type">, log: Log): Worker {
+function superviseWorker(
+  number: number,
+  start: Omit<Extract<ToWorker, { type: "start" }>, "type">,
+  exchange: Exchange,
+  log: Log,
+): Worker {
   const started = Promise.withResolvers<string>();
   // A rejection is not unhandled: `started` is awaited later.
   started.promise.catch(() => {});
@@ -131,7 +140,7 @@ function superviseWorker(number: number, start: Omit<Extract<ToWorker, { type: "
     const spawnedAt = performance.now();
     let failure: string | undefined;
     const startTimer = setTimeout(() => child.kill("SIGKILL"), START_TIMEOUT_MS);
-    child = Bun.spawn(workerCommand(), {
+    const spawned = Bun.spawn(workerCommand(), {
       env: { ...process.env, [WORKER_VARIABLE]: String(number) },
       stdio: ["ignore", "inherit", "inherit"],
       ipc(message: FromWorker) {
@@ -142,6 +151,8 @@ function superviseWorker(number: number, start: Omit<Extract<ToWorker, { type: "
           started.resolve(message.url);
         } else if (message.type === "failed") {
           failure = message.message;
+        } else if (message.type === "exchange") {
+          member.receive(message.message);
         } else {
           pendingSnapshots.get(message.requestId)?.(message.snapshot);
         }
@@ -149,6 +160,7 @@ function superviseWorker(number: number, start: Omit<Extract<ToWorker, { type: "
       onExit(_child, exitCode, signal) {
         clearTimeout(startTimer);
         isUp = false;
+        member.leave();
         for (const resolve of pendingSnapshots.values()) resolve(undefined);
         if (isStopping) return;
         const reason = failure ?? (signal === null ? `exit code ${exitCode}` : `signal ${signal}`);
@@ -161,6 +173,8 @@ function superviseWorker(number: number, start: Omit<Extract<ToWorker, { type: "
         restartTimer = setTimeout(spawn, delayMs);
       },
     });
+    child = spawned;
+    const member = exchange.join((message) => spawned.send({ type: "exchange", message } satisfies ToWorker));
     child.send({ type: "start", ...start, port } satisfies ToWorker);
   }
   spawn();

@@ -2,6 +2,7 @@ import type { DatabaseAddress } from "../config/database-address.ts";
 import type { Config } from "../config/settings.ts";
 import { StartupError } from "../config/startup-error.ts";
 import type { MetricsSnapshot } from "../observability/metrics.ts";
+import { createSiblings, type FromMember, type ToMember } from "./exchange.ts";
 import { serverLog, startServer } from "./server.ts";
 import { leaveSignalsToSupervisor, stopOnSignals } from "./signals.ts";
 import { openMetrics } from "./telemetry.ts";
@@ -11,14 +12,16 @@ export const WORKER_VARIABLE = "CONDUIT_WORKER";
 
 /** Messages from a supervisor to its worker. */
 export type ToWorker =
-  | { type: "start"; database: DatabaseAddress; jwtSecret: string; port: number; poolMax: number }
-  | { type: "metrics"; requestId: number };
+  | { type: "start"; database: DatabaseAddress; jwtSecret: string; port: number; poolMax: number; serverId: string }
+  | { type: "metrics"; requestId: number }
+  | { type: "exchange"; message: ToMember };
 
 /** Messages from a worker to its supervisor. */
 export type FromWorker =
   | { type: "started"; url: string }
   | { type: "failed"; message: string }
-  | { type: "metrics"; requestId: number; snapshot: MetricsSnapshot };
+  | { type: "metrics"; requestId: number; snapshot: MetricsSnapshot }
+  | { type: "exchange"; message: FromMember };
 
 /**
  * One of several processes on a port: a server that gets its database, port and secret from its supervisor through a
@@ -30,8 +33,10 @@ export async function runWorker(config: Config, number: number): Promise<void> {
   const start = Promise.withResolvers<Extract<ToWorker, { type: "start" }>>();
   const metrics = start.promise.then(() => openMetrics(config, { worker: String(number) }));
   const send = (message: FromWorker) => process.send?.(message);
+  const siblings = createSiblings((message) => send({ type: "exchange", message }));
   process.on("message", async (message: ToWorker) => {
     if (message.type === "start") return start.resolve(message);
+    if (message.type === "exchange") return siblings.receive(message.message);
     const snapshot = await (await metrics)?.snapshot();
     if (snapshot !== undefined) send({ type: "metrics", requestId: message.requestId, snapshot });
   });
@@ -41,13 +46,11 @@ export async function runWorker(config: Config, number: number): Promise<void> {
   if (!process.connected) stopWithSupervisor();
   const log = serverLog(config, { worker: number });
 
-  const { database, jwtSecret, port, poolMax } = await start.promise;
+  const { type: _, ...inherited } = await start.promise;
   try {
     const server = await startServer(config, () => {}, {
-      database,
-      jwtSecret,
-      port,
-      poolMax,
+      ...inherited,
+      siblings,
       log,
       metrics: await metrics,
     });

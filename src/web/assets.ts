@@ -2,6 +2,7 @@ import { readFileSync } from "node:fs";
 import type { MiddlewareHandler } from "hono";
 import swaggerStyle from "swagger-ui-dist/swagger-ui.css" with { type: "file" };
 import swaggerScript from "swagger-ui-dist/swagger-ui-bundle.js" with { type: "file" };
+import { respond } from "../http/responses.ts";
 import referenceScript from "./assets/api-reference.client.js" with { type: "file" };
 import card from "./assets/card.png" with { type: "file" };
 import defaultAvatar from "./assets/default-avatar.svg" with { type: "file" };
@@ -56,7 +57,7 @@ export const serveAssets: MiddlewareHandler = async (c, next) => {
   const asset = assetIndex().assets.get(c.req.path);
   if (asset === undefined || (c.req.method !== "GET" && c.req.method !== "HEAD")) return next();
   const isCompressed = asset.gzip !== undefined && acceptsGzip(c);
-  return c.body(isCompressed ? asset.gzip : asset.bytes, 200, {
+  return respond(c, isCompressed ? asset.gzip : asset.bytes, 200, {
     "Content-Type": asset.type,
     "Cache-Control": "public, max-age=31536000, immutable",
     Vary: "Accept-Encoding",

@@ -4,6 +4,7 @@ import { LRUCache } from "lru-cache";
 import { PRIVATE_HEADERS } from "../http/headers.ts";
 import { isKnown } from "../http/validation.ts";
 import { acceptsGzip } from "./requests.ts";
+import { respond } from "../http/responses.ts";
 
 /** An HTML document. */
 export type Page = JSX.Element;

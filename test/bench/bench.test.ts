@@ -12,7 +12,7 @@ import { loadSize, SEED_PASSWORD, seed } from "../../src/seed/seed.ts";
 import { JWT_SECRET, testServer } from "../support/harness.ts";
 
 // On a machine that does much else, the first to start PostgreSQL may take longer than Bun's 5 s.
-setDefaultTimeout(30_000);
+setDefaultTimeout(60_000);
 
 describe("the bench", () => {
   test("makes requests that succeed, and finds the statement of each, for every endpoint", async () => {

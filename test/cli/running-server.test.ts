@@ -9,8 +9,8 @@ beforeAll(async () => {
   dataDir = await dataFolder();
   server = conduit(["serve", "--port=0", `--data-dir=${dataDir}`]);
   url = await server.ready;
-}, 30_000);
-afterAll(stopCommands, 30_000);
+}, 60_000);
+afterAll(stopCommands, 60_000);
 
 async function run(...args: string[]): Promise<{ status: number; output: string }> {
   const program = conduit([...args, `--data-dir=${dataDir}`]);

@@ -7,6 +7,7 @@ import { StartupError } from "../../src/config/startup-error.ts";
 import { withMigrationLock } from "../../src/db/migration-lock.ts";
 import { type Migration, migrate } from "../../src/db/migrations.ts";
 import { connect, testDatabase, testPostgres } from "../support/harness.ts";
+import { until } from "../support/until.ts";
 
 const unmigrated = () => testDatabase({ migrated: false });
 
@@ -263,16 +264,13 @@ describe("migrating", () => {
   });
 });
 
-/** Resolves when so many advisory locks are held in the database of `sql`. Throws after 5 s. */
+/** Resolves when so many advisory locks are held in the database of `sql`. */
 async function untilLocked(sql: SQL, locks: number): Promise<void> {
-  const deadline = performance.now() + 5_000;
-  for (;;) {
+  await until(async () => {
     const [row] = await sql`
       select count(*)::integer as held from pg_locks
        where locktype = 'advisory' and granted
          and database = (select oid from pg_database where datname = current_database())`;
-    if (row.held === locks) return;
-    if (performance.now() > deadline) throw new Error(`${row.held} advisory locks are held, not ${locks}`);
-    await Bun.sleep(10);
-  }
+    return row.held === locks;
+  });
 }

@@ -8,6 +8,7 @@ import type { DatabaseAddress } from "../../src/config/database-address.ts";
 import { checkPooler, findServer } from "../../src/db/reach.ts";
 import { connect, testDatabase, testServer } from "../support/harness.ts";
 import { startProxy } from "../support/proxy.ts";
+import { until } from "../support/until.ts";
 
 // With the PgBouncer of this machine, or the one that PGBOUNCER names. Skipped without one.
 const program = process.env.PGBOUNCER ?? Bun.which("pgbouncer", { PATH: `${process.env.PATH}:/usr/sbin` });
@@ -65,14 +66,12 @@ describe.skipIf(!program)("a PgBouncer in transaction mode", () => {
     const user = userInfo().uid === 0 ? ["-u", "nobody"] : [];
     const process = Bun.spawn([program ?? "", ...user, join(folder, "ini")], { stderr: "ignore" });
     bouncers.push({ process, folder });
-    const deadline = performance.now() + 5_000;
-    for (;;) {
-      const socket = await Bun.connect({ hostname: "127.0.0.1", port, socket: { data() {} } }).catch(() => undefined);
-      socket?.end();
-      if (socket !== undefined) return { ...proxy.address, port };
-      if (performance.now() > deadline) throw new Error(`PgBouncer does not listen; exit code ${process.exitCode}`);
-      await Bun.sleep(20);
-    }
+    const socket = await until(
+      () => Bun.connect({ hostname: "127.0.0.1", port, socket: { data() {} } }).catch(() => undefined),
+      () => `PgBouncer listens; its exit code is ${process.exitCode}`,
+    );
+    socket.end();
+    return { ...proxy.address, port };
   }
 
   const reach = (address: DatabaseAddress) =>

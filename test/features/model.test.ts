@@ -216,8 +216,29 @@ async function compareAll(server: TestServer, tokens: string[], model: Model): P
   await Promise.all(reads);
 }
 
+/**
+ * With TEST_INSTANCES=2, each request goes to the next of several servers on one database, 50 ms after each write: then the
+ * others have heard of it, unless the machine is busy.
+ */
+const INSTANCES = Number(process.env.TEST_INSTANCES ?? 1);
+const HEARD_AFTER_MS = 50;
+
+async function rotating(): Promise<{ server: TestServer; instances: readonly TestServer[] }> {
+  const first = await testServer();
+  const instances = [first];
+  while (instances.length < INSTANCES) instances.push(await testServer({ address: first.address }));
+  if (INSTANCES === 1) return { server: first, instances };
+  let turn = 0;
+  const request: TestServer["request"] = async (method, path, options) => {
+    const response = await (instances[turn++ % INSTANCES] ?? first).request(method, path, options);
+    if (method !== "GET") await Bun.sleep(HEARD_AFTER_MS);
+    return response;
+  };
+  return { server: { ...first, request }, instances };
+}
+
 test(`after any history of writes, every response is that of a simple model in memory (TEST_SEED=${SEED})`, async () => {
-  const server = await testServer();
+  const { server, instances } = await rotating();
   const uma = await server.register("uma");
   const [vera, wanda] = (await addUsers(server, uma, USERNAMES.slice(1))) as [TestUser, TestUser];
   const tokens = [uma, vera, wanda].map(({ token }) => token);
@@ -232,13 +253,18 @@ test(`after any history of writes, every response is that of a simple model in m
         update users set username = ${username}, username_key = ${username}, username_skeleton = ${skeletonOf(username)}
          where id = ${ids[i]}`;
     }
+    for (const { memory } of instances) memory.forgetEverything();
   }
 
   await fc.assert(
     fc.asyncProperty(fc.array(write, { maxLength: 40, size: "max" }), async (history) => {
       await startOver();
       const model = new Model(USERNAMES);
-      for (const step of history) await perform(server, tokens, model, step);
+      for (const [i, step] of history.entries()) {
+        await perform(server, tokens, model, step);
+        // Now and then, so that memory holds much of what the next writes change.
+        if (i % 10 === 9) await compareAll(server, tokens, model);
+      }
       await compareAll(server, tokens, model);
     }),
     // Shrinking runs histories again, for a minute at most.

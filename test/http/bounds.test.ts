@@ -7,6 +7,7 @@ import { type TestResponse, type TestUser, testDatabase, testServer } from "../s
 import { addUsers } from "../support/people.ts";
 import { rawConnection } from "../support/raw.ts";
 import { type Served, serve, stopServed } from "../support/serve.ts";
+import { until } from "../support/until.ts";
 
 setDefaultTimeout(60_000);
 
@@ -71,12 +72,11 @@ describe("limits of requests", () => {
       await hold`lock table tags in access exclusive mode`;
       const held = Array.from({ length: 5 }, () => fetch(`${served.url}/api/tags`));
       // They have arrived as soon as a further one is rejected.
-      let refused = await fetch(`${served.url}/health/live`);
-      for (let i = 0; i < 200 && refused.status !== 503; i++) {
-        await Bun.sleep(10);
-        refused = await fetch(`${served.url}/health/live`);
-      }
-      expect([refused.status, refused.headers.get("retry-after")]).toEqual([503, "1"]);
+      const refused = await until(async () => {
+        const response = await fetch(`${served.url}/health/live`);
+        return response.status === 503 && response;
+      });
+      expect(refused.headers.get("retry-after")).toBe("1");
       expect<unknown>(await refused.json()).toEqual({ errors: { server: ["is busy, try again later"] } });
       await hold`rollback`;
       for (const response of held) expect((await response).status).toBe(200);
@@ -104,7 +104,7 @@ describe("limits of requests", () => {
         .output()
         .split("\n")
         .filter((line) => line.includes(id));
-    for (let i = 0; i < 100 && lines().length === 0; i++) await Bun.sleep(20);
+    await until(() => lines().length > 0);
     expect(lines()).toHaveLength(1);
     expect(JSON.parse(lines()[0] ?? "")).toMatchObject({ level: "info", "http.response.status_code": 400 });
   });

@@ -6,6 +6,7 @@ import { type TestServer, type TestUser, testServer } from "../support/harness.t
 import { jobsOf, passBackoff, passTime, type QueuedJob, whenJobs } from "../support/jobs.ts";
 import { linkIn, startSending, type TestSmtp, testSmtp } from "../support/mail.ts";
 import { recordingLog } from "../support/recording.ts";
+import { until } from "../support/until.ts";
 
 let server: TestServer;
 let users = 0;
@@ -245,6 +246,12 @@ describe("a queued mail", () => {
     await whenMails(([job]) => job?.isRunning === true);
     child.kill("SIGKILL");
     await child.exited;
+    // Its last statement may still run, and take a job for the process that has ended.
+    await until(async () => {
+      const jobs = await server.sql`
+        select from pg_stat_activity where datname = current_database() and application_name = 'conduit jobs'`;
+      return jobs.length === 0;
+    });
 
     const smtp = await smtpServer();
     await send(smtp);

@@ -6,8 +6,9 @@ import { createMetrics, type Metrics, mergeMetrics } from "../../src/observabili
 import { serveMetrics } from "../../src/observability/metrics-server.ts";
 import { type TestServer, testDatabase, testServer } from "../support/harness.ts";
 import { startProxy } from "../support/proxy.ts";
+import { until } from "../support/until.ts";
 
-setDefaultTimeout(30_000);
+setDefaultTimeout(60_000);
 
 describe("metrics", () => {
   let metrics: Metrics;
@@ -77,11 +78,8 @@ describe("metrics", () => {
     await hold`begin`;
     await hold`lock table articles in access exclusive mode`;
     const writes = [1, 2].map(() => server.request("DELETE", "/api/articles/waits", { token: ada.token }));
+    await until(async () => (await series()).get(`database_statements_waiting{pool="write"}`) === 1);
     let found = await series();
-    for (let i = 0; i < 100 && found.get(`database_statements_waiting{pool="write"}`) !== 1; i++) {
-      await Bun.sleep(20);
-      found = await series();
-    }
     expect(found.get(`database_statements_in_flight{pool="write"}`)).toBe(1);
     expect(found.get(`database_statements_in_flight_max{pool="write"}`)).toBe(1);
     expect(found.get(`database_statements_waiting{pool="write"}`)).toBe(1);

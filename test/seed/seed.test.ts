@@ -10,7 +10,7 @@ import { type Login, loadSize, SEED_PASSWORD, seed } from "../../src/seed/seed.t
 import { connect, type TestServer, testDatabase, testServer } from "../support/harness.ts";
 
 // On a machine that does much else, the first to start PostgreSQL may take longer than Bun's 5 s.
-setDefaultTimeout(30_000);
+setDefaultTimeout(60_000);
 
 const LOAD = loadSize({ articles: "300", users: "100" });
 

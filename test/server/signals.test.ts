@@ -1,8 +1,12 @@
-import { afterAll, describe, expect, test } from "bun:test";
+import { afterAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { readdirSync, readFileSync, realpathSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { constants, tmpdir } from "node:os";
 import { dirname, join } from "node:path";
+import { until } from "../support/until.ts";
+
+// Each starts several servers, one after the other.
+setDefaultTimeout(240_000);
 
 const root = dirname(dirname(import.meta.dir));
 const folders: string[] = [];
@@ -19,20 +23,25 @@ type Signal = (typeof SIGNALS)[number];
 // Linux: looks through /proc.
 describe.skipIf(process.platform !== "linux")("at any moment of the start, leaves no process behind", () => {
   test.each(SIGNALS)("%s while the database is created", async (signal) => {
+    const { creationMs } = await startTimes();
     const folder = await dataFolder();
-    await signalled(["serve"], folder, signal, 1, Math.random() * 1_500);
+    await signalled(["serve"], folder, signal, 1, Math.random() * creationMs);
     await startsAgain(folder);
   });
 
   test.each(SIGNALS)("%s while the server starts, with one process and with two workers", async (signal) => {
+    const { startMs } = await startTimes();
     const folder = await folderWithDatabase();
-    for (const workers of [1, 2]) await signalled(["serve"], folder, signal, workers, Math.random() * 700);
+    // Two workers take longer.
+    for (const workers of [1, 2])
+      await signalled(["serve"], folder, signal, workers, Math.random() * startMs * workers);
     await startsAgain(folder);
   });
 
   test.each([["seed"], ["migrate"], ["doctor"]])("SIGTERM to %s", async (command) => {
+    const { startMs } = await startTimes();
     const folder = await folderWithDatabase();
-    await signalled([command], folder, "SIGTERM", 1, Math.random() * 600);
+    await signalled([command], folder, "SIGTERM", 1, Math.random() * startMs);
     await startsAgain(folder);
   });
 });
@@ -46,7 +55,7 @@ describe.skipIf(process.platform !== "linux")("the end of npm start", () => {
   ])("by %s leaves no process behind", async (_how, end) => {
     const folder = await folderWithDatabase();
     const npm = spawn(["npm", "start"], folder, 1);
-    await untilRunning(npm.output);
+    await untilRunning(npm);
     end(npm.child.pid);
     await untilGone(folder);
     await npm.child.exited;
@@ -56,7 +65,7 @@ describe.skipIf(process.platform !== "linux")("the end of npm start", () => {
 test.skipIf(process.platform !== "linux")("a server under nohup survives SIGHUP, and stops on SIGTERM", async () => {
   const folder = await folderWithDatabase();
   const server = spawn(["nohup", process.execPath, "src/main.ts", "serve"], folder, 1);
-  await untilRunning(server.output);
+  await untilRunning(server);
   kill(server.child.pid, "SIGHUP");
   const [, url = ""] = /running on (http:\S+?)"/.exec(server.output()) ?? [];
   for (let i = 0; i < 5; i++) expect((await fetch(`${url}/health/ready`)).status).toBe(200);
@@ -73,16 +82,21 @@ async function signalled(args: string[], folder: string, signal: Signal, workers
   const code = await child.exited;
   // 0: it was running, or has finished. 128+n: it was starting. By the signal: it was not even loaded.
   const expected = child.signalCode === null ? [0, 128 + constants.signals[signal]] : [code];
-  expect([expected, child.signalCode ?? signal, output()]).toEqual([expect.arrayContaining([code]), signal, output()]);
+  const moment = `${delayMs} ms after the start:\n${output()}`;
+  expect([expected, child.signalCode ?? signal, moment]).toEqual([expect.arrayContaining([code]), signal, moment]);
   await untilGone(folder);
 }
 
-async function startsAgain(folder: string): Promise<void> {
-  const { child, output } = spawn([process.execPath, "src/main.ts", "serve"], folder, 1);
-  await untilRunning(output);
-  kill(child.pid, "SIGTERM");
-  expect(await child.exited).toBe(0);
+/** Starts a server, and stops it. Returns how long the start took, in ms. */
+async function startsAgain(folder: string): Promise<number> {
+  const startedAt = performance.now();
+  const server = spawn([process.execPath, "src/main.ts", "serve"], folder, 1);
+  await untilRunning(server);
+  const startMs = performance.now() - startedAt;
+  kill(server.child.pid, "SIGTERM");
+  expect(await server.child.exited).toBe(0);
   await untilGone(folder);
+  return startMs;
 }
 
 function spawn(command: string[], folder: string, workers: number) {
@@ -117,32 +131,37 @@ async function dataFolder(): Promise<string> {
   return folder;
 }
 
-let template: Promise<string> | undefined;
+type Template = { folder: string; creationMs: number; startMs: number };
+let template: Promise<Template> | undefined;
 
-/** A copy of a folder with a database, because creating one takes most of the time. */
-async function folderWithDatabase(): Promise<string> {
+/** A folder with a database. How long the first start takes here, which creates the database, and every other one. */
+function startTimes(): Promise<Template> {
   template ??= (async () => {
     const folder = await dataFolder();
-    await startsAgain(folder);
-    return folder;
+    return { folder, creationMs: await startsAgain(folder), startMs: await startsAgain(folder) };
   })();
+  return template;
+}
+
+/** A copy of that folder, because creating a database takes most of the time. */
+async function folderWithDatabase(): Promise<string> {
   const folder = await dataFolder();
-  Bun.spawnSync(["cp", "-a", `${await template}/.`, folder]);
+  Bun.spawnSync(["cp", "-a", `${(await startTimes()).folder}/.`, folder]);
   return folder;
 }
 
-async function untilRunning(output: () => string): Promise<void> {
-  for (const deadline = performance.now() + 8_000; !output().includes("Server is running on"); await Bun.sleep(10)) {
-    if (performance.now() > deadline) throw new Error(`the server did not start:\n${output()}`);
-  }
+async function untilRunning({ child, output }: ReturnType<typeof spawn>): Promise<void> {
+  const hasEnded = () => child.exitCode !== null || child.signalCode !== null;
+  await until(() => hasEnded() || output().includes("Server is running on"), output);
+  expect(output()).toContain("Server is running on");
 }
 
+/** At once, but the kernel may take a moment to remove what was killed. */
 async function untilGone(folder: string): Promise<void> {
-  for (const deadline = performance.now() + 3_000; ; await Bun.sleep(20)) {
-    const left = processesWith(folder);
-    if (left.length === 0) return;
-    if (performance.now() > deadline) throw new Error(`still running: ${left.map(describeProcess).join("; ")}`);
-  }
+  await until(
+    () => processesWith(folder).length === 0,
+    () => `no process is left of ${processesWith(folder).map(describeProcess).join("; ")}`,
+  );
 }
 
 /** Those that have the folder in their environment or work in it: the server, its workers, npm, PostgreSQL. */

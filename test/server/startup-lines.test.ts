@@ -4,7 +4,7 @@ import { clickable } from "../../src/server/startup-lines.ts";
 import { testDatabase } from "../support/harness.ts";
 import { serve, stopServed } from "../support/serve.ts";
 
-setDefaultTimeout(30_000);
+setDefaultTimeout(60_000);
 
 afterAll(stopServed);
 

@@ -1,10 +1,15 @@
+import type { SQL } from "bun";
 import type { DatabaseAddress } from "../../src/config/database-address.ts";
 import { loadConfig } from "../../src/config/settings.ts";
 import type { PoolLimits } from "../../src/db/bounded-pool.ts";
+import { type HeartbeatTimes, openListener } from "../../src/db/listener.ts";
 import { type Database, openDatabase } from "../../src/db/pool.ts";
 import { createRevocations } from "../../src/features/identity/sessions/revocations.ts";
 import { createLinkTokens } from "../../src/mail/links.ts";
+import { createMemory } from "../../src/memory/memory.ts";
+import { type OpenMemoryOptions, openMemory } from "../../src/memory/open.ts";
 import { type AppOptions, createApp } from "../../src/server/app.ts";
+import { poolLimits } from "../../src/server/server.ts";
 import { closeAtEnd, connect, testDatabase } from "./database.ts";
 import { createResponseCheck, type ResponseCheck } from "./document.ts";
 import type { TestServer } from "./types.ts";
@@ -20,6 +25,7 @@ export function testApp(db: Database, options: Partial<AppOptions> = {}): Return
   const config = loadConfig({});
   return createApp({
     db,
+    memory: createMemory({ bytesMax: 0, tellOthers: async () => {} }),
     log: SILENT,
     jwtSecret: JWT_SECRET,
     sessionLimits: config,
@@ -36,35 +42,48 @@ export function testApp(db: Database, options: Partial<AppOptions> = {}): Return
   });
 }
 
-/** @param options what differs from the defaults; `address` for a second server on the same database */
-export async function testServer(
-  options: Partial<AppOptions> & { address?: DatabaseAddress; limits?: Partial<PoolLimits> } = {},
-): Promise<TestServer> {
+export type TestServerOptions = Partial<Omit<AppOptions, "memory">> & {
+  /** Of another server, for a second one on the same database. */
+  readonly address?: DatabaseAddress;
+  readonly limits?: Partial<PoolLimits>;
+  readonly memory?: Partial<OpenMemoryOptions>;
+  readonly listener?: { readonly address?: DatabaseAddress; readonly times?: HeartbeatTimes };
+};
+
+/** @param options what differs from the defaults */
+export async function testServer({ listener, ...options }: TestServerOptions = {}): Promise<TestServer> {
   const address = options.address ?? (await testDatabase());
-  const config = loadConfig({});
-  const db = openDatabase(address, {
-    poolMax: 4,
-    connectTimeoutMs: config.databaseConnectTimeoutMs,
-    queueTimeoutMs: config.databaseQueueTimeoutMs,
-    statementTimeoutMs: config.databaseStatementTimeoutMs,
-    ...options.limits,
-  });
-  const app = testApp(db, options);
+  const limits = { ...poolLimits(loadConfig({})), poolMax: 4, ...options.limits };
+  const db = openDatabase(address, limits);
+  const memoryOptions = { ...DEFAULT_MEMORY, serverId: crypto.randomUUID(), ...options.memory };
+  const { memory, ...opened } = openMemory(memoryOptions, db, SILENT);
+  const listening = await openListener(listener?.address ?? address, db, SILENT, opened.subscribers, listener?.times);
+  const app = testApp(db, { ...options, memory });
   responseCheck ??= createResponseCheck(app);
   const check = responseCheck;
   const http = Bun.serve({ hostname: "127.0.0.1", port: 0, fetch: app.fetch });
   const url = http.url.origin;
-  const sql = connect(address);
+  // A test that changes rows by SQL does not wait until the values in memory are too old.
+  let usedSql = false;
+  const sql = new Proxy(connect(address), {
+    apply(target, _, parameters: Parameters<SQL>) {
+      usedSql = true;
+      return target(...parameters);
+    },
+  });
   let stopped = false;
   const stop = async () => {
     if (stopped) return;
     stopped = true;
     await http.stop(true);
+    await Promise.all([listening.stop(), opened.stop()]);
     await Promise.all([db.close(1_000), sql.close({ timeout: 0 })]);
   };
   closeAtEnd(stop);
 
   const request: TestServer["request"] = async (method, path, { token, body, headers } = {}) => {
+    if (usedSql) memory.forgetEverything();
+    usedSql = false;
     const response = await fetch(url + path, {
       method,
       headers: {
@@ -91,6 +110,7 @@ export async function testServer(
     url,
     address,
     db,
+    memory,
     sql,
     request,
     async register(username) {
@@ -112,6 +132,12 @@ export async function testServer(
     stop,
   };
 }
+
+/** As many bytes of memory as a server has by default; none with MEMORY_MAX=0, under which all tests pass too. */
+const DEFAULT_MEMORY = {
+  bytesMax: loadConfig(process.env.MEMORY_MAX ? { MEMORY_MAX: process.env.MEMORY_MAX } : {}).memoryMaxBytes,
+  tellSiblings: async () => {},
+};
 
 /** Compares every response of every test with the document of the API. Compiled once per run. */
 let responseCheck: ResponseCheck | undefined;

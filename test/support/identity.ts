@@ -1,4 +1,5 @@
 import type { SessionJson, TestResponse, TestServer, TestUser } from "./harness.ts";
+import { untilWaiting } from "./locks.ts";
 import { linkIn, type TestSmtp } from "./mail.ts";
 
 /** The subjects of mails, or a part of them. */
@@ -60,16 +61,6 @@ export async function holdUser(server: TestServer, user: TestUser) {
   };
   return {
     release,
-    async waiting(count: number): Promise<void> {
-      for (let i = 0; i < 2_000; i++) {
-        const [row] = await server.sql`
-          select count(*)::int as waiting from pg_stat_activity
-           where datname = current_database() and wait_event_type = 'Lock'`;
-        if (row.waiting >= count) return;
-        await Bun.sleep(5);
-      }
-      await release();
-      throw new Error(`fewer than ${count} statements waited for the lock on the user`);
-    },
+    waiting: (count: number): Promise<void> => untilWaiting(server.sql, count),
   };
 }

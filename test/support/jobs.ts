@@ -1,4 +1,5 @@
 import type { SQL } from "bun";
+import { until } from "./until.ts";
 
 /** A job in the queue. */
 export type QueuedJob = {
@@ -24,19 +25,20 @@ export async function jobsOf(sql: SQL, name: string): Promise<QueuedJob[]> {
   ];
 }
 
-/** Resolves when the jobs of one type are as expected. Waits at most 10 s. */
+/** Resolves when the jobs of one type are as expected. */
 export async function whenJobs(
   sql: SQL,
   name: string,
   isExpected: (jobs: QueuedJob[]) => boolean,
 ): Promise<QueuedJob[]> {
   let jobs: QueuedJob[] = [];
-  for (let i = 0; i < 400; i++) {
-    jobs = await jobsOf(sql, name);
-    if (isExpected(jobs)) return jobs;
-    await Bun.sleep(25);
-  }
-  throw new Error(`the queue has ${JSON.stringify(jobs)}`);
+  return until(
+    async () => {
+      jobs = await jobsOf(sql, name);
+      return isExpected(jobs) && jobs;
+    },
+    () => `the jobs are as expected, and not ${JSON.stringify(jobs)}`,
+  );
 }
 
 /** Makes every job that waits for its next attempt due now. */

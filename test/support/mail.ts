@@ -7,6 +7,7 @@ import { smtpTransport, type Transport } from "../../src/mail/transport.ts";
 import type { Log } from "../../src/observability/log.ts";
 import { mailUsers } from "../../src/server/jobs.ts";
 import { JWT_SECRET, type TestServer } from "./harness.ts";
+import { until } from "./until.ts";
 
 /** A mail that arrived, parsed and as received. */
 export type Arrived = ParsedMail & { raw: string };
@@ -15,7 +16,7 @@ export type Arrived = ParsedMail & { raw: string };
 export type TestSmtp = {
   readonly port: number;
   readonly arrived: Arrived[];
-  /** The mail to this address whose subject has these words; waits for it, at most 10 s. Removes it. */
+  /** The mail to this address whose subject has these words; waits for it. Removes it. */
   take(to: string, subject: string): Promise<Arrived>;
   stop(): Promise<void>;
 };
@@ -39,15 +40,14 @@ export async function testSmtp(options: SMTPServerOptions = {}): Promise<TestSmt
   return {
     port: (server.server.address() as { port: number }).port,
     arrived,
-    async take(to, subject) {
-      for (let i = 0; i < 400; i++) {
-        const at = arrived.findIndex((mail) => addressesOf(mail).includes(to) && mail.subject?.includes(subject));
-        const [mail] = at === -1 ? [] : arrived.splice(at, 1);
-        if (mail !== undefined) return mail;
-        await Bun.sleep(25);
-      }
-      throw new Error(`no mail to ${to} about "${subject}" among ${arrived.map((mail) => mail.subject).join(", ")}`);
-    },
+    take: (to, subject) =>
+      until(
+        () => {
+          const at = arrived.findIndex((mail) => addressesOf(mail).includes(to) && mail.subject?.includes(subject));
+          return at !== -1 && arrived.splice(at, 1)[0];
+        },
+        () => `a mail to ${to} about "${subject}" is among ${arrived.map((mail) => mail.subject).join(", ")}`,
+      ),
     stop: () => new Promise((resolve) => server.close(() => resolve())),
   };
 }

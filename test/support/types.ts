@@ -1,13 +1,15 @@
 import type { SQL } from "bun";
 import type { DatabaseAddress } from "../../src/config/database-address.ts";
 import type { Database } from "../../src/db/pool.ts";
+import type { Memory } from "../../src/memory/memory.ts";
 
 /** A server on a free port of the loopback interface, with real HTTP and a database of its own. */
 export type TestServer = {
   readonly url: string;
   readonly address: DatabaseAddress;
   readonly db: Database;
-  /** To inspect the database. */
+  readonly memory: Memory;
+  /** To inspect the database. After a statement, the next request finds nothing in memory. */
   readonly sql: SQL;
   /** Sends a request; `path` begins with `/`. Throws if the response is not as the OpenAPI document describes it. */
   request(method: string, path: string, options?: RequestOptions): Promise<TestResponse>;

@@ -1,14 +1,11 @@
 import { randomBytes } from "node:crypto";
 import {
   chmodSync,
-  closeSync,
   existsSync,
-  fsyncSync,
   lchownSync,
   lstatSync,
   mkdirSync,
   mkdtempSync,
-  openSync,
   readdirSync,
   readFileSync,
   renameSync,
@@ -19,7 +16,7 @@ import { type Account, accountForInitdb, chownTree } from "./account.ts";
 import type { Binaries } from "./binaries.ts";
 import { diskFullError, EmbeddedPostgresError, folderError, systemCode } from "./errors.ts";
 import type { DataFolder } from "./folder.ts";
-import { readPrivateFile, writePrivateFile } from "./private-files.ts";
+import { flushFolder, readPrivateFile, writePrivateFile } from "./private-files.ts";
 import {
   clusterMark,
   explainingLine,
@@ -186,14 +183,6 @@ function spawnInitdb(binaries: Binaries, cluster: string, account?: Account) {
   } catch (error) {
     throw programError(error, binaries.initdb);
   }
-}
-
-/** A rename survives a power failure only after the folder itself is flushed. Windows has no such call. */
-function flushFolder(path: string): void {
-  if (process.platform === "win32") return;
-  const handle = openSync(path, "r");
-  fsyncSync(handle);
-  closeSync(handle);
 }
 
 /** Gives a cluster that belongs to root, for example after restoring files from a backup, to the user who runs it. */

@@ -71,22 +71,57 @@ export function createPrivateFile(path: string): number {
   return file;
 }
 
+/** A private file that does not have its name yet. */
+export type PrivateDraft = {
+  /** To write to. */
+  readonly file: number;
+  /** Flushes the file to the disk and names it. Throws an error with code EEXIST if there is anything with its name. */
+  publish(): void;
+  /** Closes the file, and removes it unless it has its name. */
+  discard(): void;
+};
+
 /**
- * Creates a private file with this text, and flushes it to the disk. The file is never there in part, also if the process is
- * killed: a hard link gives the finished draft its name, and fails if there is anything with that name. Throws like
- * `createPrivateFile`.
+ * Begins a private file that is never there in part, also if the process is killed. A hard link gives the finished draft its
+ * name, because it fails where a rename replaces. Nobody can guess the name of the draft. Throws like `createPrivateFile`.
  */
-export function writePrivateFile(path: string, text: string): void {
+export function createPrivateDraft(path: string): PrivateDraft {
   const draft = `${path}.${randomBytes(8).toString("hex")}.draft`;
   const file = createPrivateFile(draft);
+  let isOpen = true;
+  return {
+    file,
+    publish() {
+      fsyncSync(file);
+      linkSync(draft, path);
+      flushFolder(dirname(path));
+    },
+    discard() {
+      if (!isOpen) return;
+      isOpen = false;
+      closeSync(file);
+      rmSync(draft, { force: true });
+    },
+  };
+}
+
+/** Creates a private file with this text, whole or not at all. Throws like `createPrivateFile`. */
+export function writePrivateFile(path: string, text: string): void {
+  const draft = createPrivateDraft(path);
   try {
-    writeFileSync(file, text);
-    fsyncSync(file);
-    linkSync(draft, path);
+    writeFileSync(draft.file, text);
+    draft.publish();
   } finally {
-    closeSync(file);
-    rmSync(draft, { force: true });
+    draft.discard();
   }
+}
+
+/** A new name survives a power failure only after the folder itself is flushed. Windows has no such call. */
+export function flushFolder(path: string): void {
+  if (process.platform === "win32") return;
+  const folder = openSync(path, O_RDONLY);
+  fsyncSync(folder);
+  closeSync(folder);
 }
 
 /** Creates a private folder if it is missing. Throws like `requirePrivateIfThere`. */

@@ -194,17 +194,30 @@ describe("a data folder in which another user could have planted something", () 
     },
   );
 
+  test("does not follow a link in place of the number of the process that uses it", async () => {
+    const folder = folderWithDatabase();
+    const target = join(newFolder(), "target");
+    writeFileSync(target, "mine");
+    symlinkSync(target, join(folder, "postgres.lock.pid"));
+    await start(folder);
+    expect(readFileSync(target, "utf8")).toBe("mine");
+    expect(readFileSync(join(folder, "postgres.lock.pid"), "utf8")).toBe(`${process.pid}\n`);
+  });
+
   test("is refused if the cluster is a link", async () => {
     const folder = newFolder();
     symlinkSync(join(folderWithDatabase(), "postgres"), join(folder, "postgres"));
     expect(await startError(folder, "folder-unusable")).toContain("postgres is a symbolic link");
   });
 
-  test("is refused if other users can read the password", async () => {
-    const folder = folderWithDatabase();
-    chmodSync(join(folder, "postgres/application.password"), 0o640);
-    expect(await startError(folder, "folder-unusable")).toContain("Other users can access");
-  });
+  test.each(["postgres/application.password", "postgres.lock"])(
+    "is refused if other users can use %s",
+    async (name) => {
+      const folder = folderWithDatabase();
+      chmodSync(join(folder, name), 0o640);
+      expect(await startError(folder, "folder-unusable")).toContain(`Other users can access ${join(folder, name)}`);
+    },
+  );
 });
 
 function usersOfPostgres(folder: string): Set<number> {

@@ -2,8 +2,10 @@ import type { Database } from "../../db/pool.ts";
 import type { LeftJoined } from "../../db/rows.ts";
 import { read, slow } from "../../db/statements.ts";
 import { pageOf } from "../../http/cursor.ts";
+import { topics } from "../../memory/topics.ts";
 import { sessionEnded } from "../identity/current-session.ts";
 import { sameKey } from "../identity/users/rules.ts";
+import type { Seen } from "../profiles/shared-reads.ts";
 import {
   readForViewer,
   rowsForViewer,
@@ -13,7 +15,7 @@ import {
   type ViewerRead,
   viewerGone,
 } from "../profiles/viewer.ts";
-import { articlesByKeys, type PreviewRow, previewOf } from "./rows.ts";
+import { articlesByKeys, type PreviewRow, previewOf, seenArticles } from "./rows.ts";
 import { ArticleCursor, type ArticleList, type ListFilters, type Page } from "./schema.ts";
 
 /** A page with more articles may be half a megabyte. The default of `limit` is fast. */
@@ -28,7 +30,7 @@ export async function listArticles(
   db: Database,
   viewerId: string | null,
   { limit, offset, cursor, tag, author, favorited }: ListFilters,
-): Promise<ArticleList & { viewerGone: boolean }> {
+): Promise<Seen<ArticleList>> {
   const values = {
     ...(tag === undefined ? {} : { tag }),
     ...(author === undefined ? {} : { author: sameKey(author) }),
@@ -38,7 +40,23 @@ export async function listArticles(
   // A person's favourites with a tag are looked up one by one to count them.
   const isSlow = limit > FAST_LIMIT_MAX || offset > FAST_OFFSET_MAX || (tag !== undefined && favorited !== undefined);
   const statement = isSlow ? slowForViewer(list) : list;
-  return listOf(await rowsForViewer(db, statement, viewerId, { limit, offset, ...after(cursor), ...values }), limit);
+  const rows = await rowsForViewer(db, statement, viewerId, { limit, offset, ...after(cursor), ...values });
+  return listOf(rows, limit, (first) => topicsOf(values, first));
+}
+
+/** What decides which articles are in a list. Other topics of the same writes are left out. */
+function topicsOf({ tag, author, favorited }: Partial<Record<Filter, string>>, { authorId, favoritedId }: NamedIds) {
+  const list: string[] = [];
+  if (tag !== undefined) list.push(topics.tag(tag));
+  if (author !== undefined) list.push(topics.name(author));
+  if (favorited !== undefined) {
+    list.push(topics.name(favorited), topics.deletions);
+    if (favoritedId !== null) list.push(topics.favorites(favoritedId));
+  } else if (tag === undefined) {
+    if (author === undefined) list.push(topics.articles);
+    else if (authorId !== null) list.push(topics.author(authorId));
+  }
+  return list;
 }
 
 /** Articles by authors whom the viewer follows, newest first, with the number of all. Throws 401. */
@@ -47,9 +65,9 @@ export async function listFeed(db: Database, viewerId: string, { limit, offset, 
   const isSlow = limit > FAST_LIMIT_MAX || offset > FAST_FEED_OFFSET_MAX;
   const statement = isSlow ? slow(list) : list;
   const values = { limit, offset, viewerId, ...(cursor === undefined ? {} : after(cursor)) };
-  const { viewerGone, ...page } = listOf(await db.rows(statement, values), limit);
+  const { viewerGone, value } = listOf(await db.rows(statement, values), limit, () => []);
   if (viewerGone) throw sessionEnded();
-  return page;
+  return value;
 }
 
 /** The parameters of a position, by default before the first article. */
@@ -63,19 +81,24 @@ const isAfter = (publishedAt: string, id: string): string =>
   `(${publishedAt}, ${id}) < (:afterTime::timestamptz, :afterId::bigint)`;
 
 /** One row per article, and one more than the page has; a single row without an article if the page is empty. */
-type ListRow = { articlesCount: number; viewerGone: boolean } & LeftJoined<PreviewRow & { id: string }>;
+type ListRow = { articlesCount: number; viewerGone: boolean } & NamedIds & LeftJoined<PreviewRow>;
 
-function listOf(rows: ListRow[], limit: number): ArticleList & { viewerGone: boolean } {
+/** The ids of the users whom the filters name; null if there is no such user, or no such filter. */
+type NamedIds = { authorId: string | null; favoritedId: string | null };
+
+function listOf(rows: ListRow[], limit: number, topicsOf: (first: ListRow) => readonly string[]): Seen<ArticleList> {
   const [first] = rows;
   if (first === undefined) throw new Error("a list returned no row");
   const found = rows.flatMap((row) => (row.slug === null ? [] : [row]));
   const { page, nextCursor } = pageOf(found, limit, (last) =>
-    ArticleCursor.after({ id: last.id, publishedAt: previewOf(last).publishedAt }),
+    ArticleCursor.after({ id: last.articleId, publishedAt: previewOf(last).publishedAt }),
   );
+  const { ids, topics } = seenArticles(page);
   return {
-    articles: page.map(previewOf),
+    value: { articles: page.map(previewOf), nextCursor, articlesCount: first.articlesCount },
     nextCursor,
-    articlesCount: first.articlesCount,
+    ids,
+    topics: [...topicsOf(first), ...topics],
     viewerGone: first.viewerGone,
   };
 }
@@ -87,8 +110,12 @@ function listOf(rows: ListRow[], limit: number): ArticleList & { viewerGone: boo
  * @param parts.count SQL for the number of all matches; null is 0
  * @param parts.keys a query for the keys (published_at, id) of all matches
  * @param parts.followed a common table expression for both
+ * @param parts.named the columns of `NamedIds`
  */
-function listText(viewer: Viewer, { count, keys, followed }: { count: string; keys: string; followed?: string }) {
+function listText(
+  viewer: Viewer,
+  { count, keys, followed, named = "" }: { count: string; keys: string; followed?: string; named?: string },
+) {
   return `with ${followed === undefined ? "" : `followed as materialized (${followed}),`}
      matches as materialized (select coalesce((${count}), 0)::integer as count),
      page as materialized (
@@ -97,7 +124,7 @@ function listText(viewer: Viewer, { count, keys, followed }: { count: string; ke
         -- A page past the end is empty: the count says so, without a walk to the end.
         limit case when :offset::bigint < (select count from matches) then :limit::bigint + 1 else 0 end
        offset :offset::bigint)
-   select matches.count as "articlesCount", ${viewerGone(viewer)}, page.id, article.*
+   select matches.count as "articlesCount", ${named} ${viewerGone(viewer)}, article.*
      from matches left join (${articlesByKeys(viewer, "page")}) on true
     order by page.published_at desc, page.id desc`;
 }
@@ -119,6 +146,9 @@ function sourceFor(filters: readonly Filter[]): Source {
 }
 
 const userNamed = (parameter: string): string => `(select id from users where username_key = ${parameter})`;
+
+const idOf = (filter: "author" | "favorited", filters: readonly Filter[]): string =>
+  filters.includes(filter) ? userNamed(`:${filter}`) : "null::bigint";
 
 /** What each filter requires of a row `s` of the source. */
 const PREDICATES: Readonly<Record<Filter, (source: Source) => string>> = {
@@ -154,6 +184,7 @@ function listBy(filters: readonly Filter[]): ViewerRead<ListRow> {
         count: MAINTAINED_COUNTS[key] ?? `select count(*) ${matches}`,
         keys: `select s.${source.publishedAt} as published_at, s.${source.id} as id ${matches}
           and ${isAfter(`s.${source.publishedAt}`, `s.${source.id}`)}`,
+        named: `${idOf("author", filters)} as "authorId", ${idOf("favorited", filters)} as "favoritedId",`,
       }),
     );
     lists.set(key, list);

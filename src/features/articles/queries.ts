@@ -3,6 +3,7 @@ import type { Database } from "../../db/pool.ts";
 import type { LeftJoined } from "../../db/rows.ts";
 import { batch, textArray, write } from "../../db/statements.ts";
 import { forbidden, notFound } from "../../http/errors.ts";
+import { topics } from "../../memory/topics.ts";
 import {
   type CurrentSession,
   currentUser,
@@ -11,23 +12,27 @@ import {
   sessionParameters,
   userOfItem,
 } from "../identity/current-session.ts";
+import type { Seen } from "../profiles/shared-reads.ts";
 import { readForViewer, rowsForViewer, slowForViewer, VIEWER, viewerGone } from "../profiles/viewer.ts";
-import { type ArticleRow, articleColumns, articleOf } from "./rows.ts";
+import { type ArticleRow, articleColumns, articleOf, seenArticles } from "./rows.ts";
 import { SUFFIX_LENGTH, slugBase, slugWithSuffix } from "./rules.ts";
 import type { Article, ArticleUpdate, NewArticle } from "./schema.ts";
+import { ARTICLE_VERSION } from "./versions.ts";
 
 /** One article, as the viewer sees it. Throws 404. */
 export async function findArticle(
   db: Database,
   viewerId: string | null,
   slug: string,
-): Promise<{ article: Article; viewerGone: boolean }> {
+): Promise<Seen<{ article: Article }>> {
   const [small] = await rowsForViewer(db, ARTICLE_BY_SLUG, viewerId, { slug, bodySizeMax: FAST_BODY_SIZE_MAX });
   const bodySizeMax = Number.MAX_SAFE_INTEGER;
   const row =
     small?.body === null ? (await rowsForViewer(db, LARGE_ARTICLE, viewerId, { slug, bodySizeMax }))[0] : small;
   if (row === undefined) throw notFound("article");
-  return { article: articleOf(row as ArticleRow), viewerGone: row.viewerGone };
+  const { articleId: id, version, viewerGone } = row;
+  const value = { article: articleOf(row as ArticleRow) };
+  return { value, viewerGone, version: { id, version }, ...seenArticles([row]) };
 }
 
 /** In bytes: what the connection that other reads share may carry at a time. */
@@ -38,21 +43,25 @@ const bodyUpTo = (sizeMax: string): string => `case when octet_length(a.body) <=
 
 type RowUpToSize = Omit<ArticleRow, "body"> & { body: string | null };
 
-const ARTICLE_BY_SLUG = readForViewer<RowUpToSize & { viewerGone: boolean }>(
+const ARTICLE_BY_SLUG = readForViewer<RowUpToSize & { version: string; viewerGone: boolean }>(
   "article_by_slug",
-  (viewer) => `select ${articleColumns(viewer, { body: bodyUpTo(":bodySizeMax::bigint") })}, ${viewerGone(viewer)}
+  (viewer) => `select ${articleColumns(viewer, { body: bodyUpTo(":bodySizeMax::bigint") })},
+             ${ARTICLE_VERSION} as version, ${viewerGone(viewer)}
      from articles a join users u on u.id = a.author_id
     where a.slug = :slug`,
 );
 
 const LARGE_ARTICLE = slowForViewer(ARTICLE_BY_SLUG);
 
+/** An article after a write, and what the write has changed. */
+type WrittenArticle = { readonly article: Article; readonly changed: readonly string[] };
+
 /** Publishes an article. Its slug is the title's, with a suffix if another article has that. Throws 401. */
 export async function insertArticle(
   db: Database,
   author: CurrentSession,
   { title, description, body, tagList }: NewArticle,
-): Promise<Article> {
+): Promise<WrittenArticle> {
   const slug = slugBase(title);
   try {
     const article = await db.row(INSERT_ARTICLE, {
@@ -65,7 +74,7 @@ export async function insertArticle(
       tagList: textArray(tagList),
     });
     if (article?.slug == null) throw sessionEnded();
-    return articleOf(article);
+    return { article: articleOf(article), changed: listsWith(article.userId, tagList) };
   } catch (error) {
     // The account was deleted after the statement had read it.
     if (violatedConstraint(error) === "articles_author_id_fkey") throw sessionEnded();
@@ -76,7 +85,7 @@ export async function insertArticle(
 // The second insert takes what the first left out: where the slug is taken, also by an article that is published at the same
 // moment, for which the first insert waits. Both begin with the lowest slug, so that two batches cannot wait for each other. A
 // new article has no favourites, and users cannot follow themselves, so the statement needs no look-ups for the viewer.
-const INSERT_ARTICLE = batch<LeftJoined<ArticleRow & { articleId: string; authorId: string }>>(
+const INSERT_ARTICLE = batch<LeftJoined<ArticleRow>>(
   "article_insert",
   {
     types: {
@@ -93,24 +102,31 @@ const INSERT_ARTICLE = batch<LeftJoined<ArticleRow & { articleId: string; author
   `u as materialized (
      select item.place, item.slug as slug_base, item."slugWithSuffix" as slug_suffixed, item.title as new_title,
             item.description as new_description, item.body as new_body, item."tagList"::text[] as new_tag_list,
-            nextval('articles_id_seq') as article_id, author_id, username, bio, image
-       from item join lateral (${userOfItem("id as author_id, username, bio, image")}) u on true),
+            nextval('articles_id_seq') as article_id, id, username, bio, image
+       from item join lateral (${userOfItem("id, username, bio, image")}) u on true),
    plain as (
      insert into articles (id, author_id, slug, title, description, body, tag_list)
      overriding system value
-     select article_id, author_id, slug_base, new_title, new_description, new_body, new_tag_list
+     select article_id, u.id, slug_base, new_title, new_description, new_body, new_tag_list
        from u where slug_base <> 'feed' order by slug_base
      on conflict (slug) do nothing
      returning *),
    suffixed as (
      insert into articles (id, author_id, slug, slug_has_suffix, title, description, body, tag_list)
      overriding system value
-     select article_id, author_id, slug_suffixed, true, new_title, new_description, new_body, new_tag_list
+     select article_id, u.id, slug_suffixed, true, new_title, new_description, new_body, new_tag_list
        from u where article_id not in (select id from plain) order by slug_suffixed
      returning *)
-   select place, a.id as "articleId", a.author_id as "authorId", ${articleColumns(null)}
+   select place, ${articleColumns(null)}
      from u join (select * from plain union all select * from suffixed) a on a.id = u.article_id`,
 );
+
+/** The lists in which an article appears when it is published, or from which it disappears when it is deleted. */
+const listsWith = (authorId: string, tags: readonly string[]): string[] => [
+  topics.articles,
+  topics.author(authorId),
+  ...(tags.length === 0 ? [] : [topics.tags, ...tags.map(topics.tag)]),
+];
 
 /** Changes what is not undefined. The slug follows a changed title. Throws 401, 403, 404. */
 export async function updateArticle(
@@ -118,7 +134,7 @@ export async function updateArticle(
   viewer: CurrentSession,
   slug: string,
   { title, description, body, tagList }: ArticleUpdate,
-): Promise<Article> {
+): Promise<WrittenArticle> {
   const base = title === undefined ? null : slugBase(title);
   for (let attempt = 1; ; attempt++) {
     const slugSuffixed = base === null ? null : slugWithSuffix(base);
@@ -138,11 +154,23 @@ export async function updateArticle(
       requireOwned(outcome);
       // The article was deleted while the statement waited for it.
       if (outcome.slug === null) throw notFound("article");
-      return articleOf(outcome);
+      return { article: articleOf(outcome), changed: changedByEdit(outcome, slug) };
     } catch (error) {
       if (violatedConstraint(error) !== "articles_slug_key" || attempt === 3) throw error;
     }
   }
+}
+
+function changedByEdit(
+  { articleId, slug, tagList, tagsBefore }: ArticleRow & { tagsBefore: string[] | null },
+  slugBefore: string,
+): string[] {
+  const changedTags = new Set(tagList).symmetricDifference(new Set(tagsBefore));
+  return [
+    topics.article(articleId),
+    ...(slug === slugBefore ? [] : [topics.comments(articleId)]),
+    ...(changedTags.size === 0 ? [] : [topics.tags, ...[...changedTags].map(topics.tag)]),
+  ];
 }
 
 /** What a statement found that changes something of the viewer's own: ids, or null if it is not there. */
@@ -197,11 +225,18 @@ export function requireOwned<Outcome extends Ownership>(
   if (!outcome.owned) throw forbidden(resource);
 }
 
-/** Deletes an article with its comments and favourites. Throws 401, 403, 404. */
-export async function deleteArticle(db: Database, viewer: CurrentSession, slug: string): Promise<void> {
+/** Deletes an article with its comments and favourites. Returns what that has changed. Throws 401, 403, 404. */
+export async function deleteArticle(
+  db: Database,
+  viewer: CurrentSession,
+  slug: string,
+): Promise<{ changed: readonly string[] }> {
   const outcome = await db.row(DELETE_ARTICLE, { ...sessionParameters(viewer), slug });
   requireOwned(outcome);
-  if (outcome.deleted === null) throw notFound("article");
+  const { deleted, tagsBefore } = outcome;
+  if (deleted === null) throw notFound("article");
+  const ownTopics = [topics.article(deleted), topics.comments(deleted), topics.deletions];
+  return { changed: [...ownTopics, ...listsWith(viewer.userId, tagsBefore ?? [])] };
 }
 
 const DELETE_ARTICLE = write<Ownership & { deleted: string | null; tagsBefore: string[] | null }>(
@@ -216,11 +251,11 @@ const DELETE_ARTICLE = write<Ownership & { deleted: string | null; tagsBefore: s
 );
 
 /** Makes an article a favourite of the viewer. Idempotent. Throws 401, 404. */
-export const favorite = (db: Database, viewer: CurrentSession, slug: string): Promise<Article> =>
+export const favorite = (db: Database, viewer: CurrentSession, slug: string): Promise<WrittenArticle> =>
   changeFavorite(db, viewer, slug, true);
 
 /** Makes it a favourite no longer. Idempotent. Throws 401, 404. */
-export const unfavorite = (db: Database, viewer: CurrentSession, slug: string): Promise<Article> =>
+export const unfavorite = (db: Database, viewer: CurrentSession, slug: string): Promise<WrittenArticle> =>
   changeFavorite(db, viewer, slug, false);
 
 async function changeFavorite(
@@ -228,50 +263,50 @@ async function changeFavorite(
   viewer: CurrentSession,
   slug: string,
   favorited: boolean,
-): Promise<Article> {
+): Promise<WrittenArticle> {
   const outcome = await db.row(FAVORITE, { ...sessionParameters(viewer), slug, favorited });
   if (outcome?.viewer == null) throw sessionEnded();
   if (outcome.slug === null) throw notFound("article");
   // A batch of favourites does not return an article of 1 MiB to each of them.
-  if (outcome.body === null) return (await findArticle(db, viewer.userId, slug)).article;
-  return articleOf(outcome as ArticleRow);
+  const article =
+    outcome.body === null
+      ? (await findArticle(db, viewer.userId, slug)).value.article
+      : articleOf(outcome as ArticleRow);
+  // Also if it was one before, which this server may not know yet: the next read must agree with this response.
+  return { article, changed: [topics.article(outcome.articleId), topics.favorites(viewer.userId)] };
 }
 
-type FavoriteOutcome = { viewer: string | null } & LeftJoined<RowUpToSize & { articleId: string }>;
+type FavoriteOutcome = { viewer: string | null } & LeftJoined<RowUpToSize>;
 
-// The locks make the statement read the latest versions, not those from when it began. The last select sees the articles
-// before the changes, so it adds them up: with many favourites of one article, each response has the count after its own.
+// The locks make the statement read the latest versions, not those from when it began. They are taken in the order of the
+// slugs, and each viewer's before that of the article, because the deletion of a user locks the user before the favourites.
+// The last select sees the articles before the changes of the batch, so it adds them up.
 const FAVORITE = batch<FavoriteOutcome>(
   "favorite",
   { types: { ...SESSION_TYPES, slug: "text", favorited: "boolean" }, key: ["viewerId", "slug"] },
-  `wish as materialized (
-     select item.place, item.slug, item.favorited, viewer
-       from item left join lateral (${userOfItem("id as viewer", "for key share")}) v on true),
-   a as materialized (
-     select * from articles
-      where slug = any (array(select slug from wish where viewer is not null)) order by id for no key update),
+  `a as materialized (
+     select item.place, item.favorited, viewer, article.*
+       from (select * from item order by slug) item
+            left join lateral (${userOfItem("id as viewer", "for key share")}) v on true
+            left join lateral (
+              select * from articles where slug = item.slug and viewer is not null for no key update) article on true),
    added as (
      insert into favorites (user_id, article_id, article_published_at, author_id)
-     select viewer, id, published_at, author_id from wish join a using (slug) where favorited
+     select viewer, id, published_at, author_id from a where favorited and id is not null
      on conflict do nothing
-     returning user_id, article_id),
+     returning article_id),
    removed as materialized (
-     select removed.user_id, removed.article_id
+     select article_id
        from (select array_agg(row(viewer, id, published_at, author_id)::favorites) as unwanted
-               from wish join a using (slug) where not favorited) w
-            cross join lateral remove_favorites(unwanted) removed
-      where unwanted is not null),
-   counted as (
-     select wish.*, sum(coalesce(change, 0)) over (partition by slug order by place)::integer as change
-       from wish left join (
-              select a.slug, user_id as viewer, change
-                from (select *, 1 as change from added union all select *, -1 from removed) c join a on a.id = article_id) c
-            using (slug, viewer))
-   select place, viewer, a.id as "articleId",
+               from a where not favorited and id is not null) r
+            cross join lateral remove_favorites(unwanted)
+      where unwanted is not null)
+   select place, viewer,
           ${articleColumns("viewer", {
             body: bodyUpTo(`${FAST_BODY_SIZE_MAX}`),
-            favorited: "counted.favorited",
-            favoritesCount: "a.favorites_count + change",
+            favorited: "a.favorited",
+            favoritesCount: `(a.favorites_count + (select count(*) from added where article_id = a.id)
+              - (select count(*) from removed where article_id = a.id))::integer`,
           })}
-     from counted left join a on a.slug = counted.slug and viewer is not null left join users u on u.id = a.author_id`,
+     from a left join users u on u.id = a.author_id`,
 );

@@ -3,31 +3,38 @@ import type { Database } from "../../db/pool.ts";
 import { linkNextPage } from "../../http/cursor.ts";
 import { describeRoute } from "../../http/openapi.ts";
 import { body, json, query } from "../../http/validation.ts";
-import { type Guards, markBadToken } from "../identity/guards.ts";
+import type { Memory } from "../../memory/memory.ts";
+import type { Guards } from "../identity/guards.ts";
 import type { WriteLimits } from "../identity/write-limits.ts";
+import type { SharedReads } from "../profiles/shared-reads.ts";
 import { listArticles, listFeed } from "./lists.ts";
 import { deleteArticle, favorite, findArticle, insertArticle, unfavorite, updateArticle } from "./queries.ts";
 import {
   ARTICLE_REQUEST_SIZE_MAX,
   ArticleResponse,
   ArticlesResponse,
+  type ListFilters,
   ListQuery,
   NewArticleBody,
   PageQuery,
   UpdateArticleBody,
 } from "./schema.ts";
 
-export function articleRoutes(db: Database, { requireUser, optionalUser }: Guards, { limit }: WriteLimits) {
+export function articleRoutes(
+  db: Database,
+  memory: Memory,
+  shared: SharedReads,
+  { requireUser, optionalUser }: Guards,
+  { limit }: WriteLimits,
+) {
   return new Hono()
     .get(
       "/articles",
       optionalUser,
       query(ListQuery),
-      async (c) => {
-        const { viewerGone, ...list } = await listArticles(db, c.var.viewerId, c.var.query);
-        if (viewerGone) markBadToken(c);
-        linkNextPage(c, list.nextCursor);
-        return json(c, list);
+      (c) => {
+        const filters = c.var.query;
+        return shared.respond(c, listKey(filters), (viewerId) => listArticles(db, viewerId, filters));
       },
       describeRoute({
         operationId: "GetArticles",
@@ -64,7 +71,9 @@ export function articleRoutes(db: Database, { requireUser, optionalUser }: Guard
       body(NewArticleBody, ARTICLE_REQUEST_SIZE_MAX),
       limit("article-bytes", bytesOf),
       async (c) => {
-        return json(c, { article: await insertArticle(db, c.var, c.var.body.article) }, 201);
+        const { article, changed } = await insertArticle(db, c.var, c.var.body.article);
+        await memory.changed(changed);
+        return json(c, { article }, 201);
       },
       describeRoute({
         operationId: "CreateArticle",
@@ -79,10 +88,9 @@ export function articleRoutes(db: Database, { requireUser, optionalUser }: Guard
     .get(
       "/articles/:slug",
       optionalUser,
-      async (c) => {
-        const { article, viewerGone } = await findArticle(db, c.var.viewerId, c.req.param("slug"));
-        if (viewerGone) markBadToken(c);
-        return json(c, { article });
+      (c) => {
+        const slug = c.req.param("slug");
+        return shared.respond(c, `article ${slug}`, (viewerId) => findArticle(db, viewerId, slug));
       },
       describeRoute({
         operationId: "GetArticle",
@@ -101,7 +109,8 @@ export function articleRoutes(db: Database, { requireUser, optionalUser }: Guard
       body(UpdateArticleBody, ARTICLE_REQUEST_SIZE_MAX),
       limit("article-bytes", bytesOf),
       async (c) => {
-        const article = await updateArticle(db, c.var, c.req.param("slug"), c.var.body.article);
+        const { article, changed } = await updateArticle(db, c.var, c.req.param("slug"), c.var.body.article);
+        await memory.changed(changed);
         return json(c, { article });
       },
       describeRoute({
@@ -118,7 +127,8 @@ export function articleRoutes(db: Database, { requireUser, optionalUser }: Guard
       "/articles/:slug",
       requireUser,
       async (c) => {
-        await deleteArticle(db, c.var, c.req.param("slug"));
+        const { changed } = await deleteArticle(db, c.var, c.req.param("slug"));
+        await memory.changed(changed);
         return c.body(null, 204);
       },
       describeRoute({
@@ -136,7 +146,9 @@ export function articleRoutes(db: Database, { requireUser, optionalUser }: Guard
       requireUser,
       limit("favorites"),
       async (c) => {
-        return json(c, { article: await favorite(db, c.var, c.req.param("slug")) });
+        const { article, changed } = await favorite(db, c.var, c.req.param("slug"));
+        await memory.changed(changed);
+        return json(c, { article });
       },
       describeRoute({
         operationId: "CreateArticleFavorite",
@@ -153,7 +165,9 @@ export function articleRoutes(db: Database, { requireUser, optionalUser }: Guard
       requireUser,
       limit("favorites"),
       async (c) => {
-        return json(c, { article: await unfavorite(db, c.var, c.req.param("slug")) });
+        const { article, changed } = await unfavorite(db, c.var, c.req.param("slug"));
+        await memory.changed(changed);
+        return json(c, { article });
       },
       describeRoute({
         operationId: "DeleteArticleFavorite",
@@ -165,6 +179,9 @@ export function articleRoutes(db: Database, { requireUser, optionalUser }: Guard
       }),
     );
 }
+
+const listKey = ({ limit, offset, cursor, tag, author, favorited }: ListFilters): string =>
+  `articles ${JSON.stringify([limit, offset, cursor, tag, author, favorited])}`;
 
 /** The size of an article's new body, in bytes. */
 const bytesOf = (c: Context<{ Variables: { body: { article: { body?: string | undefined } } } }>): number =>

@@ -2,8 +2,10 @@
 // column of the table, a line in `previewColumns` or `articleColumns`, and a line in schema.ts.
 
 import { type RowOf, rowMapper } from "../../db/rows.ts";
-import { profileColumns, profileOf } from "../profiles/queries.ts";
+import { topics } from "../../memory/topics.ts";
+import { type ProfileId, profileColumns, profileOf } from "../profiles/queries.ts";
 import type { Profile } from "../profiles/schema.ts";
+import type { Seen } from "../profiles/shared-reads.ts";
 import type { Viewer } from "../profiles/viewer.ts";
 import { Article, ArticlePreview } from "./schema.ts";
 
@@ -12,6 +14,7 @@ type Known = { readonly favorited?: string; readonly favoritesCount?: string; re
 
 /** The columns of an article without its body, of `articles a` and its author `users u`, as a viewer sees them. */
 export const previewColumns = (viewer: Viewer, known: Known = {}): string => `
+    a.id as "articleId",
     a.slug,
     a.title,
     a.description,
@@ -48,9 +51,18 @@ export const articlesByKeys = (viewer: Viewer, keys: string): string => `${keys}
      limit 1) article`;
 
 /** A row with the columns of `previewColumns`, or of `articleColumns`. */
-export type PreviewRow = RowOf<Omit<ArticlePreview, "author"> & Profile>;
-export type ArticleRow = RowOf<Omit<Article, "author"> & Profile>;
+export type PreviewRow = RowOf<Omit<ArticlePreview, "author"> & Profile> & ArticleIds;
+export type ArticleRow = RowOf<Omit<Article, "author"> & Profile> & ArticleIds;
+
+/** The ids of an article and of its author, which are not part of the API. */
+export type ArticleIds = { readonly articleId: string } & ProfileId;
 
 export const previewOf: (row: PreviewRow) => ArticlePreview = rowMapper(ArticlePreview, { author: profileOf });
 
 export const articleOf: (row: ArticleRow) => Article = rowMapper(Article, { author: profileOf });
+
+/** What a response with these articles depends on, and whose flags it has. */
+export const seenArticles = (rows: readonly ArticleIds[]): Required<Pick<Seen, "ids" | "topics">> => ({
+  ids: { favorited: rows.map((row) => row.articleId), following: rows.map((row) => row.userId) },
+  topics: rows.flatMap((row) => [topics.article(row.articleId), topics.user(row.userId)]),
+});

@@ -3,6 +3,7 @@ import type { Database } from "../../db/pool.ts";
 import { type LeftJoined, type RowOf, rowMapper } from "../../db/rows.ts";
 import { batch, write } from "../../db/statements.ts";
 import { notFound } from "../../http/errors.ts";
+import { topics } from "../../memory/topics.ts";
 import { requireOwned } from "../articles/queries.ts";
 import {
   type CurrentSession,
@@ -12,8 +13,9 @@ import {
   sessionParameters,
   userOfItem,
 } from "../identity/current-session.ts";
-import { profileColumns, profileOf } from "../profiles/queries.ts";
+import { type ProfileId, profileColumns, profileOf, seenProfiles } from "../profiles/queries.ts";
 import type { Profile } from "../profiles/schema.ts";
+import type { Seen } from "../profiles/shared-reads.ts";
 import {
   readForViewer,
   rowsForViewer,
@@ -33,7 +35,7 @@ const commentColumns = (viewer: Viewer): string => `
     ${profileColumns(viewer)}`;
 
 /** A row with the columns of `commentColumns`. */
-type CommentRow = RowOf<Omit<Comment, "id" | "author"> & Profile> & { id: string };
+type CommentRow = RowOf<Omit<Comment, "id" | "author"> & Profile> & { id: string } & ProfileId;
 
 const commentOf: (row: CommentRow) => Comment = rowMapper(Comment, {
   // The driver returns a bigint as text.
@@ -52,7 +54,7 @@ export async function listComments(
   viewerId: string | null,
   slug: string,
   { limit, cursor }: CommentsPage,
-): Promise<CommentList & { viewerGone: boolean }> {
+): Promise<Seen<CommentList>> {
   const values = { slug, limit, afterTime: cursor?.createdAt ?? "infinity", afterId: cursor?.id ?? "0" };
   const pageWithin = async (read: ViewerRead<CommentsRow>, bytesMax: number) => {
     const rows = await rowsForViewer(db, read, viewerId, { ...values, bytesMax });
@@ -66,9 +68,13 @@ export async function listComments(
   if (first.isCut) ({ first, comments } = await pageWithin(LARGE_COMMENTS, PAGE_BYTES_MAX));
   const page = comments.map(commentOf);
   const last = page.at(-1);
+  const nextCursor = first.hasMore && last !== undefined ? CommentCursor.after({ ...last, id: String(last.id) }) : null;
+  const { ids, topics: authors } = seenProfiles(comments);
   return {
-    comments: page,
-    nextCursor: first.hasMore && last !== undefined ? CommentCursor.after({ ...last, id: String(last.id) }) : null,
+    value: { comments: page, nextCursor },
+    nextCursor,
+    ids,
+    topics: [topics.comments(first.articleId), ...authors],
     viewerGone: first.viewerGone,
   };
 }
@@ -88,7 +94,7 @@ const COMMENTS = readForViewer<CommentsRow>(
        window so_far as (order by c.created_at desc, c.id desc)),
      page as materialized (
        select * from newest where place <= :limit::bigint and (place = 1 or bytes <= :bytesMax::bigint))
-   select ${commentColumns(viewer)}, ${viewerGone(viewer)},
+   select article.id as "articleId", ${commentColumns(viewer)}, ${viewerGone(viewer)},
           (select count(*) from newest) > (select count(*) from page) as "hasMore",
           exists (select from newest
                    where place between 2 and :limit::bigint and bytes > :bytesMax::bigint) as "isCut"
@@ -98,22 +104,27 @@ const COMMENTS = readForViewer<CommentsRow>(
     order by c.created_at desc, c.id desc`,
 );
 
-type CommentsRow = { viewerGone: boolean; hasMore: boolean; isCut: boolean } & LeftJoined<CommentRow>;
+type CommentsRow = {
+  articleId: string;
+  viewerGone: boolean;
+  hasMore: boolean;
+  isCut: boolean;
+} & LeftJoined<CommentRow>;
 
 const LARGE_COMMENTS = slowForViewer(COMMENTS);
 
-/** Adds a comment of the viewer to an article. Throws 401, 404. */
+/** Adds a comment of the viewer to an article. Returns it, and what that has changed. Throws 401, 404. */
 export async function insertComment(
   db: Database,
   viewer: CurrentSession,
   slug: string,
   body: string,
-): Promise<Comment> {
+): Promise<{ comment: Comment; changed: readonly string[] }> {
   try {
     const outcome = await db.row(INSERT_COMMENT, { ...sessionParameters(viewer), slug, body });
     if (outcome?.viewer == null) throw sessionEnded();
     if (outcome.id === null) throw notFound("article");
-    return commentOf(outcome);
+    return { comment: commentOf(outcome), changed: [topics.comments(outcome.articleId)] };
   } catch (error) {
     // One of the two was deleted after the statement had read it.
     if (violatedConstraint(error) === "comments_author_id_fkey") throw sessionEnded();
@@ -126,21 +137,22 @@ const INSERT_COMMENT = batch<{ viewer: string | null } & LeftJoined<CommentRow &
   "comment_insert",
   { types: { ...SESSION_TYPES, slug: "text", body: "text" } },
   `u as materialized (
-     select item.place, item.body as written, nextval('comments_id_seq') as comment_id, viewer, article_id, username, bio, image
-       from item left join lateral (${userOfItem("id as viewer, username, bio, image")}) u on true
+     select item.place, item.body as written, nextval('comments_id_seq') as comment_id, id, article_id, username, bio, image
+       from item left join lateral (${userOfItem("id, username, bio, image")}) u on true
             left join lateral (select id as article_id from articles where slug = item.slug limit 1) a on true),
    c as (
      insert into comments (id, article_id, author_id, body)
      overriding system value
-     select comment_id, article_id, viewer, written from u
-      where viewer is not null and article_id is not null order by place
+     select comment_id, article_id, u.id, written from u
+      where u.id is not null and article_id is not null order by place
      returning *)
-   select place, viewer, c.article_id as "articleId", ${commentColumns(null)}
+   select place, u.id as viewer, c.article_id as "articleId", ${commentColumns(null)}
      from u left join c on c.id = u.comment_id`,
 );
 
 /**
- * Deletes a comment that the viewer wrote, or that is on an article of the viewer. Throws 401, 403, 404.
+ * Deletes a comment that the viewer wrote, or that is on an article of the viewer. Returns what that has changed. Throws
+ * 401, 403, 404.
  * @param commentId the number of the comment as text; other text is the number of no comment
  */
 export async function deleteComment(
@@ -148,12 +160,13 @@ export async function deleteComment(
   viewer: CurrentSession,
   slug: string,
   commentId: string,
-): Promise<void> {
+): Promise<{ changed: readonly string[] }> {
   const id = /^[0-9]{1,18}$/.test(commentId) ? commentId : "0";
   const outcome = await db.row(DELETE_COMMENT, { ...sessionParameters(viewer), slug, id });
   if (outcome?.viewer != null && outcome.article === null) throw notFound("article");
   requireOwned(outcome, "comment");
-  if (outcome.deleted === null) throw notFound("comment");
+  if (outcome.deleted === null || outcome.article === null) throw notFound("comment");
+  return { changed: [topics.comments(outcome.article)] };
 }
 
 const DELETE_COMMENT = write<{

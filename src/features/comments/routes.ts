@@ -1,10 +1,11 @@
 import { Hono } from "hono";
 import type { Database } from "../../db/pool.ts";
-import { linkNextPage } from "../../http/cursor.ts";
 import { describeRoute } from "../../http/openapi.ts";
 import { body, json, query } from "../../http/validation.ts";
-import { type Guards, markBadToken } from "../identity/guards.ts";
+import type { Memory } from "../../memory/memory.ts";
+import type { Guards } from "../identity/guards.ts";
 import type { WriteLimits } from "../identity/write-limits.ts";
+import type { SharedReads } from "../profiles/shared-reads.ts";
 import { deleteComment, insertComment, listComments } from "./queries.ts";
 import {
   COMMENT_REQUEST_SIZE_MAX,
@@ -15,17 +16,23 @@ import {
   NewCommentBody,
 } from "./schema.ts";
 
-export function commentRoutes(db: Database, { requireUser, optionalUser }: Guards, { limit }: WriteLimits) {
+export function commentRoutes(
+  db: Database,
+  memory: Memory,
+  shared: SharedReads,
+  { requireUser, optionalUser }: Guards,
+  { limit }: WriteLimits,
+) {
   return new Hono()
     .get(
       "/articles/:slug/comments",
       optionalUser,
       query(CommentsQuery),
-      async (c) => {
-        const { viewerGone, ...list } = await listComments(db, c.var.viewerId, c.req.param("slug"), c.var.query);
-        if (viewerGone) markBadToken(c);
-        linkNextPage(c, list.nextCursor);
-        return json(c, list);
+      (c) => {
+        const slug = c.req.param("slug");
+        const page = c.var.query;
+        const key = `comments ${JSON.stringify([slug, page.limit, page.cursor])}`;
+        return shared.respond(c, key, (viewerId) => listComments(db, viewerId, slug, page));
       },
       describeRoute({
         operationId: "GetArticleComments",
@@ -44,7 +51,8 @@ export function commentRoutes(db: Database, { requireUser, optionalUser }: Guard
       limit("comments"),
       body(NewCommentBody, COMMENT_REQUEST_SIZE_MAX),
       async (c) => {
-        const comment = await insertComment(db, c.var, c.req.param("slug"), c.var.body.comment.body);
+        const { comment, changed } = await insertComment(db, c.var, c.req.param("slug"), c.var.body.comment.body);
+        await memory.changed(changed);
         return json(c, { comment }, 201);
       },
       describeRoute({
@@ -61,7 +69,8 @@ export function commentRoutes(db: Database, { requireUser, optionalUser }: Guard
       "/articles/:slug/comments/:id",
       requireUser,
       async (c) => {
-        await deleteComment(db, c.var, c.req.param("slug"), c.req.param("id"));
+        const { changed } = await deleteComment(db, c.var, c.req.param("slug"), c.req.param("id"));
+        await memory.changed(changed);
         return c.body(null, 204);
       },
       describeRoute({

@@ -1,5 +1,6 @@
 import type { ClientAddress } from "../../http/client-address.ts";
 import type { Mail } from "../../mail/queue.ts";
+import type { Memory } from "../../memory/memory.ts";
 import type { RateLimits } from "./rate-limits.ts";
 import type { SessionLimits } from "./sessions/queries.ts";
 import type { Revocations } from "./sessions/revocations.ts";
@@ -15,6 +16,7 @@ export type IdentityContext = {
   readonly sessionLimits: SessionLimits;
   readonly addressOf: ClientAddress;
   readonly mail: Mail;
+  readonly memory: Memory;
   readonly limits: RateLimits;
   readonly checkNewPassword: PasswordRule;
   /** Whether a new password or address needs the current password. */

@@ -15,11 +15,11 @@ export type Guards = {
   optionalUser: MiddlewareHandler<WithViewer>;
 };
 
-/** @param isRevoked whether a session was revoked; called for every request, so it must be answered from memory */
-export function createGuards(tokens: Tokens, isRevoked: (sessionId: string) => boolean): Guards {
+/** @param isRevoked whether a valid token was revoked; called for every request, so it must be answered from memory */
+export function createGuards(tokens: Tokens, isRevoked: (token: TokenClaims) => boolean): Guards {
   function verify(token: string): TokenClaims {
     const claims = tokens.verify(token);
-    if (isRevoked(claims.sid)) throw new InvalidToken("has been revoked");
+    if (isRevoked(claims)) throw new InvalidToken("has been revoked");
     return claims;
   }
 

@@ -3,6 +3,7 @@ import type { Database } from "../../db/pool.ts";
 import { type LeftJoined, rowMapper } from "../../db/rows.ts";
 import { batch } from "../../db/statements.ts";
 import { invalid, notFound } from "../../http/errors.ts";
+import { topics } from "../../memory/topics.ts";
 import {
   type CurrentSession,
   SESSION_TYPES,
@@ -12,6 +13,7 @@ import {
 } from "../identity/current-session.ts";
 import { sameKey } from "../identity/users/rules.ts";
 import { Profile } from "./schema.ts";
+import type { Seen } from "./shared-reads.ts";
 import { readForViewer, rowsForViewer, type Viewer, viewerGone } from "./viewer.ts";
 
 /**
@@ -19,7 +21,10 @@ import { readForViewer, rowsForViewer, type Viewer, viewerGone } from "./viewer.
  * @param following SQL for whether the viewer follows this user, where the statement knows
  */
 export const profileColumns = (viewer: Viewer, following = followedBy(viewer)): string =>
-  `u.username, u.bio, u.image, ${following} as following`;
+  `u.id as "userId", u.username, u.bio, u.image, ${following} as following`;
+
+/** The id of a profile's user, which is not part of the API. */
+export type ProfileId = { readonly userId: string };
 
 const followedBy = (viewer: Viewer): string =>
   viewer === null ? "false" : `exists (select from follows where follower_id = ${viewer} and followee_id = u.id)`;
@@ -27,32 +32,41 @@ const followedBy = (viewer: Viewer): string =>
 /** The profile in a row with the columns of `profileColumns`. */
 export const profileOf = rowMapper(Profile);
 
+/** What a response with these profiles depends on, and whose flags it has. */
+export const seenProfiles = (rows: readonly ProfileId[]): Required<Pick<Seen, "ids" | "topics">> => ({
+  ids: { favorited: [], following: rows.map((row) => row.userId) },
+  topics: rows.map((row) => topics.user(row.userId)),
+});
+
 /** A profile, as the viewer sees it. Throws 404. */
 export async function findProfile(
   db: Database,
   viewerId: string | null,
   username: string,
-): Promise<{ profile: Profile; viewerGone: boolean }> {
+): Promise<Seen<{ profile: Profile }>> {
   const [row] = await rowsForViewer(db, PROFILE, viewerId, { username: sameKey(username) });
   if (row === undefined) throw notFound("profile");
-  return { profile: profileOf(row), viewerGone: row.viewerGone };
+  return { value: { profile: profileOf(row) }, viewerGone: row.viewerGone, ...seenProfiles([row]) };
 }
 
-const PROFILE = readForViewer<Profile & { viewerGone: boolean }>(
+const PROFILE = readForViewer<Profile & ProfileId & { viewerGone: boolean }>(
   "profile",
   (viewer) => `select ${profileColumns(viewer)}, ${viewerGone(viewer)} from users u where u.username_key = :username`,
 );
 
+/** A profile after a write, and what the write has changed. */
+type WrittenProfile = { readonly profile: Profile; readonly changed: readonly string[] };
+
 /** Makes the viewer follow a user. Idempotent. Throws 401, 404, and 422 if the user is the viewer. */
-export async function follow(db: Database, viewer: CurrentSession, username: string): Promise<Profile> {
+export async function follow(db: Database, viewer: CurrentSession, username: string): Promise<WrittenProfile> {
   const outcome = await changeFollow(db, viewer, username, true);
   if (outcome?.oneself) throw invalid({ profile: ["can't follow yourself"] });
-  return profileIn(outcome);
+  return written(outcome);
 }
 
 /** Ends following a user. Idempotent. Throws 401, 404. */
-export async function unfollow(db: Database, viewer: CurrentSession, username: string): Promise<Profile> {
-  return profileIn(await changeFollow(db, viewer, username, false));
+export async function unfollow(db: Database, viewer: CurrentSession, username: string): Promise<WrittenProfile> {
+  return written(await changeFollow(db, viewer, username, false));
 }
 
 async function changeFollow(
@@ -72,29 +86,30 @@ async function changeFollow(
 }
 
 /** `viewer` is null if the session has ended, the other columns if there is no such user. */
-type FollowOutcome = { viewer: string | null; oneself: boolean | null } & LeftJoined<Profile & { followeeId: string }>;
+type FollowOutcome = { viewer: string | null; oneself: boolean | null } & LeftJoined<Profile>;
 
 const FOLLOW = batch<FollowOutcome>(
   "follow",
   { types: { ...SESSION_TYPES, username: "text", following: "boolean" }, key: ["viewerId", "username"] },
   `wish as materialized (
-     select item.place, item.following, viewer, followee_id, u.username, bio, image
+     select item.place, item.following, viewer, u.id, u.username, bio, image
        from item left join lateral (${userOfItem("id as viewer")}) v on true
             left join lateral (
-              select id as followee_id, username, bio, image from users where username_key = item.username limit 1) u on true),
+              select id, username, bio, image from users where username_key = item.username limit 1) u on true),
    added as (
      insert into follows (follower_id, followee_id)
-     select viewer, followee_id from wish where following and viewer <> followee_id order by viewer, followee_id
+     select viewer, wish.id from wish where following and viewer <> wish.id order by viewer, wish.id
      on conflict do nothing),
    removed as (
      delete from follows f using wish w
-      where not w.following and f.follower_id = w.viewer and f.followee_id = w.followee_id)
-   select place, viewer, viewer = followee_id as oneself, followee_id as "followeeId", ${profileColumns(null, "u.following")}
+      where not w.following and f.follower_id = w.viewer and f.followee_id = w.id)
+   select place, viewer, viewer = u.id as oneself, ${profileColumns(null, "u.following")}
      from wish u`,
 );
 
-function profileIn(outcome: FollowOutcome | undefined): Profile {
+function written(outcome: FollowOutcome | undefined): WrittenProfile {
   if (outcome?.viewer == null) throw sessionEnded();
   if (outcome.username === null) throw notFound("profile");
-  return profileOf(outcome);
+  // Also if nothing was to do, which this server may not know yet: the next read must agree with this response.
+  return { profile: profileOf(outcome), changed: [topics.follows(outcome.viewer)] };
 }

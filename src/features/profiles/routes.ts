@@ -2,20 +2,28 @@ import { Hono } from "hono";
 import type { Database } from "../../db/pool.ts";
 import { describeRoute } from "../../http/openapi.ts";
 import { json } from "../../http/validation.ts";
-import { type Guards, markBadToken } from "../identity/guards.ts";
+import type { Memory } from "../../memory/memory.ts";
+import type { Guards } from "../identity/guards.ts";
+import { sameKey } from "../identity/users/rules.ts";
 import type { WriteLimits } from "../identity/write-limits.ts";
 import { findProfile, follow, unfollow } from "./queries.ts";
 import { ProfileResponse } from "./schema.ts";
+import type { SharedReads } from "./shared-reads.ts";
 
-export function profileRoutes(db: Database, { requireUser, optionalUser }: Guards, { limit }: WriteLimits) {
+export function profileRoutes(
+  db: Database,
+  memory: Memory,
+  shared: SharedReads,
+  { requireUser, optionalUser }: Guards,
+  { limit }: WriteLimits,
+) {
   return new Hono()
     .get(
       "/profiles/:username",
       optionalUser,
-      async (c) => {
-        const { profile, viewerGone } = await findProfile(db, c.var.viewerId, c.req.param("username"));
-        if (viewerGone) markBadToken(c);
-        return json(c, { profile });
+      (c) => {
+        const name = sameKey(c.req.param("username"));
+        return shared.respond(c, `profile ${name}`, (viewerId) => findProfile(db, viewerId, name));
       },
       describeRoute({
         operationId: "GetProfileByUsername",
@@ -32,7 +40,9 @@ export function profileRoutes(db: Database, { requireUser, optionalUser }: Guard
       requireUser,
       limit("follows"),
       async (c) => {
-        return json(c, { profile: await follow(db, c.var, c.req.param("username")) });
+        const { profile, changed } = await follow(db, c.var, c.req.param("username"));
+        await memory.changed(changed);
+        return json(c, { profile });
       },
       describeRoute({
         operationId: "FollowUserByUsername",
@@ -49,7 +59,9 @@ export function profileRoutes(db: Database, { requireUser, optionalUser }: Guard
       requireUser,
       limit("follows"),
       async (c) => {
-        return json(c, { profile: await unfollow(db, c.var, c.req.param("username")) });
+        const { profile, changed } = await unfollow(db, c.var, c.req.param("username"));
+        await memory.changed(changed);
+        return json(c, { profile });
       },
       describeRoute({
         operationId: "UnfollowUserByUsername",

@@ -1,14 +1,16 @@
 import type { Database } from "../../db/pool.ts";
 import { read } from "../../db/statements.ts";
+import { topics } from "../../memory/topics.ts";
+import type { Seen } from "../profiles/shared-reads.ts";
 import type { TagFilters } from "./schema.ts";
 
 /**
  * The tags in use, most used first, then by name. Of more than 1,000 tags, these are the 900 most used, and of the others
  * the 100 that an article got last, so that a new tag appears at once. With a prefix, the most used that begin with it.
  */
-export async function listTags(db: Database, { q, limit }: TagFilters): Promise<string[]> {
+export async function listTags(db: Database, { q, limit }: TagFilters): Promise<Seen<{ tags: string[] }>> {
   const row = q === undefined ? await db.row(TAGS, [limit]) : await db.row(TAGS_BY_PREFIX, [limit, q]);
-  return row?.tags ?? [];
+  return { value: { tags: row?.tags ?? [] }, topics: [topics.tags] };
 }
 
 // One array instead of a row for each: a fifth of the work for driver and network.

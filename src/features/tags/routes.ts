@@ -1,15 +1,19 @@
 import { Hono } from "hono";
 import type { Database } from "../../db/pool.ts";
 import { describeRoute } from "../../http/openapi.ts";
-import { json, query } from "../../http/validation.ts";
+import { query } from "../../http/validation.ts";
+import type { SharedReads } from "../profiles/shared-reads.ts";
 import { listTags } from "./queries.ts";
 import { TagsQuery, TagsResponse } from "./schema.ts";
 
-export function tagRoutes(db: Database) {
+export function tagRoutes(db: Database, shared: SharedReads) {
   return new Hono().get(
     "/tags",
     query(TagsQuery),
-    async (c) => json(c, { tags: await listTags(db, c.var.query) }),
+    (c) => {
+      const filters = c.var.query;
+      return shared.respond(c, `tags ${JSON.stringify([filters.q, filters.limit])}`, () => listTags(db, filters));
+    },
     describeRoute({
       operationId: "GetTags",
       tag: "Tags",

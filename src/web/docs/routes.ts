@@ -1,8 +1,9 @@
 import { Hono } from "hono";
 import { accepts } from "hono/accepts";
 import packageJson from "../../../package.json" with { type: "json" };
+import type { RequestVariables } from "../../http/exchange.ts";
 import { describeRoute, type openApiDocument } from "../../http/openapi.ts";
-import type { RequestVariables } from "../../http/request-log.ts";
+import { respond } from "../../http/responses.ts";
 import { jsonOf, jsonText } from "../../http/validation.ts";
 import { respondWithPage } from "../page.ts";
 import { API_REFERENCE_POLICY, apiReferencePage } from "../pages/api-reference.tsx";
@@ -75,7 +76,7 @@ export function docsRoutes(
     .get(
       "/robots.txt",
       // Without the app there is nothing for a search engine to index.
-      (c) => c.text(hasWeb ? ROBOTS : "User-agent: *\nDisallow: /\n"),
+      (c) => respond(c, hasWeb ? ROBOTS : "User-agent: *\nDisallow: /\n", 200, { "Content-Type": "text/plain; charset=utf-8" }),
       describeRoute({
         operationId: "GetRobots",
         tag,

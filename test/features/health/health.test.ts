@@ -3,6 +3,7 @@ import { read, write } from "../../../src/db/statements.ts";
 import { type TestServer, testDatabase, testServer } from "../../support/harness.ts";
 import { untilActive } from "../../support/locks.ts";
 import { startProxy } from "../../support/proxy.ts";
+import { until } from "../../support/until.ts";
 
 type Ready = { status: string; checks: { name: string; status: string; duration_ms: number; error?: string }[] };
 
@@ -143,12 +144,3 @@ describe("health", () => {
     proxy.restore();
   });
 });
-
-/** Resolves when the condition holds. Throws after 5 s. */
-async function until(condition: () => Promise<boolean>): Promise<void> {
-  const deadline = performance.now() + 5_000;
-  while (!(await condition())) {
-    if (performance.now() > deadline) throw new Error("the condition does not hold");
-    await Bun.sleep(20);
-  }
-}

@@ -27,12 +27,15 @@ export async function registerByRequest(
   context: IdentityContext,
   { username, email, password }: NewUser,
 ): Promise<{ user: UserRow; session: OpenedSession }> {
-  const { addressOf, checkNewPassword, limits, mail, sessionLimits } = context;
+  const { addressOf, checkNewPassword, limits, mail, memory, sessionLimits } = context;
   checkNewPassword(password, { username, email });
   if (mail.isEnabled) await limits.count(c, "mail", mailboxOf(emailKeyOf(email)));
   const passwordHash = await hashPassword(password, { address: addressOf(c), isKnown: false });
   const link = mail.isEnabled ? mail.newLink() : null;
-  return registerUser(db, { username, email, passwordHash }, link, clientOf(context, c), sessionLimits);
+  const newUser = { username, email, passwordHash };
+  const { changed, ...registered } = await registerUser(db, newUser, link, clientOf(context, c), sessionLimits);
+  await memory.changed(changed);
+  return registered;
 }
 
 /**
@@ -73,7 +76,7 @@ export async function updateByRequest(
   session: CurrentSession,
   { currentPassword, ...changes }: UserChanges,
 ): Promise<UserRow> {
-  const { addressOf, checkNewPassword, limits, mail, revocations } = context;
+  const { addressOf, checkNewPassword, limits, mail, memory, revocations } = context;
   let provenHash: string | null = null;
   if (changes.password !== undefined || changes.email !== undefined) {
     const before = await findUser(db, session.userId);
@@ -93,7 +96,7 @@ export async function updateByRequest(
       }
     }
   }
-  const { user, revoked } = await updateUser(db, session, changes, {
+  const { user, revoked, changed } = await updateUser(db, session, changes, {
     provenHash,
     passwordHash:
       changes.password === undefined
@@ -104,6 +107,7 @@ export async function updateByRequest(
     requireConfirmation: context.requireEmailConfirmation,
   });
   revocations.add(revoked);
+  await memory.changed(changed);
   return user;
 }
 

@@ -4,6 +4,7 @@ import { rowMapper } from "../../../db/rows.ts";
 import { read, write } from "../../../db/statements.ts";
 import { taken } from "../../../http/errors.ts";
 import { enqueueMail, type NewLink } from "../../../mail/queue.ts";
+import { topics } from "../../../memory/topics.ts";
 import { type CurrentSession, lockCurrentUser, sessionEnded } from "../current-session.ts";
 import { type Address, addLink, endAddressChange, endLinks, requireNotReserved } from "../email-links.ts";
 import { sendVerification } from "../email-verification/queries.ts";
@@ -34,8 +35,8 @@ const USER = "id, username, email, email_verified_at is not null as email_verifi
 export type NewUser = { readonly username: string; readonly email: string; readonly passwordHash: string };
 
 /**
- * Adds a user with a first session, and enqueues the email with the verification link. Throws 409 with the fields that
- * another user has.
+ * Adds a user with a first session, and enqueues the email with the verification link. Returns what that has changed for
+ * readers, too. Throws 409 with the fields that another user has.
  * @param link null if no mail is sent
  */
 export async function registerUser(
@@ -44,7 +45,7 @@ export async function registerUser(
   link: NewLink | null,
   client: Client,
   limits: SessionLimits,
-): Promise<{ user: UserRow; session: OpenedSession }> {
+): Promise<{ user: UserRow; session: OpenedSession; changed: readonly string[] }> {
   const emailKey = emailKeyOf(email);
   const keys = { ...usernameKeys(username), emailKey, exceptId: null };
   try {
@@ -54,7 +55,7 @@ export async function registerUser(
       await requireNotReserved(tx, user.id, emailKey);
       const session = await openSession(tx, user.id, client, limits);
       if (link !== null) await sendVerification(tx, user, { email, emailKey }, link);
-      return { user, session };
+      return { user, session, changed: [topics.name(sameKey(username))] };
     });
   } catch (error) {
     throw await asTaken(error, db, keys);
@@ -144,6 +145,13 @@ export type UpdateOptions = {
   readonly requireConfirmation: boolean;
 };
 
+type UpdatedUser = {
+  readonly user: UserRow;
+  readonly revoked: Revocation[];
+  /** What the update has changed for readers. */
+  readonly changed: readonly string[];
+};
+
 /**
  * Changes the fields that are not undefined.
  *
@@ -157,7 +165,7 @@ export async function updateUser(
   session: CurrentSession,
   changes: UserUpdate,
   options: UpdateOptions,
-): Promise<{ user: UserRow; revoked: Revocation[] }> {
+): Promise<UpdatedUser> {
   const keys: UserKeys = {
     ...usernameKeys(changes.username),
     emailKey: changes.email === undefined ? null : emailKeyOf(changes.email),
@@ -176,7 +184,7 @@ async function updateLocked(
   { email, bio, image }: UserUpdate,
   keys: UserKeys,
   { provenHash, passwordHash, link, undoLink, requireConfirmation }: UpdateOptions,
-): Promise<{ user: UserRow; revoked: Revocation[] }> {
+): Promise<UpdatedUser> {
   const { userId, sessionId } = session;
   // The session may have been ended while the password was being hashed, by a password reset for instance.
   const before = await lockCurrentUser(tx, session);
@@ -220,7 +228,13 @@ async function updateLocked(
       await sendVerification(tx, user, newAddress, link);
     }
   }
-  return { user, revoked };
+  return { user, revoked, changed: changedInProfile(before.username, user) };
+}
+
+/** What others see of a user, and under which name, if that has changed. */
+function changedInProfile(usernameBefore: string, { id, username }: UserRow): string[] {
+  const names = [...new Set([sameKey(usernameBefore), sameKey(username)])];
+  return [topics.user(id), ...(names.length === 1 ? [] : names.map(topics.name))];
 }
 
 /**

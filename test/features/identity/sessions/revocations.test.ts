@@ -1,8 +1,15 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { createRevocations, followRevocations } from "../../../../src/features/identity/sessions/revocations.ts";
+import type { DatabaseAddress } from "../../../../src/config/database-address.ts";
+import { type HeartbeatTimes, openListener } from "../../../../src/db/listener.ts";
+import {
+  createRevocations,
+  followRevocations,
+  type Revocations,
+} from "../../../../src/features/identity/sessions/revocations.ts";
 import { type TestServer, type TestUser, testServer } from "../../../support/harness.ts";
 import { identityRequests } from "../../../support/identity.ts";
 import { startProxy } from "../../../support/proxy.ts";
+import { until } from "../../../support/until.ts";
 
 // Two instances on one database. Sessions are revoked on the first; these tests look at the second.
 
@@ -18,27 +25,30 @@ beforeAll(async () => {
   api = identityRequests(server);
   second = await testServer({ address: server.address, revocations });
   // The table is not read again during the test: revocations arrive by notification, or after a new connection.
-  const never = { everyMs: 3_600_000, silentMs: 3_600_000, reopenMs: 3_600_000, rereadMs: 3_600_000 };
-  follower = await followRevocations(server.address, second.db, silent, revocations, never);
+  follower = await follow(server.address, second, revocations, { ...TIMES, everyMs: NEVER_MS });
 });
 afterAll(() => follower.stop());
+
+const NEVER_MS = 3_600_000;
+const TIMES: HeartbeatTimes = { everyMs: 20, silentMs: NEVER_MS, reopenMs: NEVER_MS };
+
+async function follow(address: DatabaseAddress, on: TestServer, revocations: Revocations, times = TIMES) {
+  const following = followRevocations(on.db, silent, revocations, NEVER_MS);
+  const listener = await openListener(address, on.db, silent, [following], times);
+  await following.refresh();
+  return listener;
+}
 
 const statusOn = async (on: TestServer, user: TestUser): Promise<number> =>
   (await on.request("GET", "/api/user", { token: user.token })).status;
 
-async function expectRevoked(user: TestUser, on = second, notify = async () => {}): Promise<void> {
-  for (const deadline = performance.now() + 30_000; performance.now() < deadline; await Bun.sleep(25)) {
-    await notify();
-    if ((await statusOn(on, user)) === 401) return;
-  }
-  expect(await statusOn(on, user)).toBe(401);
-}
+const untilRevoked = (user: TestUser, on = second) => until(async () => (await statusOn(on, user)) === 401);
 
 test("an instance is notified of a revocation on another one", async () => {
   const user = await api.newUser();
   expect(await statusOn(second, user)).toBe(200);
   await api.logOut(user);
-  await expectRevoked(user);
+  await untilRevoked(user);
 });
 
 test("an instance reads what it missed while its connection was lost", async () => {
@@ -51,10 +61,10 @@ test("an instance reads what it missed while its connection was lost", async () 
   await server.sql`
     select pg_terminate_backend(pid) from pg_stat_activity
      where datname = current_database() and application_name = 'conduit listen'`;
-  await expectRevoked(user);
+  await untilRevoked(user);
   const another = await api.newUser();
   await api.logOut(another);
-  await expectRevoked(another);
+  await untilRevoked(another);
 });
 
 test("an instance knows when it starts what was revoked before", async () => {
@@ -62,21 +72,18 @@ test("an instance knows when it starts what was revoked before", async () => {
   await api.logOut(user);
   const late = createRevocations();
   const third = await testServer({ address: server.address, revocations: late });
-  const following = await followRevocations(server.address, third.db, silent, late);
+  const following = await follow(server.address, third, late);
   expect(await statusOn(third, user)).toBe(401);
   await following.stop();
   await third.stop();
 });
 
 describe("an instance whose connection delivers nothing", () => {
-  const NEVER_MS = 3_600_000;
-
   async function instanceBehindProxy(silentMs: number, reopenMs: number) {
     const proxy = startProxy(server.address);
     const own = createRevocations();
     const third = await testServer({ address: server.address, revocations: own });
-    const times = { everyMs: 20, silentMs, reopenMs, rereadMs: NEVER_MS };
-    const following = await followRevocations(proxy.address, third.db, silent, own, times);
+    const following = await follow(proxy.address, third, own, { everyMs: 20, silentMs, reopenMs });
     const stop = async () => {
       await following.stop();
       await third.stop();
@@ -90,7 +97,7 @@ describe("an instance whose connection delivers nothing", () => {
     proxy.hang();
     const user = await api.newUser();
     await api.logOut(user);
-    await expectRevoked(user, third);
+    await untilRevoked(user, third);
     await stop();
   });
 
@@ -103,9 +110,10 @@ describe("an instance whose connection delivers nothing", () => {
     const [session] = await server.sql`
       select s.id, s.expires_at from sessions s join users u on u.id = s.user_id where u.username = ${user.username}`;
     const revocation = `${session.id} ${Math.ceil(session.expires_at.getTime() / 1000)}`;
-    await expectRevoked(user, third, async () => {
+    await until(async () => {
       // The table does not have it, so only a connection can deliver it.
       await server.sql`select pg_notify('conduit_session_revoked', ${revocation})`;
+      return (await statusOn(third, user)) === 401;
     });
     await stop();
   });

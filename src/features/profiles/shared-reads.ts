@@ -1,0 +1,133 @@
+import type { Context } from "hono";
+import type { Database } from "../../db/pool.ts";
+import { linkNextPage, nextPageLink } from "../../http/cursor.ts";
+import { jsonText } from "../../http/validation.ts";
+import type { Memory, Version } from "../../memory/memory.ts";
+import { markBadToken } from "../identity/guards.ts";
+import { type Body, bodyOf, bytesOf, type FlaggedIds, textFor } from "./body.ts";
+import { findReader, type Reader } from "./readers.ts";
+
+/** What a statement read for a viewer. */
+export type Seen<Value extends object = object> = {
+  /** The response, as the viewer sees it. */
+  readonly value: Value;
+  /** Of a response that has flags. */
+  readonly ids?: FlaggedIds;
+  /** What the response depends on, besides the viewer. */
+  readonly topics: readonly string[];
+  /** Whether the viewer's account was deleted. */
+  readonly viewerGone?: boolean;
+  /** Of a list. */
+  readonly nextCursor?: string | null;
+  /** Of a single article. */
+  readonly version?: Version;
+};
+
+/** Runs the statement of a read for a viewer; null is an anonymous reader. Throws 404. */
+type Read = (viewerId: string | null) => Promise<Seen>;
+
+export type SharedReads = {
+  /**
+   * Responds to a GET whose responses to different readers differ only in flags. One copy in memory
+   * serves all readers. Where it is missing, the statement for the viewer runs, as without memory, and fills it.
+   * @param key the same for equal requests, whoever sends them
+   */
+  respond(c: Context, key: string, read: Read): Response | Promise<Response>;
+};
+
+export function createSharedReads(db: Database, memory: Memory): SharedReads {
+  const bodies = memory.shelf<Body>("body");
+  const readers = memory.shelf<Reader | null>("reader");
+
+  function respond(c: Context, key: string, read: Read): Response | Promise<Response> {
+    const viewerId: string | null = c.get("viewerId") ?? null;
+    if (!memory.isServing()) return respondFromDatabase(c, read, viewerId);
+    const body = bodies.find(key, () => loadBody(key, () => read(null)).catch(ignore));
+    if (viewerId === null) return body === undefined ? respondToAnonymous(c, key, read) : sendShared(c, body);
+    const reader = readers.find(viewerId, () => loadReader(viewerId).catch(ignore));
+    if (body === undefined) return fillFor(c, key, read, viewerId, reader);
+    if (reader === undefined) return respondToNewReader(c, body, read, viewerId);
+    return reader === null ? respondFromDatabase(c, read, viewerId) : sendTo(c, body, reader);
+  }
+
+  async function respondFromDatabase(c: Context, read: Read, viewerId: string | null): Promise<Response> {
+    const seen = await read(viewerId);
+    return sendSeen(c, seen, JSON.stringify(seen.value));
+  }
+
+  async function respondToAnonymous(c: Context, key: string, read: Read): Promise<Response> {
+    return sendShared(c, await loadBody(key, () => read(null)));
+  }
+
+  /** The response is not in memory: one statement reads it with the viewer's flags, or without them if memory has those. */
+  async function fillFor(
+    c: Context,
+    key: string,
+    read: Read,
+    viewerId: string,
+    reader: Reader | null | undefined,
+  ): Promise<Response> {
+    if (reader) return sendTo(c, await loadBody(key, () => read(null)), reader);
+    let own: { seen: Seen; text: string } | undefined;
+    const body = await loadBody(
+      key,
+      () => read(viewerId),
+      (seen, text) => {
+        own = { seen, text };
+      },
+    );
+    // Otherwise another request has run the statement.
+    return own === undefined ? respondToNewReader(c, body, read, viewerId) : sendSeen(c, own.seen, own.text);
+  }
+
+  async function respondToNewReader(c: Context, body: Body, read: Read, viewerId: string): Promise<Response> {
+    const reader = await loadReader(viewerId);
+    return reader === null ? respondFromDatabase(c, read, viewerId) : sendTo(c, body, reader);
+  }
+
+  /** @param onSeen called if this call, and not another one at the same time, has read the database */
+  function loadBody(key: string, read: () => Promise<Seen>, onSeen?: (seen: Seen, text: string) => void) {
+    return bodies.load(key, async () => {
+      const seen = await read();
+      const text = JSON.stringify(seen.value);
+      onSeen?.(seen, text);
+      const body = bodyOf(text, seen.ids ?? NO_FLAGS, seen.nextCursor ?? null);
+      return { value: body, topics: seen.topics, bytes: bytesOf(body), version: seen.version };
+    });
+  }
+
+  const loadReader = (viewerId: string) => readers.load(viewerId, () => findReader(db, viewerId));
+
+  return { respond };
+}
+
+function sendShared(c: Context, body: Body): Response {
+  setLink(c, body);
+  return jsonText(c, body.text, body.etag);
+}
+
+function sendTo(c: Context, body: Body, reader: Reader): Response {
+  if (reader.isGone) markBadToken(c);
+  const text = textFor(body, reader);
+  setLink(c, body);
+  return jsonText(c, text, text === body.text ? body.etag : undefined);
+}
+
+function sendSeen(c: Context, { viewerGone, nextCursor }: Seen, text: string): Response {
+  if (viewerGone) markBadToken(c);
+  linkNextPage(c, nextCursor ?? null);
+  return jsonText(c, text);
+}
+
+/** To write the link takes longer than all else here, and most requests for a page have the same URL. */
+function setLink(c: Context, body: Body): void {
+  if (body.nextCursor === null) return;
+  const { url } = c.req;
+  if (body.link?.url !== url) body.link = { url, header: nextPageLink(c, body.nextCursor) };
+  c.header("Link", body.link.header);
+}
+
+const NO_FLAGS: FlaggedIds = { favorited: [], following: [] };
+
+/** A reload ahead of time failed. The next request reports the problem, if it still exists. */
+const ignore = (): void => {};

@@ -1,0 +1,40 @@
+import type { Subscriber } from "../db/listener.ts";
+import type { Database } from "../db/pool.ts";
+import type { Log } from "../observability/log.ts";
+import { createMemory, type Memory, type MemoryOptions } from "./memory.ts";
+import { createNotices, followNotices } from "./notices.ts";
+
+export type OpenMemoryOptions = Omit<MemoryOptions, "tellOthers"> & {
+  /** The same for all processes of a server. */
+  readonly serverId: string;
+  /** Tells the other processes of this server what has changed; resolves when they have forgotten it. */
+  readonly tellSiblings: (topics: readonly string[]) => Promise<void>;
+};
+
+export type OpenMemory = {
+  readonly memory: Memory;
+  /** For the listener, which turns memory on when it hears other instances. */
+  readonly subscribers: readonly Subscriber[];
+  stop(): Promise<void>;
+};
+
+/** The memory of a process that notifies all others of its changes. It does so also if it is off, for the others. */
+export function openMemory(
+  { serverId, tellSiblings, ...options }: OpenMemoryOptions,
+  db: Database,
+  log: Log,
+): OpenMemory {
+  const notices = createNotices(db, serverId, log);
+  const memory = createMemory({
+    ...options,
+    tellOthers(topics) {
+      notices.send(topics);
+      return tellSiblings(topics);
+    },
+  });
+  return {
+    memory,
+    subscribers: options.bytesMax === 0 ? [] : [followNotices(memory, serverId)],
+    stop: notices.stop,
+  };
+}

@@ -1,0 +1,132 @@
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { servedRoutes } from "../../src/http/openapi.ts";
+import { createExchange, createSiblings, type Siblings } from "../../src/server/exchange.ts";
+import { type TestServer, type TestUser, testApp, testServer } from "../support/harness.ts";
+import { createWorld, differences, perform, READS, readAll, WRITES } from "../support/reads-and-writes.ts";
+
+// What is held in memory never becomes too old here: a read shows a write only because the write was reported.
+const NEVER_MS = 3_600_000;
+const memory = { bytesMax: 64 * 1024 * 1024, ageMaxMs: NEVER_MS };
+
+/** Handles the writes. */
+let server: TestServer;
+/** Another instance on the same database, which hears of changes by notification. */
+let instance: TestServer;
+/** Another worker of the same server. */
+let worker: TestServer;
+/** Holds nothing in memory. */
+let database: TestServer;
+let registered: TestUser;
+const exchange = createExchange();
+
+beforeAll(async () => {
+  const [serverId, siblings] = [crypto.randomUUID(), [joined(), joined()] as const];
+  server = await testServer({ memory: { ...memory, serverId, tellSiblings: siblings[0].tell } });
+  const { address } = server;
+  worker = await testServer({ address, memory: { ...memory, serverId, tellSiblings: siblings[1].tell } });
+  instance = await testServer({ address, memory });
+  database = await testServer({ address, memory: { bytesMax: 0 } });
+  registered = await server.register("registered");
+  for (const [i, { memory }] of [server, worker].entries()) {
+    siblings[i]?.govern(memory);
+    await until(() => memory.isServing());
+  }
+});
+afterAll(() => exchange.close());
+
+/** A worker, in this process. Messages arrive later, as between processes. */
+function joined(): Siblings {
+  const member = exchange.join((message) => setTimeout(() => siblings.receive(message)));
+  const siblings = createSiblings((message) => setTimeout(() => member.receive(message)));
+  return siblings;
+}
+
+async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
+  for (const deadline = performance.now() + 20_000; !(await condition()); await Bun.sleep(5)) {
+    if (performance.now() > deadline) throw new Error("the condition did not become true");
+  }
+}
+
+describe("after a write, every read for every viewer is as if nothing was in memory:", () => {
+  for (const [name, write] of Object.entries(WRITES)) {
+    test(name, async () => {
+      const world = await createWorld(server, registered);
+      // The writes of the world may arrive late.
+      const before = await readAll(database, world);
+      await until(async () => differences(await readAll(instance, world), before).length === 0);
+      for (const other of [server, worker]) expect(differences(await readAll(other, world), before)).toEqual([]);
+      const hits = [server, worker, instance].map(({ memory }) => memory.state().hits);
+
+      for (const other of [server, worker, instance]) await readAll(other, world);
+      for (const [i, other] of [server, worker, instance].entries()) {
+        expect(other.memory.state().hits - (hits[i] ?? 0)).toBeGreaterThan(Object.keys(READS).length);
+      }
+      await perform(server, world, write);
+
+      const after = await readAll(database, world);
+      expect(differences(after, before)).toEqual(Object.keys(READS).filter((read) => write.shownBy.includes(read)));
+      // At once, on every process of the server that handled the write.
+      expect(differences(await readAll(worker, world), after)).toEqual([]);
+      expect(differences(await readAll(server, world), after)).toEqual([]);
+      // Soon, on other instances.
+      await until(async () => differences(await readAll(instance, world), after).length === 0);
+    });
+  }
+});
+
+test("a list by a name that nobody had shows who takes it", async () => {
+  const path = "/api/articles?author=newcomer";
+  const countOn = async (on: TestServer) => (await on.request("GET", path)).json.articlesCount;
+  for (const on of [server, worker, instance]) expect(await countOn(on)).toBe(0);
+  await server.publish(await server.register("newcomer"));
+  for (const on of [server, worker]) expect(await countOn(on)).toBe(1);
+  await until(async () => (await countOn(instance)) === 1);
+});
+
+describe("a read becomes wrong if one of the reports is missing:", () => {
+  for (const [name, write] of Object.entries(WRITES)) {
+    test(name, async () => {
+      const { changed } = server.memory;
+      let reports = 1;
+      for (let missing = 0; missing < reports; missing++) {
+        const world = await createWorld(server, registered);
+        await readAll(server, world);
+        let report = "";
+        server.memory.changed = (topics) => {
+          reports = topics.length;
+          report = topics[missing] ?? "";
+          return changed(topics.filter((topic) => topic !== report));
+        };
+        await perform(server, world, write);
+        server.memory.changed = changed;
+        const wrong = differences(await readAll(server, world), await readAll(database, world));
+        expect({ report, wrong }).not.toEqual({ report, wrong: [] });
+        server.memory.forgetEverything();
+      }
+    });
+  }
+});
+
+test("every route that writes is among these writes, or changes nothing that readers see", () => {
+  const routes = servedRoutes(testApp(server.db).routes).filter((route) => !route.startsWith("GET "));
+  const tested = new Set(["POST /api/users", ...Object.values(WRITES).map(({ route }) => route)]);
+  expect(routes.filter((route) => !tested.has(route)).sort()).toEqual(INVISIBLE);
+});
+
+/** Routes that change sessions, links and addresses. */
+const INVISIBLE = [
+  "DELETE /api/auth/sessions",
+  "DELETE /api/auth/sessions/:id",
+  "POST /api/auth/forgot-password",
+  "POST /api/auth/logout",
+  "POST /api/auth/refresh",
+  "POST /api/auth/resend-verification",
+  "POST /api/auth/reset-password",
+  "POST /api/auth/undo-email-change",
+  "POST /api/auth/verify-email",
+  "POST /api/users/login",
+  "POST /forgot-password",
+  "POST /reset-password",
+  "POST /undo-email-change",
+  "POST /verify-email",
+];
