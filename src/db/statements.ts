@@ -92,7 +92,7 @@ export function positional(statement: Statement<unknown>, parameters: Parameters
   if (Array.isArray(parameters)) return parameters;
   const byName = parameters as NamedParameters;
   if (statement.batchKey !== undefined) return positionalOfBatch(statement, [byName], null);
-  return (statement.parameterNames ?? []).map((name) => valueOf(statement, byName, name));
+  return (statement.parameterNames ?? []).map((name) => valueFor(statement, byName, name));
 }
 
 /**
@@ -107,11 +107,11 @@ export function positionalOfBatch(
   return (statement.parameterNames ?? []).map((name) =>
     name === "lockTimeoutMs"
       ? (lockTimeoutMs?.toString() ?? null)
-      : arrayLiteral(calls.map((call) => valueOf(statement, call, name))),
+      : arrayLiteral(calls.map((call) => valueFor(statement, call, name))),
   );
 }
 
-function valueOf(statement: Statement<unknown>, parameters: NamedParameters, name: string): Parameter {
+function valueFor(statement: Statement<unknown>, parameters: NamedParameters, name: string): Parameter {
   const value = parameters[name];
   if (value === undefined) throw new Error(`statement ${statement.name} has no value for :${name}`);
   return value;

@@ -169,9 +169,10 @@ export function createApp(options: AppOptions) {
   }
 
   const findClient = clientAddress(options.trustedProxies);
-  const shared = sharedHeaders(corsOrigins, keepAliveTimeoutMs);
-  const fetch = observeRequests({ log, observer, tracer, findClient, isDraining, shared }, (request, exchange) =>
-    app.fetch(request, exchange),
+  const headers = sharedHeaders(corsOrigins, keepAliveTimeoutMs);
+  const fetch = observeRequests(
+    { log, observer, tracer, findClient, isDraining, shared: headers },
+    (request, exchange) => app.fetch(request, exchange),
   );
   return { routes: app.routes, fetch };
 }
