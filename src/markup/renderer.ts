@@ -2,8 +2,8 @@ import { LRUCache } from "lru-cache";
 
 /** In UTF-16 units. A table of this length, the worst case, takes half a second and 200 MB of memory. */
 const LENGTH_MAX = 256 * 1024;
-/** How long one text may take. */
-const DEADLINE_MS = 2_000;
+/** How long one text may take, also on a machine that does much else. */
+const DEADLINE_MS = 5_000;
 /** After this time, a text that could not be rendered is tried again. */
 const RETRY_MS = 60_000;
 /** How many texts may wait. */
@@ -25,7 +25,7 @@ export function createRenderer(deadlineMs = DEADLINE_MS) {
   });
   const rendering = new Map<string, Promise<string>>();
   const waiting: Job[] = [];
-  let worker: Worker | undefined;
+  let worker: Promise<Worker> | undefined;
   let isBusy = false;
 
   /** The shortest comes first: what is quick does not wait for what is slow. If there is no room, the longest gives way. */
@@ -33,30 +33,37 @@ export function createRenderer(deadlineMs = DEADLINE_MS) {
     waiting.push(job);
     waiting.sort((a, b) => a.text.length - b.text.length);
     if (waiting.length > WAITING_MAX) waiting.pop()?.finish(null);
-    next();
+    void next();
   }
 
-  function next(): void {
+  async function next(): Promise<void> {
     const job = isBusy ? undefined : waiting.shift();
     if (job === undefined) return;
     isBusy = true;
+    job.finish(await renderInWorker(job.text));
+    isBusy = false;
+    void next();
+  }
+
+  /** Null if the text cannot be rendered, or takes too long. */
+  async function renderInWorker(text: string): Promise<string | null> {
     worker ??= openWorker();
-    const current = worker;
-    const finish = (html: string | null) => {
-      clearTimeout(deadline);
-      isBusy = false;
-      job.finish(html);
-      next();
-    };
+    const current = await worker.catch(() => undefined);
+    if (current === undefined) {
+      worker = undefined;
+      return null;
+    }
+    const { promise, resolve } = Promise.withResolvers<string | null>();
     const giveUp = () => {
       current.terminate();
       worker = undefined;
-      finish(null);
+      resolve(null);
     };
     const deadline = setTimeout(giveUp, deadlineMs);
-    current.onmessage = ({ data }: MessageEvent<string | null>) => finish(data);
+    current.onmessage = ({ data }: MessageEvent<string | null>) => resolve(data);
     current.onerror = giveUp;
-    current.postMessage(job.text);
+    current.postMessage(text);
+    return promise.finally(() => clearTimeout(deadline));
   }
 
   async function renderNow(text: string, key: string): Promise<string> {
@@ -78,8 +85,8 @@ export function createRenderer(deadlineMs = DEADLINE_MS) {
       rendering.set(key, result);
       return result;
     },
-    stop(): void {
-      worker?.terminate();
+    async stop(): Promise<void> {
+      (await worker?.catch(() => undefined))?.terminate();
       worker = undefined;
     },
   };
@@ -89,11 +96,15 @@ export function createRenderer(deadlineMs = DEADLINE_MS) {
 declare const STANDALONE: true | undefined;
 const WORKER = typeof STANDALONE === "undefined" ? "./worker.ts" : "./src/markup/worker.ts";
 
-function openWorker(): Worker {
+/** A worker that has loaded its program. */
+function openWorker(): Promise<Worker> {
   const worker = new Worker(new URL(WORKER, import.meta.url).href);
   // The process may end while it waits.
   worker.unref();
-  return worker;
+  return new Promise((resolve, reject) => {
+    worker.onmessage = () => resolve(worker);
+    worker.onerror = reject;
+  });
 }
 
 const asItIs = (text: string): string => `<pre class="plain">${Bun.escapeHTML(text)}</pre>`;

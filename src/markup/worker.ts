@@ -1,4 +1,4 @@
-// Runs in a worker: renders one text at a time, and sends back its HTML, or null if there is none.
+// Runs in a worker: says that it is ready, renders one text at a time, and sends back its HTML, or null if there is none.
 import { renderMarkdown } from "./markdown.ts";
 
 declare const self: Worker;
@@ -6,6 +6,8 @@ declare const self: Worker;
 self.onmessage = ({ data }: MessageEvent<string>) => {
   self.postMessage(htmlOf(data));
 };
+
+self.postMessage(null);
 
 function htmlOf(text: string): string | null {
   try {

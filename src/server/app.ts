@@ -44,6 +44,7 @@ import { serveAvatar } from "../web/avatars.ts";
 import { createBrowserSessions } from "../web/browser-session.ts";
 import { docsRoutes } from "../web/docs/routes.ts";
 import { mailboxRoutes } from "../web/mailbox-routes.ts";
+import type { Rendered } from "../web/page.ts";
 import { errorPageFor, webRoutes } from "../web/routes.ts";
 
 export type AppOptions = {
@@ -103,8 +104,10 @@ export function createApp(options: AppOptions) {
 
   const hasMailbox = options.mailbox !== null;
   const sessions = createBrowserSessions(db, identity, options.baseUrl);
+  const pages = memory.shelf<Rendered>("page");
+  const site = { baseUrl: options.baseUrl, hasMailbox };
   const web: WebContext | null =
-    options.web === false ? null : { db, identity, sessions, writeLimits, baseUrl: options.baseUrl, hasMailbox };
+    options.web === false ? null : { db, memory, identity, sessions, writeLimits, pages, ...site };
 
   const app = new Hono<AppEnv>({ getPath, router: new OneHandlerRouter() });
   app

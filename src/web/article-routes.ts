@@ -1,68 +1,63 @@
-import { type Context, Hono } from "hono";
+import { Hono } from "hono";
 import { deleteArticle, favorite, findArticle, unfavorite } from "../features/articles/queries.ts";
 import { deleteComment, insertComment, listComments } from "../features/comments/queries.ts";
-import { COMMENT_REQUEST_SIZE_MAX, CommentsQuery, NewCommentBody } from "../features/comments/schema.ts";
+import {
+  COMMENT_REQUEST_SIZE_MAX,
+  type CommentsPage,
+  CommentsQuery,
+  NewCommentBody,
+} from "../features/comments/schema.ts";
 import { parse, readFields } from "../http/validation.ts";
-import { show, type WebContext } from "./app.ts";
+import { show, showToAll, type WebContext } from "./app.ts";
 import { renderBody } from "./body.ts";
 import { textOf } from "./fields.ts";
 import { articlePage } from "./pages/article.tsx";
 import { articlePath } from "./parts/article.tsx";
-import { type Problems, problemsOf } from "./problems.ts";
+import { problemsOf } from "./problems.ts";
 import { redirectTo, refererPath, sameOriginForms } from "./requests.ts";
 
 const COMMENTS_PER_PAGE = 50;
 
 /** An article with its comments, and the forms on it. */
 export function articleRoutes(web: WebContext) {
-  const { db, sessions } = web;
+  const { db, memory, sessions } = web;
   const { limit } = web.writeLimits;
   const sameOrigin = sameOriginForms(web.baseUrl);
 
-  /** @param draft a comment that was not accepted */
-  async function showArticle(
-    c: Context,
-    viewerId: string | null,
-    slug: string,
-    draft?: { text: string; problems: Problems },
-  ): Promise<Response> {
-    const { cursor } = parse(CommentsQuery, { cursor: c.req.query("comments") }, "comments");
-    const [{ article }, { comments, nextCursor }] = await Promise.all([
+  async function readArticle(viewerId: string | null, slug: string, cursor: CommentsPage["cursor"]) {
+    const [found, comments] = await Promise.all([
       findArticle(db, viewerId, slug),
       listComments(db, viewerId, slug, { limit: COMMENTS_PER_PAGE, cursor }),
     ]);
+    const { article } = found.value;
     const body = await renderBody(article.body);
-    const props = { article: { ...article, body }, comments, olderComments: nextCursor };
-    if (draft === undefined) return show(c, web, articlePage, props);
-    const { text, problems } = draft;
-    return show(
-      c,
-      web,
-      articlePage,
-      { ...props, draft: { text, problems: problems.texts } },
-      { status: problems.status },
-    );
+    const { comments: shown, nextCursor: olderComments } = comments.value;
+    const props = { article: { ...article, body }, comments: shown, olderComments };
+    return { props, topics: [...found.topics, ...comments.topics] };
   }
 
   return new Hono()
-    .get("/article/:slug", sessions.optionalViewer, (c) =>
-      showArticle(c, c.var.viewer?.id ?? null, c.req.param("slug")),
-    )
+    .get("/article/:slug", sessions.optionalViewer, (c) => {
+      const slug = c.req.param("slug");
+      const { cursor } = parse(CommentsQuery, { cursor: c.req.query("comments") }, "comments");
+      const key = `article ${JSON.stringify([slug, cursor])}`;
+      return showToAll(c, web, articlePage, key, (viewerId) => readArticle(viewerId, slug, cursor));
+    })
 
     .post("/article/:slug/favorite", sameOrigin, sessions.requireSession, limit("favorites"), async (c) => {
       const slug = c.req.param("slug");
-      await favorite(db, c.var, slug);
+      await memory.changed((await favorite(db, c.var, slug)).changed);
       return redirectTo(c, refererPath(c) ?? articlePath(slug));
     })
 
     .post("/article/:slug/unfavorite", sameOrigin, sessions.requireSession, limit("favorites"), async (c) => {
       const slug = c.req.param("slug");
-      await unfavorite(db, c.var, slug);
+      await memory.changed((await unfavorite(db, c.var, slug)).changed);
       return redirectTo(c, refererPath(c) ?? articlePath(slug));
     })
 
     .post("/article/:slug/delete", sameOrigin, sessions.requireSession, async (c) => {
-      await deleteArticle(db, c.var, c.req.param("slug"));
+      await memory.changed((await deleteArticle(db, c.var, c.req.param("slug"))).changed);
       return redirectTo(c, "/");
     })
 
@@ -72,16 +67,18 @@ export function articleRoutes(web: WebContext) {
       try {
         web.writeLimits.count(c, "comments", c.var.userId);
         const { comment } = parse(NewCommentBody, { comment: { body: text } }, "comment");
-        await insertComment(db, c.var, slug, comment.body);
+        await memory.changed((await insertComment(db, c.var, slug, comment.body)).changed);
       } catch (error) {
-        return showArticle(c, c.var.viewer.id, slug, { text, problems: problemsOf(c, error) });
+        const { status, texts } = problemsOf(c, error);
+        const { props } = await readArticle(c.var.viewer.id, slug, undefined);
+        return show(c, web, articlePage, { ...props, draft: { text, problems: texts } }, { status });
       }
       return redirectTo(c, articlePath(slug));
     })
 
     .post("/article/:slug/comments/:id/delete", sameOrigin, sessions.requireSession, async (c) => {
       const slug = c.req.param("slug");
-      await deleteComment(db, c.var, slug, c.req.param("id"));
+      await memory.changed((await deleteComment(db, c.var, slug, c.req.param("id"))).changed);
       return redirectTo(c, articlePath(slug));
     });
 }

@@ -74,8 +74,8 @@ export function createBrowserSessions(db: Database, context: IdentityContext, ba
     const [access, refresh] = tokensOf(c);
     if (!access || !refresh) return null;
     try {
-      const { sub, sid } = tokens.verify(access);
-      if (!revocations.has(sid)) return { userId: sub, sessionId: sid };
+      const claims = tokens.verify(access);
+      if (!revocations.isRevoked(claims)) return { userId: claims.sub, sessionId: claims.sid };
     } catch (error) {
       if (!(error instanceof InvalidToken)) throw error;
       const session = await refreshed(c, refresh);

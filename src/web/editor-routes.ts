@@ -20,7 +20,7 @@ const BLANK: Manuscript = { title: "", description: "", body: "", tags: [] };
 
 /** Writing an article, and changing one. */
 export function editorRoutes(web: WebContext) {
-  const { db, sessions, writeLimits } = web;
+  const { db, memory, sessions, writeLimits } = web;
   const sameOrigin = sameOriginForms(web.baseUrl);
 
   function submit(c: Context<WithViewer>, slug: string | null): Promise<Response> {
@@ -57,7 +57,11 @@ export function editorRoutes(web: WebContext) {
     writeLimits.count(c, "articles", userId);
     writeLimits.count(c, "article-bytes", userId, Buffer.byteLength(article.body));
     const session = { userId, sessionId };
-    return slug === null ? insertArticle(db, session, article) : updateArticle(db, session, slug, article);
+    const written = await (slug === null
+      ? insertArticle(db, session, article)
+      : updateArticle(db, session, slug, article));
+    await memory.changed(written.changed);
+    return written.article;
   }
 
   return new Hono()
@@ -67,7 +71,7 @@ export function editorRoutes(web: WebContext) {
 
     .get("/editor/:slug", sessions.requireViewer, async (c) => {
       const slug = c.req.param("slug");
-      const { article } = await findArticle(db, c.var.viewer.id, slug);
+      const { article } = (await findArticle(db, c.var.viewer.id, slug)).value;
       if (article.author.username !== c.var.viewer.username) throw forbidden("article");
       const { title, description, body, tagList } = article;
       return show(c, web, editorPage, { slug, manuscript: { title, description, body, tags: tagList } });

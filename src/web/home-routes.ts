@@ -1,10 +1,10 @@
 import { type Context, Hono } from "hono";
 import { listArticles, listFeed } from "../features/articles/lists.ts";
 import { listTags } from "../features/tags/queries.ts";
-import { show, type WebContext } from "./app.ts";
+import { showToAll, type WebContext } from "./app.ts";
 import type { WithViewer } from "./browser-session.ts";
 import { type Feed, homePage } from "./pages/home.tsx";
-import { PAGE_SIZE } from "./parts/pagination.tsx";
+import { pageOf } from "./parts/pagination.tsx";
 import { pageNumber, redirectTo, wantsPage } from "./requests.ts";
 
 /** In the sidebar: the tags that most articles have, and those of the articles on the page, so that a new tag appears at once. */
@@ -15,25 +15,20 @@ const TAGS_MAX = 60;
 export function homeRoutes(web: WebContext) {
   const { db, sessions } = web;
 
-  async function showFeed(c: Context<WithViewer>, feed: Feed): Promise<Response> {
+  function showFeed(c: Context<WithViewer>, feed: Feed): Promise<Response> {
     const page = pageNumber(c);
-    const part = { limit: PAGE_SIZE, offset: (page - 1) * PAGE_SIZE, cursor: undefined };
-    const viewerId = c.var.viewer?.id ?? null;
-    const filters = {
-      ...part,
-      tag: feed.kind === "tag" ? feed.tag : undefined,
-      author: undefined,
-      favorited: undefined,
-    };
-    const [list, popular] = await Promise.all([
-      feed.kind === "following" && viewerId !== null
-        ? listFeed(db, viewerId, part)
-        : listArticles(db, viewerId, filters),
-      listTags(db, { q: undefined, limit: POPULAR_TAGS }),
-    ]);
-    const { articles, articlesCount } = list;
-    const tags = [...new Set([...popular, ...articles.flatMap(({ tagList }) => tagList)])].slice(0, TAGS_MAX);
-    return show(c, web, homePage, { feed, list: { articles, articlesCount }, tags, page });
+    const filters = { ...pageOf(page), tag: feed.kind === "tag" ? feed.tag : undefined };
+    return showToAll(c, web, homePage, `home ${JSON.stringify([feed, page])}`, async (viewerId) => {
+      const [list, popular] = await Promise.all([
+        feed.kind === "following" && viewerId !== null
+          ? { value: await listFeed(db, viewerId, filters), topics: [] }
+          : listArticles(db, viewerId, filters),
+        listTags(db, { q: undefined, limit: POPULAR_TAGS }),
+      ]);
+      const shown = list.value.articles.flatMap(({ tagList }) => tagList);
+      const tags = [...new Set([...popular.value.tags, ...shown])].slice(0, TAGS_MAX);
+      return { props: { feed, list: list.value, tags, page }, topics: [...list.topics, ...popular.topics] };
+    });
   }
 
   return new Hono<WithViewer>()

@@ -1,10 +1,9 @@
 import type { Context } from "hono";
 import type { JSX } from "hono/jsx/jsx-runtime";
-import { LRUCache } from "lru-cache";
 import { PRIVATE_HEADERS } from "../http/headers.ts";
-import { isKnown } from "../http/validation.ts";
-import { acceptsGzip } from "./requests.ts";
 import { respond } from "../http/responses.ts";
+import { etagOf, isKnown } from "../http/validation.ts";
+import { acceptsGzip } from "./requests.ts";
 
 /** An HTML document. */
 export type Page = JSX.Element;
@@ -46,7 +45,7 @@ export function respondWithPage(
   page: Page,
   { status = 200, policy = {}, isPublic = false }: PageOptions = {},
 ): Response {
-  return c.body(htmlOf(page, c.get("basePath")), status as 200, {
+  return respond(c, htmlOf(page, c.get("basePath")), status, {
     ...PRIVATE_HEADERS,
     ...securityHeaders({ ...POLICY, ...policy }),
     ...(isPublic ? { "Cache-Control": "no-cache" } : {}),
@@ -63,7 +62,7 @@ export function respondToViewer(
   page: Page,
   { status = 200, isPersonal = false }: { status?: number; isPersonal?: boolean } = {},
 ): Response {
-  return c.body(htmlOf(page, c.get("basePath")), status as 200, {
+  return respond(c, htmlOf(page, c.get("basePath")), status, {
     ...APP_HEADERS,
     // The browser may keep it for "back", and asks before it shows it again.
     "Cache-Control": isPersonal ? "no-store" : "private, no-cache",
@@ -71,46 +70,28 @@ export function respondToViewer(
   });
 }
 
-/** A rendered page, with its compressed form once a client has accepted that. */
-type Rendered = { readonly bytes: Uint8Array<ArrayBuffer>; gzip?: Uint8Array<ArrayBuffer>; readonly etag: string };
+/** A page that was rendered for anonymous readers, with the headers of both its forms. */
+export type Rendered = {
+  readonly html: Uint8Array<ArrayBuffer>;
+  readonly gzip: Uint8Array<ArrayBuffer>;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly gzipHeaders: Readonly<Record<string, string>>;
+};
 
-/** Rendered pages, of all apps of the process. */
-const CACHE_MAX_BYTES = 32 * 1024 * 1024;
-const cache = new LRUCache<string, Rendered>({
-  maxSize: CACHE_MAX_BYTES,
-  // Compressed, a page has a quarter of its size.
-  sizeCalculation: ({ bytes }) => Math.ceil(bytes.byteLength * 1.3) + 500,
-});
+/** Renders a page that contains no token, so that it may be compressed. */
+export function rendered(page: Page, basePath: string | undefined): Rendered {
+  const html = Buffer.from(htmlOf(page, basePath));
+  const headers = { ...APP_HEADERS, "Cache-Control": "no-cache", ETag: etagOf(html) };
+  return { html, gzip: Bun.gzipSync(html), headers, gzipHeaders: { ...headers, "Content-Encoding": "gzip" } };
+}
 
-/**
- * Responds with a page for anonymous readers. It is a pure function of its properties, so it is rendered once for each state of
- * the content, and nothing has to be invalidated: what changed has other properties. It contains no token, so it may be compressed.
- * @param render a named function at the top of a module
- */
-export function respondToAnyone<Props extends object>(
-  c: Context,
-  render: (props: Props) => Page,
-  props: Props,
-): Response {
-  const basePath: string | undefined = c.get("basePath");
-  const key = new Bun.CryptoHasher("sha256").update(JSON.stringify([render.name, basePath, props])).digest("base64");
-  let page = cache.get(key);
-  if (page === undefined) {
-    const bytes = Buffer.from(htmlOf(render(props), basePath));
-    page = { bytes, etag: `W/"${Bun.hash(bytes).toString(36)}"` };
-    cache.set(key, page);
-  }
-  const headers: Record<string, string> = { ...APP_HEADERS, ETag: page.etag, "Cache-Control": "no-cache" };
+export function respondWithRendered(c: Context, { html, gzip, headers, gzipHeaders }: Rendered): Response {
   c.header("Vary", "Accept-Encoding", { append: true });
-  if (isKnown(c.req.header("If-None-Match"), page.etag)) return c.body(null, 304, headers);
-  let body = page.bytes;
-  if (acceptsGzip(c)) {
-    page.gzip ??= Bun.gzipSync(page.bytes);
-    body = page.gzip;
-    headers["Content-Encoding"] = "gzip";
-  }
+  if (isKnown(c.req.header("If-None-Match"), headers.ETag ?? "")) return respond(c, null, 304, headers);
+  const isCompressed = acceptsGzip(c);
+  const body = isCompressed ? gzip : html;
   c.set("bytes", body.byteLength);
-  return c.body(body, 200, headers);
+  return respond(c, body, 200, isCompressed ? gzipHeaders : headers);
 }
 
 const htmlOf = (page: Page, basePath: string | undefined): string =>

@@ -11,7 +11,7 @@ describe("the renderer", () => {
     expect(renderer.render("*hello*")).toBe(first);
     expect(await first).toBe("<p><em>hello</em></p>\n");
     expect(renderer.render("*hello*")).toBe("<p><em>hello</em></p>\n");
-    renderer.stop();
+    await renderer.stop();
   });
 
   // With a deadline that only a parser of quadratic time would miss.
@@ -37,7 +37,7 @@ describe("the renderer", () => {
     const html = await renderer.render(fill(piece, 256 * 1024 - 1));
     expect(html).not.toContain('<pre class="plain">');
     expect(await renderer.render("next")).toBe("<p>next</p>\n");
-    renderer.stop();
+    await renderer.stop();
   });
 
   // That the deadline comes true shows that the process itself is free.
@@ -46,17 +46,17 @@ describe("the renderer", () => {
     const text = `|a|b|\n|-|-|\n${fill("|<b>|`x`|\n", 200_000)}`;
     const html = await renderer.render(text);
     expect(html).toStartWith('<pre class="plain">|a|b|\n|-|-|\n|&lt;b&gt;|');
-    renderer.stop();
+    await renderer.stop();
     const patient = createRenderer(50_000);
     expect(await patient.render(text)).toContain("<table ");
-    patient.stop();
+    await patient.stop();
   });
 
   test("shows a text that is nested too deeply, or too long, as it is", async () => {
     const renderer = createRenderer();
     expect(await renderer.render(`${">".repeat(100)} text`)).toContain("&gt; text</pre>");
     expect(await renderer.render(fill("*a* ", 300_000))).toStartWith('<pre class="plain">*a* ');
-    renderer.stop();
+    await renderer.stop();
   });
 
   test("renders short texts before long ones that came first", async () => {
@@ -77,6 +77,6 @@ describe("the renderer", () => {
       }),
     );
     expect(finished).toEqual(["busy", "short", "long"]);
-    renderer.stop();
+    await renderer.stop();
   });
 });

@@ -76,7 +76,10 @@ export function docsRoutes(
     .get(
       "/robots.txt",
       // Without the app there is nothing for a search engine to index.
-      (c) => respond(c, hasWeb ? ROBOTS : "User-agent: *\nDisallow: /\n", 200, { "Content-Type": "text/plain; charset=utf-8" }),
+      (c) =>
+        respond(c, hasWeb ? ROBOTS : "User-agent: *\nDisallow: /\n", 200, {
+          "Content-Type": "text/plain; charset=utf-8",
+        }),
       describeRoute({
         operationId: "GetRobots",
         tag,

@@ -1,5 +1,15 @@
 /** Articles on a page of a list. */
-export const PAGE_SIZE = 10;
+const PAGE_SIZE = 10;
+
+/** The filters of `listArticles` for a page of a list, from 1, without any restriction. */
+export const pageOf = (page: number) => ({
+  limit: PAGE_SIZE,
+  offset: (page - 1) * PAGE_SIZE,
+  cursor: undefined,
+  tag: undefined,
+  author: undefined,
+  favorited: undefined,
+});
 
 /** How many pages to show on each side of the current one. */
 const AROUND = 2;
