@@ -1,4 +1,4 @@
--- Full-text search over articles. docs/decisions/0031-search.md explains the design.
+-- Full-text search over articles. docs/decisions/0032-search.md explains the design.
 
 -- Words are cleaned by the program (src/features/articles/search/words.ts) before they come here, so the parser only sees
 -- letters, digits and spaces. English stems; no stop words, so that "to be or not to be" can be found.

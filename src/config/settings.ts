@@ -208,6 +208,13 @@ export const SETTINGS = {
     what: "Public URL of this server for links in emails and pages, such as `https://conduit.example`. It may have a path, which the proxy in front removes. Default: `http://localhost` with the port.",
     parse: webAddress,
   }),
+  web: setting({
+    name: "WEB",
+    flag: "web",
+    fallback: "on",
+    what: "`off` serves the API alone, for teams with a front end of their own. The pages that links in emails open stay.",
+    parse: (text) => oneOf("on", "off")(text) === "on",
+  }),
   verifyUrl: optional({
     name: "VERIFY_URL",
     flag: "verify-url",

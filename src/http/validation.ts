@@ -44,8 +44,8 @@ export type JsonText = string | Uint8Array<ArrayBuffer>;
 /** The entity tag of a response. It is the same for text and its bytes. */
 export const etagOf = (text: JsonText): string => `W/"${Bun.hash(text).toString(36)}"`;
 
-/** RFC 9110, 13.1.2. The comparison is weak (8.8.3.2), as proxies that compress remove or add `W/`. */
-function isKnown(ifNoneMatch: string | undefined, etag: string): boolean {
+/** Whether the client has what an entity tag stands for: RFC 9110, 13.1.2. The comparison is weak (8.8.3.2), as proxies that compress remove or add `W/`. */
+export function isKnown(ifNoneMatch: string | undefined, etag: string): boolean {
   if (ifNoneMatch === undefined) return false;
   if (ifNoneMatch.trim() === "*") return true;
   const opaque = etag.slice(etag.indexOf('"'));
@@ -68,19 +68,30 @@ export function body<Schema extends z.ZodType>(
   sizeMax = REQUEST_SIZE_MAX,
 ): MiddlewareHandler<{ Variables: { body: z.output<Schema> } }> {
   const guard: MiddlewareHandler = async function validateBody(c, next) {
-    const size = sizeToExpect(c.req.raw, sizeMax);
-    const release = size > REQUEST_SIZE_MAX ? reserveMemory(c.get("userId") ?? "", size) : undefined;
-    try {
+    await withRoomForBody(c, sizeMax, async () => {
       c.set("body", parse(schema, await readJson(c.req.raw, sizeMax), "body"));
       await next();
-    } finally {
-      release?.();
-    }
+    });
   };
   return describeGuard(guard, {
     body: schema,
     errors: ["bad_request", "too_large", "unsupported_media_type", "invalid"],
   });
+}
+
+/** Reserves memory for the body of a request, if it is large, until what needs it has ended. Throws 503 if there is no room. */
+export async function withRoomForBody<Result>(
+  c: Context,
+  sizeMax: number,
+  use: () => Promise<Result>,
+): Promise<Result> {
+  const size = sizeToExpect(c.req.raw, sizeMax);
+  const release = size > REQUEST_SIZE_MAX ? reserveMemory(c.get("userId") ?? "", size) : undefined;
+  try {
+    return await use();
+  } finally {
+    release?.();
+  }
 }
 
 /** In bytes. A chunked body may have any size. One that is too large is not read. */
@@ -116,11 +127,16 @@ async function readJson(request: Request, sizeMax: number): Promise<unknown> {
 
 /** The fields of an HTML form. Of one given twice, the last counts. */
 export async function readForm(request: Request): Promise<Record<string, string>> {
+  return Object.fromEntries(await readFields(request));
+}
+
+/** The fields of an HTML form, in order. @param sizeMax in bytes */
+export async function readFields(request: Request, sizeMax = REQUEST_SIZE_MAX): Promise<URLSearchParams> {
   const type = request.headers.get("content-type");
   if (type === null || !/^application\/x-www-form-urlencoded *(;|$)/i.test(type)) {
     throw new ApiError("unsupported_media_type", { body: ["must be sent as application/x-www-form-urlencoded"] });
   }
-  return Object.fromEntries(new URLSearchParams(await readText(request, REQUEST_SIZE_MAX)));
+  return new URLSearchParams(await readText(request, sizeMax));
 }
 
 async function readText(request: Request, sizeMax: number): Promise<string> {
@@ -168,7 +184,11 @@ async function readChunks(request: Request, sizeMax: number): Promise<Uint8Array
 const tooLarge = (sizeMax: number) =>
   new ApiError("too_large", { body: [`is too large (maximum is ${sizeMax} bytes)`] });
 
-function parse<Schema extends z.ZodType>(schema: Schema, input: unknown, whole: string): z.output<Schema> {
+/**
+ * The input in the shape of a schema. Throws 422 with all problems, by the innermost name of the field.
+ * @param whole the name for the input as a whole
+ */
+export function parse<Schema extends z.ZodType>(schema: Schema, input: unknown, whole: string): z.output<Schema> {
   const result = schema.safeParse(input);
   if (result.success) return result.data;
   const errors: FieldErrors = {};
