@@ -148,7 +148,7 @@ describe("a backup", () => {
     const migration = await changing.sql.reserve();
     await migration`begin`;
     // Rewrites the table, which then looks empty in a snapshot from before.
-    await migration`alter table articles alter column description type text using description || ''`;
+    await migration`alter table articles alter column description type article_description using (description || '')::text::article_description`;
     const writing = backupOf(changing.address);
     await untilWaiting(changing.sql, 1);
     await migration`commit`;

@@ -226,6 +226,8 @@ test("no token, password, email or body is in the log, whatever a client sends a
     await send("POST", "/api/profiles/bob/follow");
     await send("DELETE", "/api/profiles/bob/follow");
     await send("GET", `/api/tags?token=${token}`);
+    await send("GET", `/api/search?q=${encodeURIComponent(text)}`);
+    await send("GET", `/api/search/suggestions?q=${encodeURIComponent(text)}`);
     await send("GET", `/api/nothing/${token}/${email}`);
     for (const path of ["/", "/docs", "/openapi.json", "/robots.txt"]) await send("GET", path);
     for (const path of ["/health", "/health/live", "/health/ready"]) await send("GET", path);
