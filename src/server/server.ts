@@ -26,11 +26,11 @@ import { serveMetrics } from "../observability/metrics-server.ts";
 import { createApp } from "./app.ts";
 import { requireConnections } from "./connections.ts";
 import { startEmbedded } from "./embedded.ts";
-import type { OtherWorkers } from "./exchange.ts";
 import { startBackgroundJobs } from "./jobs.ts";
 import { limitRequests } from "./request-limit.ts";
 import { updateSchema } from "./schema.ts";
 import { observeStatements, openMetrics, openTracing, tracedMail, watchServer } from "./telemetry.ts";
+import type { OtherWorkers } from "./worker-reports.ts";
 
 export type RunningServer = {
   /** The address it listens on, as `http://host:port`. */

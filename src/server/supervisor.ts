@@ -5,7 +5,6 @@ import type { Log } from "../observability/log.ts";
 import type { MetricsSnapshot } from "../observability/metrics.ts";
 import { serveMetrics } from "../observability/metrics-server.ts";
 import { poolMaxPerProcess, requireConnections } from "./connections.ts";
-import { createExchange, type Exchange } from "./exchange.ts";
 import {
   closeAll,
   jwtSecret,
@@ -18,6 +17,7 @@ import {
 } from "./server.ts";
 import { openMetrics } from "./telemetry.ts";
 import { type FromWorker, type ToWorker, WORKER_VARIABLE } from "./worker.ts";
+import { createWorkerReports, type WorkerReports } from "./worker-reports.ts";
 
 /** Delays before a crashed worker restarts, by the number of consecutive crashes. */
 const RESTART_DELAYS_MS = [0, 250, 1_000, 3_000, 10_000, 30_000];
@@ -72,17 +72,17 @@ export async function startWorkers(config: Config, onProgress: (message: string)
       poolMax: poolMaxPerProcess(config),
       serverId: crypto.randomUUID(),
     };
-    const exchange = createExchange();
-    closers.push(exchange.close);
+    const reports = createWorkerReports();
+    closers.push(reports.close);
     const timeoutMs = config.shutdownDelayMs + config.shutdownTimeoutMs + config.databaseStatementTimeoutMs + 5_000;
     closers.push(() => Promise.all(workers.map((worker) => worker.stop(timeoutMs))));
     // With PORT=0 the first worker takes a free port, and the others the same.
-    const first = superviseWorker(0, { ...shared, port: config.port }, exchange, log);
+    const first = superviseWorker(0, { ...shared, port: config.port }, reports, log);
     workers.push(first);
     const url = await first.started;
     const port = Number(new URL(url).port);
     for (let number = 1; number < config.workers; number++) {
-      workers.push(superviseWorker(number, { ...shared, port }, exchange, log));
+      workers.push(superviseWorker(number, { ...shared, port }, reports, log));
     }
     await Promise.all(workers.map(({ started }) => started));
     onProgress(`${config.workers} workers are running`);
@@ -120,7 +120,7 @@ type Worker = {
 function superviseWorker(
   number: number,
   start: Omit<Extract<ToWorker, { type: "start" }>, "type">,
-  exchange: Exchange,
+  reports: WorkerReports,
   log: Log,
 ): Worker {
   const started = Promise.withResolvers<string>();
@@ -151,7 +151,7 @@ function superviseWorker(
           started.resolve(message.url);
         } else if (message.type === "failed") {
           failure = message.message;
-        } else if (message.type === "exchange") {
+        } else if (message.type === "report") {
           member.receive(message.message);
         } else {
           pendingSnapshots.get(message.requestId)?.(message.snapshot);
@@ -174,7 +174,7 @@ function superviseWorker(
       },
     });
     child = spawned;
-    const member = exchange.join((message) => spawned.send({ type: "exchange", message } satisfies ToWorker));
+    const member = reports.join((message) => spawned.send({ type: "report", message } satisfies ToWorker));
     child.send({ type: "start", ...start, port } satisfies ToWorker);
   }
   spawn();

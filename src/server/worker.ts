@@ -2,10 +2,10 @@ import type { DatabaseAddress } from "../config/database-address.ts";
 import type { Config } from "../config/settings.ts";
 import { StartupError } from "../config/startup-error.ts";
 import type { MetricsSnapshot } from "../observability/metrics.ts";
-import { createOtherWorkers, type FromMember, type ToMember } from "./exchange.ts";
 import { serverLog, startServer } from "./server.ts";
 import { leaveSignalsToSupervisor, stopOnSignals } from "./signals.ts";
 import { openMetrics } from "./telemetry.ts";
+import { createOtherWorkers, type FromMember, type ToMember } from "./worker-reports.ts";
 
 /** Set in the environment of a worker to its number. Secrets come through the channel. */
 export const WORKER_VARIABLE = "CONDUIT_WORKER";
@@ -14,14 +14,14 @@ export const WORKER_VARIABLE = "CONDUIT_WORKER";
 export type ToWorker =
   | { type: "start"; database: DatabaseAddress; jwtSecret: string; port: number; poolMax: number; serverId: string }
   | { type: "metrics"; requestId: number }
-  | { type: "exchange"; message: ToMember };
+  | { type: "report"; message: ToMember };
 
 /** Messages from a worker to its supervisor. */
 export type FromWorker =
   | { type: "started"; url: string }
   | { type: "failed"; message: string }
   | { type: "metrics"; requestId: number; snapshot: MetricsSnapshot }
-  | { type: "exchange"; message: FromMember };
+  | { type: "report"; message: FromMember };
 
 /**
  * One of several processes on a port: a server that gets its database, port and secret from its supervisor through a
@@ -35,10 +35,10 @@ export async function runWorker(config: Config, number: number): Promise<void> {
   const send = (message: FromWorker) => {
     if (process.connected) process.send?.(message);
   };
-  const otherWorkers = createOtherWorkers((message) => send({ type: "exchange", message }));
+  const otherWorkers = createOtherWorkers((message) => send({ type: "report", message }));
   process.on("message", async (message: ToWorker) => {
     if (message.type === "start") return start.resolve(message);
-    if (message.type === "exchange") return otherWorkers.receive(message.message);
+    if (message.type === "report") return otherWorkers.receive(message.message);
     const snapshot = await (await metrics)?.snapshot();
     if (snapshot !== undefined) send({ type: "metrics", requestId: message.requestId, snapshot });
   });

@@ -1,8 +1,9 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { servedRoutes } from "../../src/http/openapi.ts";
-import { createExchange, createOtherWorkers, type OtherWorkers } from "../../src/server/exchange.ts";
+import { createOtherWorkers, createWorkerReports, type OtherWorkers } from "../../src/server/worker-reports.ts";
 import { type TestServer, type TestUser, testApp, testServer } from "../support/harness.ts";
 import { createWorld, differences, perform, READS, readAll, VIEWERS, WRITES } from "../support/reads-and-writes.ts";
+import { until } from "../support/until.ts";
 
 // What is held in memory never becomes too old here: a read shows a write only because the write was reported.
 const NEVER_MS = 3_600_000;
@@ -17,7 +18,7 @@ let worker: TestServer;
 /** Holds nothing in memory. */
 let database: TestServer;
 let registered: TestUser;
-const exchange = createExchange();
+const reports = createWorkerReports();
 
 beforeAll(async () => {
   const [serverId, others] = [crypto.randomUUID(), [joined(), joined()] as const];
@@ -32,19 +33,13 @@ beforeAll(async () => {
     await until(() => memory.isServing());
   }
 });
-afterAll(() => exchange.close());
+afterAll(() => reports.close());
 
 /** A worker, in this process. Messages arrive later, as between processes. */
 function joined(): OtherWorkers {
-  const member = exchange.join((message) => setTimeout(() => others.receive(message)));
+  const member = reports.join((message) => setTimeout(() => others.receive(message)));
   const others = createOtherWorkers((message) => setTimeout(() => member.receive(message)));
   return others;
-}
-
-async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
-  for (const deadline = performance.now() + 20_000; !(await condition()); await Bun.sleep(5)) {
-    if (performance.now() > deadline) throw new Error("the condition did not become true");
-  }
 }
 
 describe("after a write, every read for every viewer is as if nothing was in memory:", () => {

@@ -2,6 +2,7 @@ import { beforeAll, expect, test } from "bun:test";
 import type { SQL } from "bun";
 import { connect, type TestServer, type TestServerOptions, type TestUser, testServer } from "../support/harness.ts";
 import { startProxy } from "../support/proxy.ts";
+import { until } from "../support/until.ts";
 
 const memory = { bytesMax: 64 * 1024 * 1024, ageMaxMs: 3_600_000 };
 let server: TestServer;
@@ -24,12 +25,6 @@ async function publish(): Promise<{ slug: string; path: string }> {
 
 const descriptionOn = async (on: TestServer, path: string): Promise<string> =>
   (await on.request("GET", path)).json.article.description;
-
-async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
-  for (const deadline = performance.now() + 30_000; !(await condition()); await Bun.sleep(5)) {
-    if (performance.now() > deadline) throw new Error("the condition did not become true");
-  }
-}
 
 const edit = (on: TestServer, path: string) =>
   on.request("PUT", path, { token: author.token, body: { article: { description: "after" } } });

@@ -2,6 +2,7 @@ import { afterAll, beforeAll, expect, test } from "bun:test";
 import type { ReservedSQL, SQL } from "bun";
 import { connect, type TestResponse, type TestServer, type TestUser, testServer } from "../support/harness.ts";
 import { untilWaiting } from "../support/locks.ts";
+import { until } from "../support/until.ts";
 
 // Loads that overlap with writes, in a fixed order: a lock holds the statement that reads an article after it has taken its
 // snapshot of the data, so it returns what was there before.
@@ -84,7 +85,7 @@ test("requests for the same article at the same time run one statement", async (
   const { misses } = server.memory.state();
   await hold();
   const requests = Array.from({ length: 20 }, () => read(path));
-  while (server.memory.state().misses < misses + 20) await Bun.sleep(5);
+  await until(() => server.memory.state().misses === misses + 20);
   await untilWaiting(watcher, 1);
   const [row] = await watcher`select count(*)::integer as n from pg_locks where locktype = 'advisory' and not granted`;
   expect(row.n).toBe(1);

@@ -3,6 +3,7 @@ import { readFileSync } from "node:fs";
 import { Agent, request } from "node:http";
 import { type TestUser, testServer } from "../support/harness.ts";
 import { type Served, serve, stopServed } from "../support/serve.ts";
+import { until } from "../support/until.ts";
 
 /** A client with a connection of its own, and so with a worker of its own. */
 type Client = {
@@ -50,13 +51,9 @@ async function clientOf(worker: number): Promise<Client> {
     const client = newClient();
     const requestId = crypto.randomUUID();
     await client.send("GET", "/api/tags", undefined, requestId);
-    const line = () =>
-      served
-        .output()
-        .split("\n")
-        .find((line) => line.includes(requestId));
-    while (line() === undefined) await Bun.sleep(5);
-    if (JSON.parse(line() ?? "").worker === worker) return client;
+    const lines = () => served.output().split("\n");
+    const line = await until(() => lines().find((line) => line.includes(requestId)));
+    if (JSON.parse(line).worker === worker) return client;
   }
 }
 

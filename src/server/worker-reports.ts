@@ -30,7 +30,7 @@ const LEASE_MS = 1_000;
 const RENEW_INTERVAL_MS = 250;
 
 /** The part of the supervisor. */
-export type Exchange = {
+export type WorkerReports = {
   /** Adds a worker that has just been started. @param send may throw if the worker has exited */
   join(send: (message: ToMember) => void): Member;
   close(): void;
@@ -53,7 +53,7 @@ type State = {
   isOut: boolean;
 };
 
-export function createExchange(): Exchange {
+export function createWorkerReports(): WorkerReports {
   const members = new Set<State>();
   let lastNumber = 0;
 
