@@ -15,7 +15,7 @@ export type RequestOptions = {
   /** Whether the server is stopping: connections close with their responses. */
   isDraining: () => boolean;
   /** The headers of every response. */
-  shared: Headers;
+  headers: Headers;
 };
 
 const METHODS = new Set(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]);
@@ -34,7 +34,7 @@ const TRACEPARENT = /^(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f
  * @param respond runs `enterRoutes` first
  */
 export function observeRequests(
-  { log, observer, tracer, findClient, isDraining, shared }: RequestOptions,
+  { log, observer, tracer, findClient, isDraining, headers: shared }: RequestOptions,
   respond: (request: Request, exchange: Exchange) => Response | Promise<Response>,
 ): (request: Request, server?: Peers) => Promise<Response> {
   return async function observeRequest(request, server) {
@@ -65,8 +65,7 @@ export function observeRequests(
       "http.request.method": method,
       "http.route": route,
       "http.response.status_code": status,
-      // Known without waiting if the body was made by `json()`.
-      "http.response.body.size": c?.get("bytes") ?? bytesOf(response),
+      "http.response.body.size": exchange.bytes ?? bytesOf(response),
       "http.server.request.duration_ms": Math.round(durationMs * 1000) / 1000,
       "client.address": clientAddress ?? undefined,
       "request.id": exchange.requestId,

@@ -17,7 +17,7 @@ const JSON_HEADERS = { "Content-Type": "application/json" };
 
 /** A response with a value as JSON that is not stored: a small one, or one with a token or personal data. */
 export const jsonOf = (c: Context, value: object, status: 200 | 201 | 503 = 200): Response =>
-  sendJson(c, JSON.stringify(value), status, JSON_HEADERS);
+  respond(c, JSON.stringify(value), status, JSON_HEADERS);
 
 /** A response with a value as JSON. A GET returns 304 if the client already has the same response (RFC 9110, 13.1.2). */
 export function json(c: Context, value: object, status: 200 | 201 = 200): Response {
@@ -33,16 +33,10 @@ export function json(c: Context, value: object, status: 200 | 201 = 200): Respon
  */
 export function jsonText(c: Context, text: JsonText, etag?: string, status: 200 | 201 = 200): Response {
   const isCached = status === 200 && (c.req.method === "GET" || c.req.method === "HEAD");
-  if (!isCached) return sendJson(c, text, status, JSON_HEADERS);
+  if (!isCached) return respond(c, text, status, JSON_HEADERS);
   const headers = { ETag: etag ?? etagOf(text), "Cache-Control": validatedCaching(c) };
   if (isKnown(c.req.header("If-None-Match"), headers.ETag)) return respond(c, null, 304, headers);
-  return sendJson(c, text, status, { ...headers, ...JSON_HEADERS });
-}
-
-function sendJson(c: Context, text: JsonText, status: number, headers: Record<string, string>): Response {
-  // For the log: a Response does not know its size.
-  c.set("bytes", Buffer.byteLength(text));
-  return respond(c, text, status, headers);
+  return respond(c, text, status, { ...headers, ...JSON_HEADERS });
 }
 
 export type JsonText = string | Uint8Array<ArrayBuffer>;

@@ -153,9 +153,8 @@ export function createApp(options: AppOptions) {
 
   const findClient = clientAddress(options.trustedProxies);
   const headers = sharedHeaders(corsOrigins, keepAliveTimeoutMs);
-  const fetch = observeRequests(
-    { log, observer, tracer, findClient, isDraining, shared: headers },
-    (request, exchange) => app.fetch(request, exchange),
+  const fetch = observeRequests({ log, observer, tracer, findClient, isDraining, headers }, (request, exchange) =>
+    app.fetch(request, exchange),
   );
   return { routes: app.routes, fetch };
 }
@@ -195,13 +194,11 @@ async function withLength(c: Context, next: Next): Promise<void> {
 
 function errorResponse(c: Context, error: ApiError): Response {
   const body = error.body();
-  const bytes = Buffer.byteLength(body);
-  c.set("bytes", bytes);
   return respond(c, body, error.status, {
     ...error.headers,
     "Content-Type": "application/json",
     // An error does not return through `headLength`.
-    ...(c.req.method === "HEAD" ? { "Content-Length": String(bytes) } : {}),
+    ...(c.req.method === "HEAD" ? { "Content-Length": String(Buffer.byteLength(body)) } : {}),
   });
 }
 
