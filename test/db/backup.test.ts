@@ -282,6 +282,9 @@ describe("the file of a backup", () => {
     await expect(backUp(server.address, join(own, "none", "it.backup"))).rejects.toThrow(
       /it\.backup cannot be written: ENOENT.*\.$/,
     );
+    await expect(backUp(server.address, join(own, "x".repeat(300)))).rejects.toThrow(
+      /cannot be written: ENAMETOOLONG.*\.$/,
+    );
     const pause = await pauseBackups(server);
     const writing = backUp(server.address, file).catch((error) => error);
     await pause.waiting();

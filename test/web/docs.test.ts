@@ -6,7 +6,7 @@ import { type TestServer, testServer } from "../support/harness.ts";
 let server: TestServer;
 beforeAll(async () => {
   server = await testServer();
-}, 30_000);
+}, 60_000);
 
 afterAll(() => server.stop());
 
