@@ -27,16 +27,14 @@ insert into article_totals (slot) select generate_series(0, 31);
 create function articles_counted() returns trigger language plpgsql as $$
 begin
   insert into author_counts as c (user_id, articles_count, newest_published_at, newest_id)
-  select distinct on (author_id) author_id, count(*) over (partition by author_id), published_at, id
-    from added
-   order by author_id, published_at desc, id desc
+  select author_id, count(*), max(published_at), (array_agg(id order by published_at desc, id desc))[1]
+    from added group by 1 order by 1
   on conflict (user_id) do update set
     articles_count = c.articles_count + excluded.articles_count,
-    (newest_published_at, newest_id) = (
-      select published_at, id
-        from (values (c.newest_published_at, c.newest_id), (excluded.newest_published_at, excluded.newest_id))
-          as n (published_at, id)
-       order by published_at desc, id desc limit 1);
+    newest_published_at = greatest(c.newest_published_at, excluded.newest_published_at),
+    newest_id = case
+      when (c.newest_published_at, c.newest_id) > (excluded.newest_published_at, excluded.newest_id) then c.newest_id
+      else excluded.newest_id end;
   update article_totals t
      set articles_count = t.articles_count + (select count(*) from added)
    where t.slot = pg_backend_pid() % 32;

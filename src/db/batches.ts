@@ -79,7 +79,7 @@ export function createBatches(
     const started = performance.now();
     try {
       const rows = await rowsOf(statement, calls, lockTimeoutMs);
-      calls.forEach(({ resolve }, i) => resolve(rows[i]));
+      for (const [i, call] of calls.entries()) call.resolve(rows[i]);
     } catch (error) {
       // Otherwise the database is overloaded or gone, or whether the batch took effect is unknown.
       const mayRunAgain = isRolledBack(error) || !isUnavailable(error);

@@ -5,8 +5,11 @@ export type Parameter = string | number | boolean | null;
 export type Parameters = readonly Parameter[] | NamedParameters;
 export type NamedParameters = Readonly<Record<string, Parameter>>;
 
-/** Where a read runs: with many others on one connection, or apart from them because it may take long. */
-export type Speed = "fast" | "slow";
+/**
+ * Where a read runs: with many others on one connection, or apart from them because it may take long. Searches run apart from
+ * both, so that a burst of them delays no other read, and the other way round.
+ */
+export type Speed = "fast" | "slow" | "search";
 
 /** One SQL statement with the shape of its rows. Made once, at import, so that `npm run check` can prepare it. */
 export type Statement<Row> = {
@@ -30,7 +33,7 @@ export const statements = new Map<string, Statement<unknown>>();
 /**
  * A statement that changes nothing.
  * @param text with parameters as `$1`, or as `:name` where there are more than three (`npm run check` enforces it)
- * @param speed "slow" where it may take more than a few milliseconds, or its best plan depends on the values, such as a search
+ * @param speed "slow" where it may take more than a few milliseconds, or its best plan depends on the values
  */
 export const read = <Row>(name: string, text: string, speed: Speed = "fast"): Statement<Row> =>
   register(name, text, "read", speed);
@@ -92,7 +95,7 @@ export function positional(statement: Statement<unknown>, parameters: Parameters
   if (Array.isArray(parameters)) return parameters;
   const byName = parameters as NamedParameters;
   if (statement.batchKey !== undefined) return positionalOfBatch(statement, [byName], null);
-  return (statement.parameterNames ?? []).map((name) => valueOf(statement, byName, name));
+  return (statement.parameterNames ?? []).map((name) => valueFor(statement, byName, name));
 }
 
 /**
@@ -107,11 +110,11 @@ export function positionalOfBatch(
   return (statement.parameterNames ?? []).map((name) =>
     name === "lockTimeoutMs"
       ? (lockTimeoutMs?.toString() ?? null)
-      : arrayLiteral(calls.map((call) => valueOf(statement, call, name))),
+      : arrayLiteral(calls.map((call) => valueFor(statement, call, name))),
   );
 }
 
-function valueOf(statement: Statement<unknown>, parameters: NamedParameters, name: string): Parameter {
+function valueFor(statement: Statement<unknown>, parameters: NamedParameters, name: string): Parameter {
   const value = parameters[name];
   if (value === undefined) throw new Error(`statement ${statement.name} has no value for :${name}`);
   return value;

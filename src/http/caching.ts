@@ -10,9 +10,8 @@ export function dependsOnToken(c: Context): void {
 }
 
 /**
- * Lets caches keep a response, and validate it each time: what a write changed is in the very next read. Only the client's
- * own cache keeps one that depends on the client.
+ * The value of `Cache-Control` with which caches keep a response, and validate it each time: what a write changed is in the
+ * very next read. Only the client's own cache keeps one that depends on the client.
  */
-export function allowCaching(c: Context): void {
-  c.header("Cache-Control", c.get("isPersonal") === true ? "private, no-cache" : "no-cache");
-}
+export const validatedCaching = (c: Context): string =>
+  c.get("isPersonal") === true ? "private, no-cache" : "no-cache";

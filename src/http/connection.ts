@@ -1,19 +1,16 @@
 import type { MiddlewareHandler } from "hono";
 import { ApiError } from "./errors.ts";
 
-/**
- * The header that says how long an idle connection stays open (RFC 2068, 19.7.1.1), or that this one closes (RFC 9112, 9.6:
- * Bun closes it, but does not say so).
- */
-export function connectionHeader(request: Request, keepAliveTimeoutMs: number): [name: string, value: string] {
-  return asksToClose(request)
-    ? ["Connection", "close"]
-    : ["Keep-Alive", `timeout=${Math.floor(keepAliveTimeoutMs / 1000)}`];
-}
-
-function asksToClose(request: Request): boolean {
+/** Whether the client closes the connection after this response. */
+export function asksToClose(request: Request): boolean {
   const connection = request.headers.get("connection");
   return connection !== null && /(?:^|,)\s*close\s*(?:,|$)/i.test(connection);
+}
+
+/** Says that the connection closes with this response (RFC 9112, 9.6). Bun closes it, but does not say so. */
+export function closeConnection({ headers }: Response): void {
+  headers.set("Connection", "close");
+  headers.delete("Keep-Alive");
 }
 
 /** The value of a Host header: a name, an IPv4 or an IPv6 address, with a port or without (RFC 9110, 7.2). May be empty. */

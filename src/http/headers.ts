@@ -1,55 +1,45 @@
 import type { MiddlewareHandler } from "hono";
 import { cors } from "hono/cors";
-import { connectionHeader } from "./connection.ts";
-
-/** The rule for a response without another one: neither browsers nor caches in between store it. */
-const NOT_CACHED = { "Cache-Control": "no-store" };
 
 /** The response headers that a page of another origin may read, besides those that it always may. */
 const EXPOSED = ["ETag", "Link", "RateLimit", "RateLimit-Policy", "Retry-After", "WWW-Authenticate", "X-Request-Id"];
 
+/** The origins whose pages may call the API: any, or these. */
+type Origins = "*" | readonly string[];
+
 /**
- * The headers of every response, errors included: which origins may read it, that browsers must not guess its type, that
- * caches must not store it (`json` and public pages override that), and how long the connection stays open. They are set
- * before the handler creates the response, which takes a tenth of the time of changing it afterwards. For the same reason,
- * Hono's `cors` runs only if there is something to decide.
- * @param origins the origins whose pages may call the API, or any
- * @param keepAliveTimeoutMs how long an idle connection stays open
+ * The headers of every response, errors included: that browsers must not guess its type, that neither they nor caches in
+ * between store it (`json` and public pages override that), which origins may read it, and how long an idle connection stays
+ * open (RFC 2068, 19.7.1.1).
  */
-export function responseHeaders(origins: "*" | string[], keepAliveTimeoutMs: number): MiddlewareHandler {
-  const preflight = cors({ origin: origins, exposeHeaders: EXPOSED, maxAge: 86_400 });
-  const exposed = EXPOSED.join(",");
-  return function setResponseHeaders(c, next) {
-    const [name, value] = connectionHeader(c.req.raw, keepAliveTimeoutMs);
-    c.header(name, value);
-    c.header("X-Content-Type-Options", "nosniff");
-    c.header("Cache-Control", NOT_CACHED["Cache-Control"]);
+export function sharedHeaders(origins: Origins, keepAliveTimeoutMs: number): Headers {
+  return new Headers({
+    "X-Content-Type-Options": "nosniff",
+    "Cache-Control": "no-store",
+    ...(origins === "*" ? { "Access-Control-Allow-Origin": "*" } : {}),
+    "Access-Control-Expose-Headers": EXPOSED.join(","),
+    "Keep-Alive": `timeout=${Math.floor(keepAliveTimeoutMs / 1000)}`,
+  });
+}
+
+/** The headers that depend on the origin of a request. None if any origin is allowed. */
+export function originHeaders(request: Request, origins: Origins): Record<string, string> {
+  if (origins === "*") return {};
+  const origin = request.headers.get("Origin");
+  const isAllowed = origin !== null && origins.includes(origin);
+  return { Vary: "Origin", ...(isAllowed ? { "Access-Control-Allow-Origin": origin } : {}) };
+}
+
+/** Middleware that lets pages of these origins read responses, and responds to the requests with which browsers ask first. */
+export function crossOrigin(origins: Origins): MiddlewareHandler {
+  const preflight = cors({ origin: origins === "*" ? "*" : [...origins], exposeHeaders: EXPOSED, maxAge: 86_400 });
+  return function allowOrigin(c, next) {
     if (c.req.method === "OPTIONS") return preflight(c, next);
-    const origin = origins === "*" ? "*" : origins.find((allowed) => allowed === c.req.header("Origin"));
-    if (origin !== undefined) c.header("Access-Control-Allow-Origin", origin);
-    if (origins !== "*") c.header("Vary", "Origin", { append: true });
-    c.header("Access-Control-Expose-Headers", exposed);
+    const headers = originHeaders(c.req.raw, origins);
+    for (const name in headers) c.header(name, headers[name], { append: true });
     return next();
   };
 }
 
 /** Headers of a response that must not be stored, and of a page whose URL may contain a token. */
 export const PRIVATE_HEADERS = { "Cache-Control": "no-store", "Referrer-Policy": "no-referrer" } as const;
-
-/** The same headers, for a response that is sent before routing. */
-export function headersBeforeRoutes(
-  request: Request,
-  origins: "*" | string[],
-  keepAliveTimeoutMs: number,
-): Record<string, string> {
-  const origin = request.headers.get("Origin");
-  const isAllowed = origins === "*" || (origin !== null && origins.includes(origin));
-  return {
-    ...Object.fromEntries([connectionHeader(request, keepAliveTimeoutMs)]),
-    ...NOT_CACHED,
-    "X-Content-Type-Options": "nosniff",
-    "Access-Control-Expose-Headers": EXPOSED.join(","),
-    ...(isAllowed ? { "Access-Control-Allow-Origin": origins === "*" ? "*" : (origin ?? "") } : {}),
-    ...(origins === "*" ? {} : { Vary: "Origin" }),
-  };
-}

@@ -1,8 +1,11 @@
-import type { Context, MiddlewareHandler } from "hono";
+import type { Context } from "hono";
 import { routePath } from "hono/route";
 import type { Log } from "../observability/log.ts";
 import type { Attributes, RequestObserver, RequestSpan, RequestTracer } from "../observability/observers.ts";
 import type { FindClient, Peers } from "./client-address.ts";
+import { asksToClose, closeConnection } from "./connection.ts";
+import type { Exchange } from "./exchange.ts";
+import { completeHeaders } from "./responses.ts";
 
 export type RequestOptions = {
   log: Log;
@@ -11,31 +14,9 @@ export type RequestOptions = {
   findClient: FindClient;
   /** Whether the server is stopping: connections close with their responses. */
   isDraining: () => boolean;
+  /** The headers of every response. */
+  headers: Headers;
 };
-
-/** A request outside of the routes, which have it as `c.env`. */
-export type Exchange = {
-  readonly requestId: string;
-  readonly traceId: string | undefined;
-  /** The address of the client; null where it is unknown, as on a Unix socket. */
-  readonly clientAddress: string | null;
-  /** What the routes know about the request. */
-  context?: Context;
-};
-
-/** What the log contains about a request besides its method, route and status. The guards set the user. */
-export type RequestVariables = {
-  /** The path of `BASE_URL`, such as `/conduit`; undefined if it has none. */
-  basePath?: string;
-  /** Size of the response body, where known. */
-  bytes?: number;
-  userId?: string;
-  viewerId?: string | null;
-  tokenError?: string;
-};
-
-/** The environment of the whole application in Hono's terms. */
-export type AppEnv = { Bindings: Exchange; Variables: RequestVariables };
 
 const METHODS = new Set(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]);
 
@@ -53,7 +34,7 @@ const TRACEPARENT = /^(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f
  * @param respond runs `enterRoutes` first
  */
 export function observeRequests(
-  { log, observer, tracer, findClient, isDraining }: RequestOptions,
+  { log, observer, tracer, findClient, isDraining, headers: shared }: RequestOptions,
   respond: (request: Request, exchange: Exchange) => Response | Promise<Response>,
 ): (request: Request, server?: Peers) => Promise<Response> {
   return async function observeRequest(request, server) {
@@ -66,15 +47,15 @@ export function observeRequests(
       requestId: requestIdOf(headers),
       traceId: span?.traceId ?? callerTraceId(headers),
       clientAddress,
+      shared,
+      added: [],
     };
     const response = await (span === undefined
       ? respond(request, exchange)
       : span.run(() => respond(request, exchange)));
 
-    if (isDraining()) {
-      response.headers.set("Connection", "close");
-      response.headers.delete("Keep-Alive");
-    }
+    completeHeaders(response, exchange);
+    if (isDraining() || asksToClose(request)) closeConnection(response);
     const { status } = response;
     const c = exchange.context;
     const route = c === undefined ? NO_ROUTE : routeOf(c);
@@ -84,8 +65,7 @@ export function observeRequests(
       "http.request.method": method,
       "http.route": route,
       "http.response.status_code": status,
-      // Known without waiting if the body was made by `json()`.
-      "http.response.body.size": c?.get("bytes") ?? bytesOf(response),
+      "http.response.body.size": exchange.bytes ?? bytesOf(response),
       "http.server.request.duration_ms": Math.round(durationMs * 1000) / 1000,
       "client.address": clientAddress ?? undefined,
       "request.id": exchange.requestId,
@@ -101,13 +81,6 @@ export function observeRequests(
     return response;
   };
 }
-
-/** The first middleware of every route. */
-export const enterRoutes: MiddlewareHandler<AppEnv> = function enterRoutes(c, next) {
-  c.env.context = c;
-  c.header("X-Request-Id", c.env.requestId);
-  return next();
-};
 
 /** The pattern of the route that handled a request; `(none)` for a path that belongs to no route. */
 export function routeOf(c: Context): string {

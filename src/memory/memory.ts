@@ -5,13 +5,13 @@ import { createChanges } from "./changes.ts";
 export const AGE_MAX_MS = 2_000;
 /** A value that is read when it is older than this part of its life is loaded again meanwhile. */
 const AGING = 1 / 2;
-/** A value may take this part of the memory. */
-const VALUE_SHARE_MAX = 1 / 64;
+/** A larger value is not kept, so that a few of them do not replace all others. */
+const VALUE_BYTES_MAX = 512 * 1024;
 
-/** A value that was used within this time is confirmed. */
+/** A value that was used within this time is revalidated. */
 const LATELY_MS = 10_000;
-/** How many values are confirmed at a time. */
-const CONFIRMED_MAX = 500;
+/** How many values are revalidated at a time. */
+const REVALIDATED_MAX = 500;
 
 /** What a load read. */
 export type Loaded<Value> = {
@@ -50,10 +50,10 @@ export type Memory = {
   /** Forgets everything, when reports of other processes may have been lost. */
   forgetEverything(): void;
   /**
-   * Confirms the values that have a version and were used in the last seconds, so that they do not become too old.
+   * Extends the life of the values that have a version and were used in the last seconds, if it is still the same.
    * @param findChanged returns the ids of those that have another version in the database
    */
-  confirm(findChanged: (versions: readonly Version[]) => Promise<readonly string[]>): Promise<void>;
+  revalidate(findChanged: (versions: readonly Version[]) => Promise<readonly string[]>): Promise<void>;
   /** Whether values are kept and served. They are only while other processes can report what they change. */
   isServing(): boolean;
   setServing(isServing: boolean): void;
@@ -75,7 +75,7 @@ type Entry = {
   readonly value: unknown;
   readonly topics: readonly string[];
   readonly version: Version | undefined;
-  /** The last change before the value was read, or confirmed, and when that began. */
+  /** The last change before the value was read or revalidated, and when that began. */
   since: number;
   loadedAt: number;
   /** The last change that is known not to have touched the topics. */
@@ -91,19 +91,19 @@ export type MemoryOptions = {
   readonly bytesMax: number;
   readonly ageMaxMs?: number;
   /** Reports to other processes what this one has changed; resolves when those of this server know. */
-  tellOthers(topics: readonly string[]): Promise<void>;
+  report(topics: readonly string[]): Promise<void>;
 };
 
 /**
  * Values that were read from the database, for other requests that need the same. The one that was used longest ago goes
  * first.
  */
-export function createMemory({ bytesMax, ageMaxMs = AGE_MAX_MS, tellOthers }: MemoryOptions): Memory {
+export function createMemory({ bytesMax, ageMaxMs = AGE_MAX_MS, report }: MemoryOptions): Memory {
   const changes = createChanges(ageMaxMs);
   const entries =
     bytesMax === 0
       ? undefined
-      : new LRUCache<string, Entry>({ maxSize: bytesMax, maxEntrySize: Math.max(1, bytesMax * VALUE_SHARE_MAX) });
+      : new LRUCache<string, Entry>({ maxSize: bytesMax, maxEntrySize: Math.min(bytesMax, VALUE_BYTES_MAX) });
   const flights = new Map<string, Flight>();
   let isOpen = false;
   let openUntil = Number.POSITIVE_INFINITY;
@@ -173,8 +173,8 @@ export function createMemory({ bytesMax, ageMaxMs = AGE_MAX_MS, tellOthers }: Me
     return value;
   }
 
-  async function confirm(findChanged: Parameters<Memory["confirm"]>[0]): Promise<void> {
-    for (const batch of chunksOf(usedLately(), CONFIRMED_MAX)) {
+  async function revalidate(findChanged: Parameters<Memory["revalidate"]>[0]): Promise<void> {
+    for (const batch of chunksOf(usedLately(), REVALIDATED_MAX)) {
       const since = changes.count();
       const startedAt = performance.now();
       const changed = new Set(await findChanged(batch.map(({ version }) => version)));
@@ -208,11 +208,11 @@ export function createMemory({ bytesMax, ageMaxMs = AGE_MAX_MS, tellOthers }: Me
     },
     changed(topics) {
       changes.add(topics);
-      return tellOthers(topics);
+      return report(topics);
     },
     forget: changes.add,
     forgetEverything: changes.addEverything,
-    confirm,
+    revalidate,
     isServing,
     setServing(now) {
       isOpen = now;
@@ -236,8 +236,8 @@ function* chunksOf<Item>(items: readonly Item[], size: number): Generator<readon
 }
 
 /** What an entry takes besides its value: objects, the place in the cache, and a text for each topic. In bytes. */
-const ENTRY_BYTES = 500;
-const TOPIC_BYTES = 64;
+const ENTRY_BYTES = 1_200;
+const TOPIC_BYTES = 160;
 
 const sizeOf = (key: string, topics: readonly string[], bytes: number): number =>
   bytes + key.length + ENTRY_BYTES + topics.length * TOPIC_BYTES;

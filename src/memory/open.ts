@@ -4,11 +4,11 @@ import type { Log } from "../observability/log.ts";
 import { createMemory, type Memory, type MemoryOptions } from "./memory.ts";
 import { createNotices, followNotices } from "./notices.ts";
 
-export type OpenMemoryOptions = Omit<MemoryOptions, "tellOthers"> & {
+export type OpenMemoryOptions = Omit<MemoryOptions, "report"> & {
   /** The same for all processes of a server. */
   readonly serverId: string;
   /** Tells the other processes of this server what has changed; resolves when they have forgotten it. */
-  readonly tellSiblings: (topics: readonly string[]) => Promise<void>;
+  readonly reportToWorkers: (topics: readonly string[]) => Promise<void>;
 };
 
 export type OpenMemory = {
@@ -20,16 +20,16 @@ export type OpenMemory = {
 
 /** The memory of a process that notifies all others of its changes. It does so also if it is off, for the others. */
 export function openMemory(
-  { serverId, tellSiblings, ...options }: OpenMemoryOptions,
+  { serverId, reportToWorkers, ...options }: OpenMemoryOptions,
   db: Database,
   log: Log,
 ): OpenMemory {
   const notices = createNotices(db, serverId, log);
   const memory = createMemory({
     ...options,
-    tellOthers(topics) {
+    report(topics) {
       notices.send(topics);
-      return tellSiblings(topics);
+      return reportToWorkers(topics);
     },
   });
   return {

@@ -1,28 +1,30 @@
 import { AGE_MAX_MS, type Memory } from "../memory/memory.ts";
 
 /**
- * How the workers of a server tell each other what they have changed, by way of their supervisor. A response to a write is
- * sent when all workers have forgotten what it changed, so the next read sees the write, whichever worker handles it.
+ * How the workers of a server report to each other what they have changed, by way of their supervisor. The response to a
+ * write is sent when all workers have forgotten what it changed, so the next read sees the write, whichever worker handles
+ * it.
  *
- * A worker that hangs must not hold up the others. So a worker serves from memory by a lease, which the supervisor renews
- * while the worker confirms what it is told. Without confirmation the lease ends, and then nobody waits for that worker.
+ * A worker that hangs must not hold up the others. So each worker serves from memory by a lease, which the supervisor renews
+ * as long as the worker acknowledges what it receives. Otherwise the lease ends, and then no write waits for that worker.
  */
 export type FromMember =
   | { type: "changed"; number: number; topics: string[] }
-  | { type: "forgot"; number: number }
+  /** Acknowledges "forget". */
+  | { type: "forgotten"; number: number }
   /** By the worker's clock. */
   | { type: "renew"; requestedAt: number };
 
 export type ToMember =
-  /** Everybody has forgotten what this worker reported under that number. */
-  | { type: "told"; number: number }
   /** `topics` null is everything. */
   | { type: "forget"; number: number; topics: string[] | null }
+  /** All others have forgotten what this worker reported as "changed". */
+  | { type: "reported"; number: number }
   | { type: "renewed"; requestedAt: number };
 
 /**
- * How long a lease lasts. The worker counts from its request, and the supervisor from its response, which is later: so it
- * has ended for the worker before the supervisor relies on that.
+ * The worker counts from its request, and the supervisor from its response, which is later: so a lease has ended for the
+ * worker before the supervisor relies on that.
  */
 const LEASE_MS = 1_000;
 const RENEW_INTERVAL_MS = 250;
@@ -40,47 +42,41 @@ export type Member = {
   leave(): void;
 };
 
+type State = {
+  readonly send: (message: ToMember) => void;
+  /** Resolves when the worker has forgotten the topics, or serves nothing. */
+  readonly forget: (topics: Iterable<string>) => Promise<void>;
+  /** What the worker has not acknowledged, by number. */
+  readonly pending: Map<number, { readonly sentAt: number; readonly resolve: () => void }>;
+  renewedAt: number;
+  /** Its lease has ended: it serves nothing from memory, and receives no reports. */
+  isOut: boolean;
+};
+
 export function createExchange(): Exchange {
-  type State = {
-    send(message: ToMember): void;
-    /** Reports that the worker has not confirmed, by their numbers, with when they were sent. */
-    readonly unconfirmed: Map<number, { readonly sentAt: number; readonly confirm: () => void }>;
-    renewedAt: number;
-    /** Its lease has ended: it serves nothing from memory, and is told nothing. */
-    isOut: boolean;
-  };
   const members = new Set<State>();
   let lastNumber = 0;
 
-  async function spread(from: State, topics: string[]): Promise<void> {
-    await Promise.all(
-      [...members].filter((member) => member !== from && !member.isOut).map((member) => tell(member, topics)),
-    );
+  async function reportToOthers(sender: State, topics: string[]): Promise<void> {
+    const others = [...members].filter((member) => member !== sender && !member.isOut);
+    await Promise.all(others.map((member) => member.forget(topics)));
   }
 
-  function tell(member: State, topics: string[] | null): Promise<void> {
+  function sendForget(member: State, topics: string[] | null): Promise<void> {
+    if (member.isOut) return Promise.resolve();
     const number = ++lastNumber;
-    const confirmation = Promise.withResolvers<void>();
-    member.unconfirmed.set(number, { sentAt: performance.now(), confirm: confirmation.resolve });
+    const { promise, resolve } = Promise.withResolvers<void>();
+    member.pending.set(number, { sentAt: performance.now(), resolve });
     send(member, { type: "forget", number, topics });
-    return confirmation.promise;
-  }
-
-  function send(member: State, message: ToMember): void {
-    try {
-      member.send(message);
-    } catch {
-      // It has just exited, and leaves.
-    }
+    return promise;
   }
 
   function renew(member: State, requestedAt: number): void {
-    const [oldest] = member.unconfirmed.values();
+    const [oldest] = member.pending.values();
     if (oldest !== undefined && performance.now() - oldest.sentAt > RENEW_INTERVAL_MS) return;
-    if (member.isOut) {
-      member.isOut = false;
-      void tell(member, null);
-    }
+    const wasOut = member.isOut;
+    member.isOut = false;
+    if (wasOut) void sendForget(member, null);
     member.renewedAt = performance.now();
     send(member, { type: "renewed", requestedAt });
   }
@@ -90,7 +86,7 @@ export function createExchange(): Exchange {
     for (const member of members) {
       if (member.isOut || now - member.renewedAt <= LEASE_MS) continue;
       member.isOut = true;
-      for (const { confirm } of member.unconfirmed.values()) confirm();
+      resolveAll(member);
     }
   }
 
@@ -98,21 +94,29 @@ export function createExchange(): Exchange {
   return {
     join(sendTo) {
       // It holds nothing before its first lease.
-      const member: State = { send: sendTo, unconfirmed: new Map(), renewedAt: 0, isOut: true };
+      const member: State = {
+        send: sendTo,
+        forget: together((topics) => sendForget(member, topics)),
+        pending: new Map(),
+        renewedAt: 0,
+        isOut: true,
+      };
       members.add(member);
       return {
         receive(message) {
           if (message.type === "changed") {
             const { number, topics } = message;
-            void spread(member, topics).then(() => send(member, { type: "told", number }));
-          } else if (message.type === "forgot") {
-            member.unconfirmed.get(message.number)?.confirm();
-            member.unconfirmed.delete(message.number);
-          } else renew(member, message.requestedAt);
+            void reportToOthers(member, topics).then(() => send(member, { type: "reported", number }));
+          } else if (message.type === "forgotten") {
+            member.pending.get(message.number)?.resolve();
+            member.pending.delete(message.number);
+          } else {
+            renew(member, message.requestedAt);
+          }
         },
         leave() {
           members.delete(member);
-          for (const { confirm } of member.unconfirmed.values()) confirm();
+          resolveAll(member);
         },
       };
     },
@@ -120,49 +124,72 @@ export function createExchange(): Exchange {
   };
 }
 
-/** The part of a worker. */
-export type Siblings = {
-  /** Tells the other workers what this one has changed. Resolves when all have forgotten it. */
-  tell(topics: readonly string[]): Promise<void>;
-  /** From now on, this memory serves while the worker has a lease, and forgets what others report. */
-  govern(memory: Memory): void;
-  receive(message: ToMember): void;
-};
+function send(member: State, message: ToMember): void {
+  try {
+    member.send(message);
+  } catch {
+    // It has just exited, and leaves.
+  }
+}
 
-export function createSiblings(send: (message: FromMember) => void): Siblings {
-  const waiting = new Map<number, () => void>();
-  let lastNumber = 0;
-  let memory: Memory | undefined;
+function resolveAll({ pending }: State): void {
+  for (const { resolve } of pending.values()) resolve();
+}
+
+/** A function that sends topics one call at a time: what it gets meanwhile goes together in the next call. */
+function together(sendNow: (topics: string[]) => Promise<void>): (topics: Iterable<string>) => Promise<void> {
   let inFlight: Promise<void> | undefined;
-  /** What is reported together after the report in flight. */
-  let next: { readonly topics: Set<string>; readonly told: Promise<void> } | undefined;
+  let next: { readonly topics: Set<string>; readonly sent: Promise<void> } | undefined;
 
-  function report(topics: Iterable<string>): Promise<void> {
-    const number = ++lastNumber;
-    const told = Promise.withResolvers<void>();
-    waiting.set(number, told.resolve);
-    send({ type: "changed", number, topics: [...topics] });
-    // If the supervisor hangs: nobody serves what is older than this.
-    inFlight = Promise.race([told.promise, Bun.sleep(AGE_MAX_MS)]).finally(() => {
-      waiting.delete(number);
+  function start(topics: Iterable<string>): Promise<void> {
+    inFlight = sendNow([...topics]).finally(() => {
       inFlight = undefined;
     });
     return inFlight;
   }
 
-  function reportNext(): Promise<void> | undefined {
-    const topics = next?.topics;
+  function startNext(): Promise<void> {
+    const topics = next?.topics ?? [];
     next = undefined;
-    return topics && report(topics);
+    return start(topics);
+  }
+
+  return (topics) => {
+    if (inFlight === undefined) return start(topics);
+    next ??= { topics: new Set(), sent: inFlight.then(startNext) };
+    for (const topic of topics) next.topics.add(topic);
+    return next.sent;
+  };
+}
+
+/** The part of a worker. */
+export type OtherWorkers = {
+  /** Reports what this worker has changed. Resolves when all others have forgotten it. */
+  report(topics: readonly string[]): Promise<void>;
+  /** From now on, this memory serves while the worker has a lease, and forgets what others report. */
+  govern(memory: Memory): void;
+  receive(message: ToMember): void;
+};
+
+export function createOtherWorkers(send: (message: FromMember) => void): OtherWorkers {
+  const waiting = new Map<number, () => void>();
+  let lastNumber = 0;
+  let memory: Memory | undefined;
+
+  async function report(topics: string[]): Promise<void> {
+    const number = ++lastNumber;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    waiting.set(number, resolve);
+    // If the supervisor hangs: no worker serves what is older than this.
+    const timer = setTimeout(resolve, AGE_MAX_MS);
+    send({ type: "changed", number, topics });
+    await promise;
+    clearTimeout(timer);
+    waiting.delete(number);
   }
 
   return {
-    tell(topics) {
-      if (inFlight === undefined) return report(topics);
-      next ??= { topics: new Set(), told: inFlight.then(reportNext) };
-      for (const topic of topics) next.topics.add(topic);
-      return next.told;
-    },
+    report: together(report),
     govern(governed) {
       memory = governed;
       memory.serveUntil(0);
@@ -171,12 +198,12 @@ export function createSiblings(send: (message: FromMember) => void): Siblings {
       setInterval(renew, RENEW_INTERVAL_MS).unref();
     },
     receive(message) {
-      if (message.type === "told") waiting.get(message.number)?.();
+      if (message.type === "reported") waiting.get(message.number)?.();
       else if (message.type === "renewed") memory?.serveUntil(message.requestedAt + LEASE_MS);
       else {
         if (message.topics === null) memory?.forgetEverything();
         else memory?.forget(message.topics);
-        send({ type: "forgot", number: message.number });
+        send({ type: "forgotten", number: message.number });
       }
     },
   };

@@ -1,7 +1,8 @@
 import type { Config } from "../config/settings.ts";
 import type { Peers } from "../http/client-address.ts";
+import { asksToClose, closeConnection } from "../http/connection.ts";
 import { ApiError } from "../http/errors.ts";
-import { headersBeforeRoutes } from "../http/headers.ts";
+import { originHeaders, sharedHeaders } from "../http/headers.ts";
 import { type RequestTimers, startTimer, timerSeconds } from "../http/request-timer.ts";
 
 /** The longest URL, in bytes. Bun limits the headers to 16 KiB and 200 fields, and returns 431 beyond that. */
@@ -23,12 +24,15 @@ export function limitRequests(
   const receiveS = timerSeconds(requestTimeoutMs);
   const keepAliveS = timerSeconds(keepAliveTimeoutMs);
 
+  const shared = sharedHeaders(corsOrigins, keepAliveTimeoutMs);
+
   function refuse(request: Request, error: ApiError): Response {
-    const headers = headersBeforeRoutes(request, corsOrigins, keepAliveTimeoutMs);
-    return new Response(error.body(), {
-      status: error.status,
-      headers: { "Content-Type": "application/json", ...headers, ...error.headers },
-    });
+    const response = new Response(error.body(), { status: error.status, headers: shared });
+    const { headers } = response;
+    const own = { ...originHeaders(request, corsOrigins), ...error.headers, "Content-Type": "application/json" };
+    for (const [name, value] of Object.entries(own)) headers.set(name, value);
+    if (asksToClose(request)) closeConnection(response);
+    return response;
   }
 
   return async (request: Request, server: Server): Promise<Response> => {

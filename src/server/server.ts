@@ -11,7 +11,7 @@ import { openListener } from "../db/listener.ts";
 import { watchDatabase } from "../db/metrics.ts";
 import { openDatabase } from "../db/pool.ts";
 import { checkPooler, findServer } from "../db/reach.ts";
-import { keepConfirming } from "../features/articles/versions.ts";
+import { keepRevalidating } from "../features/articles/versions.ts";
 import { createRevocations, followRevocations } from "../features/identity/sessions/revocations.ts";
 import { openBlocklist } from "../features/identity/users/new-passwords.ts";
 import type { WriteRates } from "../features/identity/write-limits.ts";
@@ -26,7 +26,7 @@ import { serveMetrics } from "../observability/metrics-server.ts";
 import { createApp } from "./app.ts";
 import { requireConnections } from "./connections.ts";
 import { startEmbedded } from "./embedded.ts";
-import type { Siblings } from "./exchange.ts";
+import type { OtherWorkers } from "./exchange.ts";
 import { startBackgroundJobs } from "./jobs.ts";
 import { limitRequests } from "./request-limit.ts";
 import { updateSchema } from "./schema.ts";
@@ -54,7 +54,7 @@ export type Inheritance = {
   readonly port: number;
   readonly poolMax: number;
   readonly serverId: string;
-  readonly siblings: Siblings;
+  readonly otherWorkers: OtherWorkers;
   readonly log: Log;
   readonly metrics: Metrics | undefined;
 };
@@ -90,11 +90,11 @@ export async function startServer(
     const memoryOptions = {
       bytesMax: config.memoryMaxBytes,
       serverId: inherited?.serverId ?? crypto.randomUUID(),
-      tellSiblings: inherited?.siblings.tell ?? (async () => {}),
+      reportToWorkers: inherited?.otherWorkers.report ?? (async () => {}),
     };
     const { memory, ...opened } = openMemory(memoryOptions, db, log);
     closers.push(opened.stop);
-    inherited?.siblings.govern(memory);
+    inherited?.otherWorkers.govern(memory);
     const revocations = createRevocations();
     const revocationsFollower = followRevocations(db, log, revocations);
     const subscribers = [revocationsFollower, ...opened.subscribers];
@@ -106,7 +106,7 @@ export async function startServer(
     const mail = tracedMail(openMail(config, secret), tracing);
     if (inherited === undefined) warn(config, log);
 
-    closers.push(keepConfirming(db, memory).stop);
+    closers.push(keepRevalidating(db, memory).stop);
 
     let isDraining = false;
     const app = createApp({
@@ -118,6 +118,7 @@ export async function startServer(
       revocations,
       trustedProxies: config.trustedProxies,
       mail,
+      web: config.web,
       mailbox: mail.mailbox,
       requireEmailConfirmation: config.requireEmailConfirmation,
       requireCurrentPassword: config.requireCurrentPassword,

@@ -2,7 +2,7 @@ import type { DatabaseAddress } from "../config/database-address.ts";
 import type { Config } from "../config/settings.ts";
 import { StartupError } from "../config/startup-error.ts";
 import type { MetricsSnapshot } from "../observability/metrics.ts";
-import { createSiblings, type FromMember, type ToMember } from "./exchange.ts";
+import { createOtherWorkers, type FromMember, type ToMember } from "./exchange.ts";
 import { serverLog, startServer } from "./server.ts";
 import { leaveSignalsToSupervisor, stopOnSignals } from "./signals.ts";
 import { openMetrics } from "./telemetry.ts";
@@ -32,11 +32,13 @@ export async function runWorker(config: Config, number: number): Promise<void> {
   // Before anything that waits: a message that arrives without a listener is lost.
   const start = Promise.withResolvers<Extract<ToWorker, { type: "start" }>>();
   const metrics = start.promise.then(() => openMetrics(config, { worker: String(number) }));
-  const send = (message: FromWorker) => process.send?.(message);
-  const siblings = createSiblings((message) => send({ type: "exchange", message }));
+  const send = (message: FromWorker) => {
+    if (process.connected) process.send?.(message);
+  };
+  const otherWorkers = createOtherWorkers((message) => send({ type: "exchange", message }));
   process.on("message", async (message: ToWorker) => {
     if (message.type === "start") return start.resolve(message);
-    if (message.type === "exchange") return siblings.receive(message.message);
+    if (message.type === "exchange") return otherWorkers.receive(message.message);
     const snapshot = await (await metrics)?.snapshot();
     if (snapshot !== undefined) send({ type: "metrics", requestId: message.requestId, snapshot });
   });
@@ -50,7 +52,7 @@ export async function runWorker(config: Config, number: number): Promise<void> {
   try {
     const server = await startServer(config, () => {}, {
       ...inherited,
-      siblings,
+      otherWorkers,
       log,
       metrics: await metrics,
     });

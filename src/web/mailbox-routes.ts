@@ -1,8 +1,9 @@
 import { createHash, timingSafeEqual } from "node:crypto";
 import { type Context, Hono, type MiddlewareHandler } from "hono";
 import { getCookie, setCookie } from "hono/cookie";
+import type { RequestVariables } from "../http/exchange.ts";
 import { PRIVATE_HEADERS } from "../http/headers.ts";
-import type { RequestVariables } from "../http/request-log.ts";
+import { respond } from "../http/responses.ts";
 import type { Mailbox } from "../mail/mailbox.ts";
 import { respondWithPage } from "./page.ts";
 import { messagePage } from "./pages/account.tsx";
@@ -52,7 +53,7 @@ export function mailboxRoutes(mailbox: Mailbox, key: string) {
       const message = await mailbox.read(c.req.param("name"));
       if (message === undefined) return noSuchEmail(c);
       // Its links open in a new tab, as in a mail program.
-      return c.body(message.html.replace("<head>", '<head><base target="_blank">'), 200, {
+      return respond(c, message.html.replace("<head>", '<head><base target="_blank">'), 200, {
         ...PRIVATE_HEADERS,
         "Content-Type": "text/html; charset=utf-8",
         // As in a mail program: the email's own styles, and nothing loaded from anywhere.

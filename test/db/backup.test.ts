@@ -7,6 +7,7 @@ import { gunzipSync } from "node:zlib";
 import { migrations } from "../../migrations/index.ts";
 import type { DatabaseAddress } from "../../src/config/database-address.ts";
 import { migrate } from "../../src/db/migrations.ts";
+import { indexNext } from "../../src/features/articles/search/indexing.ts";
 import { backUp, contents, guards, pauseBackups, restoreInto } from "../support/backup.ts";
 import { conduit, stopCommands } from "../support/command.ts";
 import { connect, type TestServer, type TestUser, testDatabase, testServer } from "../support/harness.ts";
@@ -100,6 +101,15 @@ describe("a backup", () => {
     expect((await copy.request("GET", "/api/articles?author=ann")).json.articlesCount).toBe(2);
     const [ids] = await copy.sql`select max(id)::integer as id from articles`;
     expect(ids.id).toBe(4);
+    await copy.stop();
+  });
+
+  test("has no search index, and a restore lets the server index every article", async () => {
+    const copy = await testServer({ address: await testDatabase({ migrated: false }) });
+    await restoreInto(copy.address, await backupOf(server.address));
+    expect((await copy.request("GET", "/api/search?q=unicode")).json.articlesCount).toBe(0);
+    while ((await indexNext(copy.db)) > 0);
+    expect((await copy.request("GET", "/api/search?q=unicode")).json.articlesCount).toBe(1);
     await copy.stop();
   });
 

@@ -2,7 +2,7 @@ import { expect, test } from "bun:test";
 import { Hono } from "hono";
 import { z } from "zod";
 import { cursorOf, linkNextPage, position } from "../../src/http/cursor.ts";
-import type { RequestVariables } from "../../src/http/request-log.ts";
+import type { RequestVariables } from "../../src/http/exchange.ts";
 
 const cursors = cursorOf("things", { rank: z.int(), at: position.time, id: position.id });
 const thing = { rank: 5, at: "2026-01-31T12:34:56.789Z", id: "9223372036854775807" };

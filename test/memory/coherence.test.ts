@@ -1,8 +1,8 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { servedRoutes } from "../../src/http/openapi.ts";
-import { createExchange, createSiblings, type Siblings } from "../../src/server/exchange.ts";
+import { createExchange, createOtherWorkers, type OtherWorkers } from "../../src/server/exchange.ts";
 import { type TestServer, type TestUser, testApp, testServer } from "../support/harness.ts";
-import { createWorld, differences, perform, READS, readAll, WRITES } from "../support/reads-and-writes.ts";
+import { createWorld, differences, perform, READS, readAll, VIEWERS, WRITES } from "../support/reads-and-writes.ts";
 
 // What is held in memory never becomes too old here: a read shows a write only because the write was reported.
 const NEVER_MS = 3_600_000;
@@ -20,25 +20,25 @@ let registered: TestUser;
 const exchange = createExchange();
 
 beforeAll(async () => {
-  const [serverId, siblings] = [crypto.randomUUID(), [joined(), joined()] as const];
-  server = await testServer({ memory: { ...memory, serverId, tellSiblings: siblings[0].tell } });
+  const [serverId, others] = [crypto.randomUUID(), [joined(), joined()] as const];
+  server = await testServer({ memory: { ...memory, serverId, reportToWorkers: others[0].report } });
   const { address } = server;
-  worker = await testServer({ address, memory: { ...memory, serverId, tellSiblings: siblings[1].tell } });
+  worker = await testServer({ address, memory: { ...memory, serverId, reportToWorkers: others[1].report } });
   instance = await testServer({ address, memory });
   database = await testServer({ address, memory: { bytesMax: 0 } });
   registered = await server.register("registered");
   for (const [i, { memory }] of [server, worker].entries()) {
-    siblings[i]?.govern(memory);
+    others[i]?.govern(memory);
     await until(() => memory.isServing());
   }
 });
 afterAll(() => exchange.close());
 
 /** A worker, in this process. Messages arrive later, as between processes. */
-function joined(): Siblings {
-  const member = exchange.join((message) => setTimeout(() => siblings.receive(message)));
-  const siblings = createSiblings((message) => setTimeout(() => member.receive(message)));
-  return siblings;
+function joined(): OtherWorkers {
+  const member = exchange.join((message) => setTimeout(() => others.receive(message)));
+  const others = createOtherWorkers((message) => setTimeout(() => member.receive(message)));
+  return others;
 }
 
 async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
@@ -106,6 +106,45 @@ describe("a read becomes wrong if one of the reports is missing:", () => {
     });
   }
 });
+
+describe("each reader sees their own flags, whoever fills memory:", () => {
+  test.each(VIEWERS)("%s", async (first) => {
+    const world = await createWorld(server, registered);
+    const expected = await readAll(database, world);
+    server.memory.forgetEverything();
+    for (const viewer of [first, ...VIEWERS, first]) {
+      expect({ viewer, wrong: differences(await readAll(server, world, [viewer]), expected, [viewer]) }).toEqual({
+        viewer,
+        wrong: [],
+      });
+    }
+  });
+});
+
+test("a deleted account reads as an anonymous reader, who is notified of it", async () => {
+  const world = await createWorld(server, registered);
+  await readAll(server, world);
+  await server.sql`delete from users where username = ${world.reader.username}`;
+  const expected = await readAll(database, world);
+  for (let round = 0; round < 2; round++) {
+    expect(differences(await readAll(server, world), expected)).toEqual([]);
+    const { headers } = await server.request("GET", "/api/articles", { token: world.reader.token });
+    expect(headers.get("www-authenticate")).toBe('Bearer error="invalid_token"');
+  }
+});
+
+test("every route that reads is among these reads, or is not in memory", async () => {
+  const world = await createWorld(server, registered);
+  const paths = Object.values(READS).map((path) => path(world).replace(/\?.*/, ""));
+  const isTested = (route: string) => {
+    const pattern = new RegExp(`^${route.replace("GET ", "").replaceAll(/:\w+/g, "[^/]+")}$`);
+    return paths.some((path) => pattern.test(path));
+  };
+  const routes = servedRoutes(testApp(server.db).routes).filter((route) => route.startsWith("GET /api/"));
+  expect(routes.filter((route) => !isTested(route)).sort()).toEqual(DIRECT);
+});
+
+const DIRECT = ["GET /api/auth/sessions", "GET /api/auth/verify-email", "GET /api/user"];
 
 test("every route that writes is among these writes, or changes nothing that readers see", () => {
   const routes = servedRoutes(testApp(server.db).routes).filter((route) => !route.startsWith("GET "));

@@ -1,6 +1,6 @@
 import { beforeAll, describe, expect, test } from "bun:test";
 import type { SQL } from "bun";
-import { confirmArticles } from "../../src/features/articles/versions.ts";
+import { revalidateArticles } from "../../src/features/articles/versions.ts";
 import { createMemory } from "../../src/memory/memory.ts";
 import { connect, type TestServer, type TestUser, testServer } from "../support/harness.ts";
 
@@ -15,7 +15,7 @@ beforeAll(async () => {
   psql = connect(server.address, 1);
 });
 
-describe("an article that was confirmed shows a change that nobody reported:", () => {
+describe("an article that was revalidated shows a change that nobody reported:", () => {
   test.each([
     ["of its text", (slug: string) => psql`update articles set description = 'after' where slug = ${slug}`],
     [
@@ -32,7 +32,7 @@ describe("an article that was confirmed shows a change that nobody reported:", (
     const before = [await read(slug), await read(other.slug)];
     await change(slug);
     expect([await read(slug), await read(other.slug)]).toEqual(before);
-    await confirmArticles(server.db, server.memory);
+    await revalidateArticles(server.db, server.memory);
     expect(await read(slug)).not.toBe(before[0] ?? "");
   });
 });
@@ -42,42 +42,42 @@ test("an article that did not change stays in memory", async () => {
   const read = () => server.request("GET", `/api/articles/${slug}`);
   await read();
   const { hits, misses } = server.memory.state();
-  await confirmArticles(server.db, server.memory);
+  await revalidateArticles(server.db, server.memory);
   await read();
   expect(server.memory.state()).toMatchObject({ hits: hits + 1, misses });
 });
 
-test("a value that is confirmed does not become too old", async () => {
+test("a value that is revalidated does not become too old", async () => {
   const ageMaxMs = 200;
-  const memory = createMemory({ bytesMax: 1024 * 1024, ageMaxMs, tellOthers: async () => {} });
+  const memory = createMemory({ bytesMax: 1024 * 1024, ageMaxMs, report: async () => {} });
   memory.setServing(true);
   const shelf = memory.shelf<string>("test");
   const load = (key: string) =>
     shelf.load(key, async () => ({ value: key, topics: [], bytes: 1, version: { id: key, version: "1" } }));
 
   /** Whether a value survived three times its age. A machine that stands still for that long lets it expire. */
-  async function survives(confirm: () => Promise<void>): Promise<boolean> {
+  async function survives(revalidate: () => Promise<void>): Promise<boolean> {
     await load("key");
     for (const end = performance.now() + 3 * ageMaxMs; performance.now() < end; await Bun.sleep(10)) {
-      await confirm();
+      await revalidate();
       if (shelf.find("key") === undefined) return false;
     }
     return true;
   }
   let attempts = 0;
-  while (!(await survives(() => memory.confirm(async () => [])))) if (++attempts > 20) throw new Error("it expires");
-  expect(await survives(() => memory.confirm(async () => ["key"]))).toBe(false);
+  while (!(await survives(() => memory.revalidate(async () => [])))) if (++attempts > 20) throw new Error("it expires");
+  expect(await survives(() => memory.revalidate(async () => ["key"]))).toBe(false);
   expect(await survives(async () => {})).toBe(false);
 });
 
-test("a change that is reported while values are being confirmed counts", async () => {
-  const memory = createMemory({ bytesMax: 1024 * 1024, ageMaxMs: 3_600_000, tellOthers: async () => {} });
+test("a change that is reported while values are being revalidated counts", async () => {
+  const memory = createMemory({ bytesMax: 1024 * 1024, ageMaxMs: 3_600_000, report: async () => {} });
   memory.setServing(true);
   const shelf = memory.shelf<string>("test");
   for (const key of ["changed", "unchanged"]) {
     await shelf.load(key, async () => ({ value: key, topics: [key], bytes: 1, version: { id: key, version: "1" } }));
   }
-  await memory.confirm(async () => {
+  await memory.revalidate(async () => {
     memory.forget(["changed"]);
     return [];
   });

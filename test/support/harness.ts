@@ -25,7 +25,7 @@ export function testApp(db: Database, options: Partial<AppOptions> = {}): Return
   const config = loadConfig({});
   return createApp({
     db,
-    memory: createMemory({ bytesMax: 0, tellOthers: async () => {} }),
+    memory: createMemory({ bytesMax: 0, report: async () => {} }),
     log: SILENT,
     jwtSecret: JWT_SECRET,
     sessionLimits: config,
@@ -136,7 +136,7 @@ export async function testServer({ listener, ...options }: TestServerOptions = {
 /** As many bytes of memory as a server has by default; none with MEMORY_MAX=0, under which all tests pass too. */
 const DEFAULT_MEMORY = {
   bytesMax: loadConfig(process.env.MEMORY_MAX ? { MEMORY_MAX: process.env.MEMORY_MAX } : {}).memoryMaxBytes,
-  tellSiblings: async () => {},
+  reportToWorkers: async () => {},
 };
 
 /** Compares every response of every test with the document of the API. Compiled once per run. */

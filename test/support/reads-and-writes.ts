@@ -257,11 +257,15 @@ export async function perform(server: TestServer, world: World, { route, by, pat
   if (response.status > 299) throw new Error(`${route}: ${response.status} ${response.text}`);
 }
 
-/** The responses to all reads for all viewers, by "viewer: read". */
-export async function readAll(server: TestServer, world: World): Promise<Map<string, string>> {
+/** The responses to all reads for these viewers, by "viewer: read". */
+export async function readAll(
+  server: TestServer,
+  world: World,
+  viewers: readonly Viewer[] = VIEWERS,
+): Promise<Map<string, string>> {
   const responses = new Map<string, string>();
   await Promise.all(
-    VIEWERS.flatMap((viewer) =>
+    viewers.flatMap((viewer) =>
       Object.entries(READS).map(async ([name, path]) => {
         const token = viewer === "anonymous" ? undefined : world[viewer].token;
         const { status, text, headers } = await server.request("GET", path(world), { token });
@@ -273,7 +277,11 @@ export async function readAll(server: TestServer, world: World): Promise<Map<str
 }
 
 /** The names of the reads whose responses to some viewer differ. */
-export function differences(some: ReadonlyMap<string, string>, others: ReadonlyMap<string, string>): string[] {
+export function differences(
+  some: ReadonlyMap<string, string>,
+  others: ReadonlyMap<string, string>,
+  viewers: readonly Viewer[] = VIEWERS,
+): string[] {
   const differ = (name: string) => some.get(name) !== others.get(name);
-  return Object.keys(READS).filter((read) => VIEWERS.some((viewer) => differ(`${viewer}: ${read}`)));
+  return Object.keys(READS).filter((read) => viewers.some((viewer) => differ(`${viewer}: ${read}`)));
 }

@@ -278,39 +278,35 @@ async function changeFavorite(
 
 type FavoriteOutcome = { viewer: string | null } & LeftJoined<RowUpToSize>;
 
-// The locks make the statement read the latest versions, not those from when it began. The last select sees the articles
-// before the changes, so it adds them up: with many favourites of one article, each response has the count after its own.
+// The locks make the statement read the latest versions, not those from when it began. They are taken in the order of the
+// slugs, and each viewer's before that of the article, because the deletion of a user locks the user before the favourites.
+// The last select sees the articles before the changes of the batch, so it adds them up.
 const FAVORITE = batch<FavoriteOutcome>(
   "favorite",
   { types: { ...SESSION_TYPES, slug: "text", favorited: "boolean" }, key: ["viewerId", "slug"] },
-  `wish as materialized (
-     select item.place, item.slug, item.favorited, viewer
-       from item left join lateral (${userOfItem("id as viewer", "for key share")}) v on true),
-   a as materialized (
-     select * from articles
-      where slug = any (array(select slug from wish where viewer is not null)) order by id for no key update),
+  `a as materialized (
+     select item.place, item.favorited, viewer, article.*
+       from (select * from item order by slug) item
+            left join lateral (${userOfItem("id as viewer", "for key share")}) v on true
+            left join lateral (
+              select * from articles where slug = item.slug and viewer is not null for no key update) article on true),
    added as (
      insert into favorites (user_id, article_id, article_published_at, author_id)
-     select viewer, id, published_at, author_id from wish join a using (slug) where favorited
+     select viewer, id, published_at, author_id from a where favorited and id is not null
      on conflict do nothing
-     returning user_id, article_id),
+     returning article_id),
    removed as materialized (
-     select removed.user_id, removed.article_id
+     select article_id
        from (select array_agg(row(viewer, id, published_at, author_id)::favorites) as unwanted
-               from wish join a using (slug) where not favorited) w
-            cross join lateral remove_favorites(unwanted) removed
-      where unwanted is not null),
-   counted as (
-     select wish.*, sum(coalesce(change, 0)) over (partition by slug order by place)::integer as change
-       from wish left join (
-              select a.slug, user_id as viewer, change
-                from (select *, 1 as change from added union all select *, -1 from removed) c join a on a.id = article_id) c
-            using (slug, viewer))
+               from a where not favorited and id is not null) r
+            cross join lateral remove_favorites(unwanted)
+      where unwanted is not null)
    select place, viewer,
           ${articleColumns("viewer", {
             body: bodyUpTo(`${FAST_BODY_SIZE_MAX}`),
-            favorited: "counted.favorited",
-            favoritesCount: "a.favorites_count + change",
+            favorited: "a.favorited",
+            favoritesCount: `(a.favorites_count + (select count(*) from added where article_id = a.id)
+              - (select count(*) from removed where article_id = a.id))::integer`,
           })}
-     from counted left join a on a.slug = counted.slug and viewer is not null left join users u on u.id = a.author_id`,
+     from a left join users u on u.id = a.author_id`,
 );

@@ -11,29 +11,29 @@ export const ARTICLE_VERSION = "a.xmin || ' ' || u.xmin";
 /** Often enough that no article becomes too old in between. */
 const INTERVAL_MS = AGE_MAX_MS * 0.4;
 
-/** Confirms the articles in memory that are read again and again, from now on. */
-export function keepConfirming(db: Database, memory: Memory): { stop(): Promise<void> } {
-  let confirming: Promise<void> | undefined;
+/** Revalidates the articles in memory that are read again and again, from now on. */
+export function keepRevalidating(db: Database, memory: Memory): { stop(): Promise<void> } {
+  let running: Promise<void> | undefined;
   const timer = setInterval(() => {
-    confirming ??= confirmArticles(db, memory)
+    running ??= revalidateArticles(db, memory)
       // The database cannot be reached, which the next read reports.
       .catch(() => {})
       .finally(() => {
-        confirming = undefined;
+        running = undefined;
       });
   }, INTERVAL_MS);
   timer.unref();
   return {
     async stop() {
       clearInterval(timer);
-      await confirming;
+      await running;
     },
   };
 }
 
-/** Confirms them once. One statement compares hundreds of versions, which takes less than to read ten articles. */
-export const confirmArticles = (db: Database, memory: Memory): Promise<void> =>
-  memory.confirm((versions) => findChanged(db, versions));
+/** Revalidates them once. One statement compares hundreds of versions, which takes less than to read ten articles. */
+export const revalidateArticles = (db: Database, memory: Memory): Promise<void> =>
+  memory.revalidate((versions) => findChanged(db, versions));
 
 async function findChanged(db: Database, versions: readonly Version[]): Promise<string[]> {
   const ids = textArray(versions.map(({ id }) => id));

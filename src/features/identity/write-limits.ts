@@ -14,6 +14,8 @@ export type WriteRates = Readonly<Record<WriteAction, { readonly max: number; re
 };
 
 export type WriteLimits = {
+  /** Counts a write for the account and the client's network. Throws 429, and then counts nothing. */
+  count(c: Context, action: WriteAction, userId: string, amount?: number): void;
   /**
    * A guard that counts a write for the account and the client's network. It comes after `requireUser`, and before the guard
    * that reads the body unless the amount depends on it. Throws 429, and then counts nothing.
@@ -39,6 +41,8 @@ type Count = {
 
 /** How long the database, and so another server, may not know of a write. */
 const FLUSH_INTERVAL_MS = 1_000;
+/** Counts that one flush adds: few enough for any statement timeout. After an outage of the database, there may be many. */
+const FLUSH_MAX = 10_000;
 /** PostgreSQL's integer has room for this and what is counted within a second. */
 const NETWORK_MAX = 2_000_000_000;
 /** Accounts and networks that are remembered. The count of one that is forgotten comes back with its next flush. */
@@ -65,7 +69,7 @@ export function createWriteLimits(db: Database, addressOf: ClientAddress, rates:
     return count;
   }
 
-  function count(c: Context, action: WriteAction, userId: string, amount: number): void {
+  function count(c: Context, action: WriteAction, userId: string, amount = 1): void {
     if (rates === null) return;
     const { max, windowS } = rates[action];
     const address = addressOf(c);
@@ -81,6 +85,10 @@ export function createWriteLimits(db: Database, addressOf: ClientAddress, rates:
       one.pending += amount;
       pending.add(one);
     }
+    scheduleFlush();
+  }
+
+  function scheduleFlush(): void {
     if (isScheduled) return;
     isScheduled = true;
     setTimeout(flush, FLUSH_INTERVAL_MS).unref();
@@ -88,9 +96,12 @@ export function createWriteLimits(db: Database, addressOf: ClientAddress, rates:
 
   async function flush(): Promise<void> {
     isScheduled = false;
-    const sent = [...pending].map((count) => ({ count, amount: count.pending }));
-    pending.clear();
-    for (const { count } of sent) count.pending = 0;
+    const sent = [...pending.values().take(FLUSH_MAX)].map((count) => ({ count, amount: count.pending }));
+    for (const { count } of sent) {
+      pending.delete(count);
+      count.pending = 0;
+    }
+    if (pending.size > 0) scheduleFlush();
     try {
       const rows = await countInDatabase(
         db,
@@ -117,6 +128,7 @@ export function createWriteLimits(db: Database, addressOf: ClientAddress, rates:
   }
 
   return {
+    count,
     limit(action, amountOf = () => 1) {
       const guard: MiddlewareHandler = function limitWrites(c, next) {
         count(c, action, c.get("userId"), amountOf(c));

@@ -54,7 +54,7 @@ export function textFor({ text, flags }: Body, reader: Reader): string {
   return copied === 0 ? text : seen + text.slice(copied);
 }
 
-const FLAG_BYTES = 64;
+const FLAG_BYTES = 160;
 
 /** What a response takes in memory, in bytes: a character may take two. */
 export const bytesOf = ({ text, flags }: Body): number => 2 * text.length + flags.length * FLAG_BYTES;

@@ -14,7 +14,7 @@ export type Reader = {
 export type Flag = "favorited" | "following";
 
 /** A reader with more favourites, or who follows more users, is not held in memory: it would take too long to read. */
-const IDS_MAX = 1_000;
+const IDS_MAX = 500;
 
 /** The reader with this id; `value` is null if there is too much to hold. */
 export async function findReader(db: Database, userId: string): Promise<Loaded<Reader | null>> {
@@ -30,7 +30,7 @@ export async function findReader(db: Database, userId: string): Promise<Loaded<R
 }
 
 /** An id in a set. */
-const ID_BYTES = 80;
+const ID_BYTES = 100;
 
 const idsOf = (ids: string): string[] => (ids === "" ? [] : ids.split(" "));
 

@@ -1,7 +1,7 @@
 import type { Context } from "hono";
 import type { Database } from "../../db/pool.ts";
 import { linkNextPage, nextPageLink } from "../../http/cursor.ts";
-import { jsonText } from "../../http/validation.ts";
+import { json, jsonText } from "../../http/validation.ts";
 import type { Memory, Version } from "../../memory/memory.ts";
 import { markBadToken } from "../identity/guards.ts";
 import { type Body, bodyOf, bytesOf, type FlaggedIds, textFor } from "./body.ts";
@@ -51,8 +51,10 @@ export function createSharedReads(db: Database, memory: Memory): SharedReads {
   }
 
   async function respondFromDatabase(c: Context, read: Read, viewerId: string | null): Promise<Response> {
-    const seen = await read(viewerId);
-    return sendSeen(c, seen, JSON.stringify(seen.value));
+    const { value, viewerGone, nextCursor } = await read(viewerId);
+    if (viewerGone) markBadToken(c);
+    linkNextPage(c, nextCursor ?? null);
+    return json(c, value);
   }
 
   async function respondToAnonymous(c: Context, key: string, read: Read): Promise<Response> {
