@@ -274,6 +274,11 @@ describe("restoring refuses", () => {
       () => gzipSync(Buffer.from(text().replace("So it is", "\u00ff"), "latin1")),
       "it is not UTF-8",
     ],
+    [
+      "half a character at its end",
+      () => gzipSync(Buffer.concat([Buffer.from(text()), Buffer.from([0xe2])])),
+      "it is not UTF-8",
+    ],
     ["one line without an end", () => gzipSync(Buffer.alloc(200 * 1024 * 1024, "x")), "it has a line that is too long"],
     [
       "nothing but line breaks",
