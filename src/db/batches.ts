@@ -29,8 +29,8 @@ type Queue = {
 const CALLS_MAX = 64;
 /** The most characters in the parameters of a batch. A longer call has a batch of its own. */
 const SIZE_MAX = 256 * 1024;
-/** After this time a batch does not keep other calls waiting, although it has no result. */
-const SLOW_MS = 20;
+/** After this time a batch does not keep other calls waiting: it waits for a lock or for the disk. */
+const SLOW_MS = 3;
 
 /**
  * Most of what a small write costs is the same for one row and for many: messages, the start of a statement, triggers, the
