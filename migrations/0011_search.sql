@@ -40,11 +40,21 @@ create table search_words (
 
 create function queue_for_search() returns trigger language plpgsql as $$
 begin
-  insert into search_queue (article_id) values (case tg_op when 'DELETE' then old.id else new.id end);
+  insert into search_queue (article_id) values (old.id);
   return null;
 end $$;
-create trigger article_search_changed after insert or delete on articles
+create trigger article_search_deleted after delete on articles
   for each row execute function queue_for_search();
+
+-- Once per statement, as several articles are published together.
+create function queue_published_for_search() returns trigger language plpgsql as $$
+begin
+  insert into search_queue (article_id) select id from added;
+  return null;
+end $$;
+create trigger articles_search_published after insert on articles
+  referencing new table as added for each statement execute function queue_published_for_search();
+
 -- Every edit raises the version.
 create trigger article_search_edited after update of version on articles
   for each row execute function queue_for_search();

@@ -8,6 +8,8 @@ import { cleaned, INDEXED_MAX, wordsOf } from "./words.ts";
 const POLL_INTERVAL_MS = 250;
 const RETRY_DELAY_MS = 5_000;
 const BATCH = 50;
+/** While requests use the database, indexing rests this many times as long as it works. */
+const PAUSE_FACTOR = 3;
 /** In characters: cleaning and indexing that many takes less than 0.1 s. */
 const TEXT_AT_ONCE = 200_000;
 
@@ -24,9 +26,11 @@ export function startIndexing(db: Database, log: Log): { stop(timeoutMs: number)
     let hasFailed = false;
     while (!isStopping) {
       try {
+        const started = performance.now();
         const indexed = await indexNext(db);
         hasFailed = false;
         if (indexed < BATCH) await pause(POLL_INTERVAL_MS);
+        else if (isBusy(db)) await pause(PAUSE_FACTOR * (performance.now() - started));
       } catch (error) {
         // Once for an outage, as the queue keeps what is to be done.
         if (!hasFailed && !isStopping) log.warn({ err: error }, "could not index articles for search; trying again");
@@ -45,6 +49,8 @@ export function startIndexing(db: Database, log: Log): { stop(timeoutMs: number)
     },
   };
 }
+
+const isBusy = (db: Database): boolean => Object.values(db.state()).some(({ inUse }) => inUse > 0);
 
 /** Indexes the articles that have waited shortest. Returns how many entries of the queue it took; 0 also if another server works. */
 export async function indexNext(db: Database): Promise<number> {
