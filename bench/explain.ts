@@ -1,6 +1,6 @@
 import { SQL } from "bun";
 import { connectionOptions } from "../src/db/pool.ts";
-import { statements } from "../src/db/statements.ts";
+import { positional, type Statement, statements } from "../src/db/statements.ts";
 import type { Dataset } from "./dataset.ts";
 import type { Endpoint } from "./endpoints.ts";
 import { table, whole } from "./report.ts";
@@ -47,11 +47,12 @@ export async function explain(
       const [found] = await findStatements(calls);
       if (found === undefined) throw new Error(`${endpoint.name} ran no statement`);
       const [name, parameters] = found;
-      const literals = parameters.map((value) =>
+      const statement = statements.get(name) as Statement<unknown>;
+      const literals = positional(statement, parameters).map((value) =>
         value === null ? "null" : `'${String(value).replaceAll("'", "''")}'`,
       );
       const execute = `execute explained${literals.length === 0 ? "" : `(${literals.join(", ")})`}`;
-      await sql.unsafe(`prepare explained as ${statements.get(name)?.text}`);
+      await sql.unsafe(`prepare explained as ${statement.text}`);
       const rolledBack = async (statement: string): Promise<Record<string, unknown>[]> => {
         await sql.unsafe("begin");
         try {

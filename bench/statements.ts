@@ -1,10 +1,10 @@
 import type { Database } from "../src/db/pool.ts";
-import { type Parameter, type Parameters, positional, type Statement } from "../src/db/statements.ts";
+import type { Parameters, Statement } from "../src/db/statements.ts";
 import { testApp } from "../test/support/harness.ts";
 import type { Call } from "./endpoints.ts";
 
 /** A statement by its name in the registry, with its parameters. */
-export type StatementCall = readonly [name: string, parameters: readonly Parameter[]];
+export type StatementCall = readonly [name: string, parameters: Parameters];
 
 /** Finds the statement that the program runs for a request. It does not run, so that writes write nothing. */
 export type StatementFinder = (calls: readonly Call[]) => Promise<StatementCall[]>;
@@ -17,7 +17,7 @@ export function createStatementFinder(
 ): StatementFinder {
   let found: StatementCall | undefined;
   const rows = async <Row>(statement: Statement<Row>, parameters: Parameters): Promise<Row[]> => {
-    found = [statement.name, positional(statement, parameters)];
+    found = [statement.name, parameters];
     throw new Error("found the statement");
   };
   const app = testApp(
