@@ -81,8 +81,8 @@ export function createBatches(
       const rows = await rowsOf(statement, calls, lockTimeoutMs);
       for (const [i, call] of calls.entries()) call.resolve(rows[i]);
     } catch (error) {
-      // Otherwise the database is overloaded or gone, or whether the batch took effect is unknown.
-      const mayRunAgain = isRolledBack(error) || !isUnavailable(error);
+      // Otherwise it is the call's own error, the database is overloaded or gone, or whether the batch took effect is unknown.
+      const mayRunAgain = isRolledBack(error) || (calls.length > 1 && !isUnavailable(error));
       if (mayRunAgain) onRunAgain(statement, performance.now() - started, error);
       for (const call of calls) {
         if (mayRunAgain) runAlone(statement, call);
