@@ -92,7 +92,7 @@ export const SETTINGS = {
     name: "DATABASE_QUEUE_TIMEOUT",
     flag: "database-queue-timeout",
     fallback: "3s",
-    what: "Maximum time that a statement waits for a connection.",
+    what: "Maximum time that a statement waits for a connection, also behind others on it.",
     parse: duration(100, 60_000),
   }),
   databaseStatementTimeoutMs: setting({

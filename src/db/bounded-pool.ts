@@ -5,7 +5,7 @@ export type PoolLimits = {
   /** Connections for writes. Reads, which are pipelined, have a quarter as many, but at least two. */
   readonly poolMax: number;
   readonly connectTimeoutMs: number;
-  /** How long a statement may wait for a connection. */
+  /** How long a statement may wait for a connection, and behind others on it. */
   readonly queueTimeoutMs: number;
   /** How long a statement may run. */
   readonly statementTimeoutMs: number;
@@ -26,7 +26,7 @@ export type PoolState = {
 export type BoundedPool = {
   /**
    * Runs a statement.
-   * @throws TimedOut after `queueTimeoutMs` without a connection, or after `statementTimeoutMs + connectTimeoutMs` without
+   * @throws TimedOut after `queueTimeoutMs` in which it could not run, or after `statementTimeoutMs + connectTimeoutMs` without
    *   a response; otherwise the driver's error
    */
   run(text: string, parameters: readonly unknown[]): Promise<unknown[]>;
@@ -50,7 +50,8 @@ export class TimedOut extends Error {
 /** One connection of the driver, which runs what is in flight on it one after the other. */
 type Connection = {
   readonly sql: SQL;
-  readonly inFlight: Set<{ readonly reject: (error: Error) => void }>;
+  /** In the order in which they run. */
+  readonly inFlight: Set<{ readonly since: number; readonly reject: (error: Error) => void }>;
   /** When the statement at its head was sent, or got there because the one before it finished. */
   headSince: number;
   /** Set while a transaction holds it, which may be idle between two statements. */
@@ -106,6 +107,7 @@ export function createBoundedPool(
     while (waiters[0] !== undefined && now - waiters[0].since > limits.queueTimeoutMs) {
       waiters.shift()?.reject(new TimedOut("a connection"));
     }
+    for (const { inFlight } of connections) rejectLate(inFlight, now);
     if (recovery === undefined) {
       const hung = connections.filter(
         ({ inFlight, transaction, headSince }) =>
@@ -116,6 +118,13 @@ export function createBoundedPool(
     if (recovery?.isLong(now)) for (const waiter of waiters.splice(0)) waiter.reject(new TimedOut("the database"));
   }, WATCH_INTERVAL_MS);
   watch.unref();
+
+  /** The first is running. Others keep their places until the server has run them, but nobody waits for them any more. */
+  function rejectLate([, ...behind]: Connection["inFlight"], now: number): void {
+    for (const { since, reject } of behind) {
+      if (now - since > limits.queueTimeoutMs) reject(new TimedOut("a connection"));
+    }
+  }
 
   /** What is in flight on a hung connection fails now; what is on the others may finish. */
   function replaceConnections(hung: Connection[]): void {
@@ -154,15 +163,15 @@ export function createBoundedPool(
   }
 
   async function run(text: string, parameters: readonly unknown[]): Promise<unknown[]> {
-    if (mustWait()) await admission();
-    const now = performance.now();
+    const since = performance.now();
+    const now = mustWait() ? await admission(since) : since;
     const connection = leastBusy(now);
-    return await occupy(connection, now, () => connection.sql.unsafe(text, parameters as unknown[]));
+    return await occupy(connection, since, now, () => connection.sql.unsafe(text, parameters as unknown[]));
   }
 
   async function transaction<Result>(work: (run: BoundedPool["run"]) => Promise<Result>): Promise<Result> {
-    if (mustWait()) await admission();
-    const now = performance.now();
+    const since = performance.now();
+    const now = mustWait() ? await admission(since) : since;
     const connection = leastBusy(now);
     const state = { isIdle: false };
     connection.transaction = state;
@@ -170,7 +179,7 @@ export function createBoundedPool(
       state.isIdle = !isBusy;
       connection.headSince = performance.now();
     };
-    return await occupy(connection, now, () =>
+    return await occupy(connection, since, now, () =>
       connection.sql.begin(async (driver: TransactionSQL) => {
         busy(false);
         const result = await work(async (text, parameters) => {
@@ -188,10 +197,15 @@ export function createBoundedPool(
     );
   }
 
-  /** Sends a statement or a transaction. Rejects before the driver does when its connection hangs. */
-  function occupy<Result>(connection: Connection, now: number, send: () => PromiseLike<unknown>): Promise<Result> {
+  /** Sends a statement or a transaction. Rejects before the driver does when it takes too long. */
+  function occupy<Result>(
+    connection: Connection,
+    since: number,
+    now: number,
+    send: () => PromiseLike<unknown>,
+  ): Promise<Result> {
     return new Promise((resolve, reject) => {
-      const entry = { reject };
+      const entry = { since, reject };
       if (connection.inFlight.size === 0) connection.headSince = now;
       connection.inFlight.add(entry);
       inUse++;
@@ -216,13 +230,13 @@ export function createBoundedPool(
     });
   }
 
-  /** Resolves when a statement may be sent. */
-  async function admission(): Promise<void> {
-    const since = performance.now();
+  /** Resolves when a statement may be sent, to the time. */
+  async function admission(since: number): Promise<number> {
     if (recovery?.isLong(since)) throw new TimedOut("the database");
     try {
       await new Promise<void>((proceed, reject) => waiters.push({ proceed, reject, since }));
       admitted--;
+      return performance.now();
     } finally {
       onWait(performance.now() - since);
     }

@@ -4,6 +4,7 @@ import { openDatabase } from "../../src/db/pool.ts";
 import { read, textArray, write } from "../../src/db/statements.ts";
 import { ApiError } from "../../src/http/errors.ts";
 import { connect, testDatabase, testPostgres } from "../support/harness.ts";
+import { untilWaiting } from "../support/locks.ts";
 
 const LIMITS = { poolMax: 2, connectTimeoutMs: 3_000, queueTimeoutMs: 3_000, statementTimeoutMs: 5_000 };
 
@@ -127,6 +128,26 @@ describe("slow statements", () => {
     expect(results).toHaveLength(12);
     await db.close(1_000);
   });
+
+  test("keep others waiting behind them no longer than for a connection, and are no outage", async () => {
+    const address = await testDatabase({ migrated: false });
+    const db = openDatabase(address, { ...LIMITS, queueTimeoutMs: 300, statementTimeoutMs: 20_000 });
+    const sql = connect(address);
+    const holder = await sql.reserve();
+    await holder`select pg_advisory_lock(1)`;
+    // One on each of the two connections for reads.
+    const slow = [db.rows(WAIT_FOR_LOCK, [1]), db.rows(WAIT_FOR_LOCK, [1])];
+    await untilWaiting(sql, 2);
+    const behind = await Promise.all([1, 2, 3].map(() => db.rows(ONE, []).catch(({ status }) => status)));
+    expect<unknown>(behind).toEqual([503, 503, 503]);
+    await holder`select pg_advisory_unlock(1)`;
+    holder.release();
+    expect(await Promise.all(slow)).toHaveLength(2);
+    expect(await db.row(ONE, [])).toEqual({ one: 1 });
+    // The server runs what nobody waits for any more.
+    while (db.state().read.inUse > 0) await Bun.sleep(5);
+    await db.close(1_000);
+  }, 20_000);
 
   test("leave the other connection to quick ones", async () => {
     const { db, sql } = await testPool();
