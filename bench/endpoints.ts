@@ -51,6 +51,9 @@ export const ENDPOINTS: readonly Endpoint[] = [
   ...readByAll("comments (20)", (s) => [get(`/api/articles/${s.discussed}/comments`)]),
   ...readByAll("profile", (s) => sequence((random) => get(`/api/profiles/${pick(random, s.authors)}`))),
   read("tags", () => [get("/api/tags")]),
+  ...readByAll("search, common word", () => [get("/api/search?q=time")]),
+  ...readByAll("search, two words", () => [get("/api/search?q=water+garden")]),
+  read("suggestions", () => [get("/api/search/suggestions?q=gar")]),
   read("current user", () => [get("/api/user", READER)]),
 
   write("favourite, unfavourite", (s) =>

@@ -17,6 +17,7 @@ import { ENDPOINTS, type Endpoint } from "./endpoints.ts";
 import { explain, explainedTable } from "./explain.ts";
 import { isolation } from "./isolation.ts";
 import { chooseLoadGenerator, type LoadGenerator } from "./load.ts";
+import { overhead } from "./overhead.ts";
 import {
   type App,
   cpuOf,
@@ -35,10 +36,13 @@ const USAGE = `Usage: npm run bench -- [flags]
        npm run bench -- explain [--articles=…] [--only=…]
        npm run bench -- compare before.json after.json
        npm run bench -- isolation [--articles=…] [--rounds=…] [--seconds=…]
+       npm run bench -- overhead [--articles=…] [--rounds=…] [--seconds=…] [--connections=…] [--load=…]
        npm run bench -- peer [--articles=…] [--rounds=…] [--seconds=…] [--only=…] [--keep]
 
 peer loads this server and bench/peer (axum and sqlx on plain tables) alternately, and prints the ratio of each kind of request.
 It needs cargo, wrk and psql.
+
+overhead prints the CPU of a request that does nothing, beside that of a bare Bun.serve.
 
 isolation prints the times of GET /api/articles alone, and beside ten clients that send the slowest requests there are.
 
@@ -88,6 +92,9 @@ if (values.help) {
   await explainAll();
 } else if (positionals[0] === "isolation" && positionals.length === 1) {
   console.log(await isolation(Number(values.articles), Number(values.rounds ?? 3), Number(values.seconds ?? 4)));
+} else if (positionals[0] === "overhead" && positionals.length === 1) {
+  const [rounds, seconds] = [Number(values.rounds ?? 5), Number(values.seconds ?? 2)];
+  console.log(await overhead(Number(values.articles), rounds, seconds, Number(values.connections), values.load));
 } else if (positionals[0] === "peer" && positionals.length === 1) {
   const peer = Bun.spawn(["bash", join(import.meta.dir, "peer/side-by-side.sh"), ...process.argv.slice(3)], {
     stdio: ["inherit", "inherit", "inherit"],

@@ -1,19 +1,36 @@
 -- Articles.
 
+-- The rules for single columns, as domains: they are checked where the column gets a value. Constraints of the table would be
+-- checked, and first parsed, by every statement that changes a row, and a favourite changes nothing but one number.
+create domain article_slug as text collate "C"
+  constraint articles_slug_form check (value ~ '^[a-z0-9]+(-[a-z0-9]+)*$' and char_length(value) <= 120)
+  -- GET /api/articles/feed is another route.
+  constraint articles_slug_not_reserved check (value <> 'feed');
+create domain article_title as text
+  constraint articles_title_length check (char_length(value) between 1 and 255);
+create domain article_description as text
+  constraint articles_description_length check (char_length(value) between 1 and 1000);
+create domain article_body as text
+  constraint articles_body_size check (octet_length(value) between 1 and 1048576);
+create domain article_tag_list as text[]
+  constraint articles_tag_list_size check (cardinality(value) <= 20);
+create domain article_favorites_count as integer
+  constraint articles_favorites_count_not_negative check (value >= 0);
+
 create table articles (
   id              bigint generated always as identity primary key,
   author_id       bigint not null constraint articles_author_id_fkey references users on delete cascade,
-  slug            text collate "C" not null,
+  slug            article_slug not null,
   -- Whether the slug is the title's slug with a random suffix, because the plain one was taken. A title may end in a word
   -- that looks like a suffix ("learn-database"), so the slug alone does not tell.
   slug_has_suffix boolean not null default false,
-  title           text not null,
-  description     text not null,
-  body            text not null,
+  title           article_title not null,
+  description     article_description not null,
+  body            article_body not null,
   -- In the author's order. Triggers keep article_tags and tags in step with it.
-  tag_list        text[] not null default '{}',
+  tag_list        article_tag_list not null default '{}',
   -- Maintained by the triggers of favorites.
-  favorites_count integer not null default 0,
+  favorites_count article_favorites_count not null default 0,
   -- Starts at 1; every edit by the author raises it.
   version         integer not null default 1,
   created_at      timestamptz(3) not null default now(),
@@ -25,15 +42,7 @@ create table articles (
   -- Read backwards, its index is the list of all articles: newest first, ties by id. As a unique constraint, it can be the
   -- target of a foreign key, which keeps the copy of published_at in favorites equal to the article's.
   constraint articles_published_at_id_key unique (published_at, id),
-  constraint articles_slug_form check (slug ~ '^[a-z0-9]+(-[a-z0-9]+)*$' and char_length(slug) <= 120),
-  constraint articles_slug_suffix check (not slug_has_suffix or slug ~ '-[a-z0-9]{8}$'),
-  -- GET /api/articles/feed is another route.
-  constraint articles_slug_not_reserved check (slug <> 'feed'),
-  constraint articles_title_length check (char_length(title) between 1 and 255),
-  constraint articles_description_length check (char_length(description) between 1 and 1000),
-  constraint articles_body_size check (octet_length(body) between 1 and 1048576),
-  constraint articles_tag_list_size check (cardinality(tag_list) <= 20),
-  constraint articles_favorites_count_not_negative check (favorites_count >= 0)
+  constraint articles_slug_suffix check (not slug_has_suffix or slug ~ '-[a-z0-9]{8}$')
 ) with (
   -- Leaves room in each page for the next version of a row. A favourite changes no indexed column, so its update then
   -- stays on the page and touches no index (a HOT update).

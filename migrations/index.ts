@@ -12,6 +12,7 @@ import tags from "./0007_tags.sql" with { type: "text" };
 import favorites from "./0008_favorites.sql" with { type: "text" };
 import comments from "./0009_comments.sql" with { type: "text" };
 import articleCounts from "./0010_article_counts.sql" with { type: "text" };
+import search from "./0011_search.sql" with { type: "text" };
 
 /** The whole history of the schema, oldest first. */
 export const migrations: readonly Migration[] = [
@@ -25,4 +26,5 @@ export const migrations: readonly Migration[] = [
   { version: "0008", file: "0008_favorites.sql", sql: favorites },
   { version: "0009", file: "0009_comments.sql", sql: comments },
   { version: "0010", file: "0010_article_counts.sql", sql: articleCounts },
+  { version: "0011", file: "0011_search.sql", sql: search },
 ];

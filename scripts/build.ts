@@ -17,7 +17,9 @@ await rm(outfile, { force: true });
 const folder = await mkdtemp(join(tmpdir(), "conduit-build-"));
 try {
   const built = await Bun.build({
-    entrypoints: [join(root, "src/main.ts")],
+    // Workers are programs of their own, found by their path from the root.
+    entrypoints: [join(root, "src/main.ts"), join(root, "src/markup/worker.ts")],
+    root,
     // The executable has no embedded PostgreSQL, which is an npm package.
     define: { STANDALONE: "true" },
     // The job queue would use this development dependency for configuration files in TypeScript.
@@ -38,8 +40,8 @@ try {
   if (!built.success) throw new AggregateError(built.logs, "the build failed");
 } finally {
   await rm(folder, { recursive: true });
-  // The executable contains the source map.
-  await rm(`${outfile}.map`, { force: true });
+  // The executable contains the source maps.
+  for (const map of [`${outfile}.map`, join(dirname(outfile), "worker.js.map")]) await rm(map, { force: true });
 }
 console.log(`${values.outfile}  ${Math.round(Bun.file(outfile).size / 1024 / 1024)} MiB`);
 

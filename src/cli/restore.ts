@@ -1,6 +1,7 @@
 import { migrations } from "../../migrations/index.ts";
 import { StartupError } from "../config/startup-error.ts";
 import { requireBackup, restoreBackup } from "../db/backup/restore.ts";
+import { QUEUE_ALL } from "../features/articles/search/indexing.ts";
 import { AFTER_RESTORE } from "../features/identity/restored-data.ts";
 import { updateSchema } from "../server/schema.ts";
 import { contentsOf } from "./backup.ts";
@@ -23,7 +24,7 @@ export const restore: Command = {
     const { address, release } = await openDatabase(config, console.error);
     try {
       const report = await restoreBackup(address, migrations, file, {
-        finish: AFTER_RESTORE,
+        finish: [...AFTER_RESTORE, QUEUE_ALL],
         connectTimeoutMs: config.databaseConnectTimeoutMs,
         timeoutMs: config.databaseStartTimeoutMs,
         onProgress: console.error,

@@ -1,3 +1,4 @@
+import type { Config } from "../config/settings.ts";
 import { loadSize, seed as seedDatabase } from "../seed/seed.ts";
 import { updateSchema } from "../server/schema.ts";
 import type { Command } from "./command.ts";
@@ -16,10 +17,13 @@ export const seed: Command = {
     const database = await openDatabase(config);
     try {
       await updateSchema(database.address, config, console.log);
-      const login = await seedDatabase(database.address, size, console.log);
+      const login = await seedDatabase(database.address, size, console.log, siteOf(config));
       console.log(`Done. Sign in with email ${login.email} and password ${JSON.stringify(login.password)}.`);
     } finally {
       await database.release();
     }
   },
 };
+
+/** The address of the server, as front ends on this machine know it if `BASE_URL` is not set. */
+const siteOf = ({ baseUrl, port }: Config): string => (baseUrl ?? `http://localhost:${port}`).replace(/\/$/, "");

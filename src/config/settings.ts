@@ -78,7 +78,7 @@ export const SETTINGS = {
     name: "DATABASE_POOL_MAX",
     flag: "database-pool-max",
     fallback: "8",
-    what: "Maximum number of connections for writes. Reads get a quarter as many in addition, at least two. Each process uses seven more: two for slow reads, one for health checks, one for notifications, three for background jobs.",
+    what: "Maximum number of connections for writes. Reads get a quarter as many in addition, at least two. Each process uses nine more: two for slow reads, two for searches, one for health checks, one for notifications, three for background jobs.",
     parse: wholeNumber(1, 1_000),
   }),
   databaseConnectTimeoutMs: setting({
@@ -207,6 +207,13 @@ export const SETTINGS = {
     flag: "base-url",
     what: "Public URL of this server for links in emails and pages, such as `https://conduit.example`. It may have a path, which the proxy in front removes. Default: `http://localhost` with the port.",
     parse: webAddress,
+  }),
+  web: setting({
+    name: "WEB",
+    flag: "web",
+    fallback: "on",
+    what: "`off` serves the API alone, for teams with a front end of their own. The pages that links in emails open stay.",
+    parse: (text) => oneOf("on", "off")(text) === "on",
   }),
   verifyUrl: optional({
     name: "VERIFY_URL",

@@ -2,7 +2,7 @@ import type { Metrics } from "../observability/metrics.ts";
 import type { Database, PoolName } from "./pool.ts";
 import { read, statements } from "./statements.ts";
 
-const POOLS: readonly PoolName[] = ["read", "write", "slow"];
+const POOLS: readonly PoolName[] = ["read", "write", "slow", "search"];
 
 /** PostgreSQL's statistics cost little, but not nothing: they are read at most this often. */
 const TABLE_ROWS_KEPT_MS = 30_000;

@@ -9,8 +9,8 @@ import { isConnectionLost, isRolledBack, isUnavailable } from "./errors.ts";
 import { type DatabaseState, openProbe, PROBE_TIMEOUT_MS } from "./probe.ts";
 import { type NamedParameters, type Parameters, positional, type Statement } from "./statements.ts";
 
-/** `slow` is for reads that may take long. */
-export type PoolName = "read" | "write" | "slow";
+/** `slow` is for reads that may take long, `search` for searches. */
+export type PoolName = "read" | "write" | "slow" | "search";
 
 /** What runs statements: the database, or one transaction on it. */
 export type Queries = {
@@ -88,7 +88,7 @@ const IDLE_IN_TRANSACTION_TIMEOUT_MS = 10_000;
 /** Longer than other writers hold a lock, unless they are slow. */
 const BATCH_LOCK_TIMEOUT_MS = 250;
 
-/** Connections for slow reads, opened at first use. Each of them may keep a core busy, so they leave one to the others. */
+/** Connections for slow reads, opened at first use, and as many for searches. Each may keep a core busy, so they leave one to the others. */
 const SLOW_CONNECTIONS = availableParallelism() > 2 ? 2 : 1;
 
 /** Pipelined reads gain little from more connections but wake-ups. Two at least, so that a slow read does not delay all others. */
@@ -96,7 +96,10 @@ const readConnections = (poolMax: number): number => Math.max(2, Math.ceil(poolM
 
 /** How many connections the pools of `openDatabase` and its probe open at most. */
 export const connectionsOfPools = (poolMax: number): number =>
-  poolMax + readConnections(poolMax) + SLOW_CONNECTIONS + 1;
+  poolMax + readConnections(poolMax) + 2 * SLOW_CONNECTIONS + 1;
+
+/** No search takes nearly as long, and nobody waits for one that does. */
+const SEARCH_TIMEOUT_MS = 2_000;
 
 /**
  * Pools of connections with bounds on every wait.
@@ -107,11 +110,17 @@ export const connectionsOfPools = (poolMax: number): number =>
  * their own. They wait for each other there, and for nobody else. They are planned for their values at each call.
  */
 export function openDatabase(address: DatabaseAddress, limits: PoolLimits, observer?: StatementObserver): Database {
-  const open = (name: PoolName, connections: number, depth: number, planCacheMode: string): BoundedPool =>
+  const open = (
+    name: PoolName,
+    connections: number,
+    depth: number,
+    planCacheMode: string,
+    statementTimeoutMs = limits.statementTimeoutMs,
+  ): BoundedPool =>
     createBoundedPool(
       {
         ...connectionOptions(address, connections, {
-          statement_timeout: String(limits.statementTimeoutMs),
+          statement_timeout: String(statementTimeoutMs),
           idle_in_transaction_session_timeout: String(IDLE_IN_TRANSACTION_TIMEOUT_MS),
           // Compiling a statement to machine code costs more than any of ours takes.
           jit: "off",
@@ -129,9 +138,16 @@ export function openDatabase(address: DatabaseAddress, limits: PoolLimits, obser
     read: open("read", readConnections(limits.poolMax), 64, "force_generic_plan"),
     write: open("write", limits.poolMax, 1, "force_generic_plan"),
     slow: open("slow", SLOW_CONNECTIONS, 1, "force_custom_plan"),
+    search: open(
+      "search",
+      SLOW_CONNECTIONS,
+      1,
+      "force_custom_plan",
+      Math.min(limits.statementTimeoutMs || SEARCH_TIMEOUT_MS, SEARCH_TIMEOUT_MS),
+    ),
   };
 
-  const poolOf = ({ kind, speed }: Statement<unknown>) => (speed === "slow" ? pools.slow : pools[kind]);
+  const poolOf = ({ kind, speed }: Statement<unknown>) => (speed === "fast" ? pools[kind] : pools[speed]);
 
   async function observed<Row>(statement: Statement<Row>, run: () => Promise<unknown[]>): Promise<Row[]> {
     const started = performance.now();
@@ -188,7 +204,12 @@ export function openDatabase(address: DatabaseAddress, limits: PoolLimits, obser
     row: async (statement, parameters) => (await rows(statement, parameters))[0],
     transaction,
     probe: probe.check,
-    state: () => ({ read: pools.read.state(), write: pools.write.state(), slow: pools.slow.state() }),
+    state: () => ({
+      read: pools.read.state(),
+      write: pools.write.state(),
+      slow: pools.slow.state(),
+      search: pools.search.state(),
+    }),
     close: async (timeoutMs) => {
       await Promise.all([probe.close(), ...all.map((pool) => pool.close(timeoutMs))]);
     },

@@ -5,8 +5,11 @@ export type Parameter = string | number | boolean | null;
 export type Parameters = readonly Parameter[] | NamedParameters;
 export type NamedParameters = Readonly<Record<string, Parameter>>;
 
-/** Where a read runs: with many others on one connection, or apart from them because it may take long. */
-export type Speed = "fast" | "slow";
+/**
+ * Where a read runs: with many others on one connection, or apart from them because it may take long. Searches run apart from
+ * both, so that a burst of them delays no other read, and the other way round.
+ */
+export type Speed = "fast" | "slow" | "search";
 
 /** One SQL statement with the shape of its rows. Made once, at import, so that `npm run check` can prepare it. */
 export type Statement<Row> = {
@@ -30,7 +33,7 @@ export const statements = new Map<string, Statement<unknown>>();
 /**
  * A statement that changes nothing.
  * @param text with parameters as `$1`, or as `:name` where there are more than three (`npm run check` enforces it)
- * @param speed "slow" where it may take more than a few milliseconds, or its best plan depends on the values, such as a search
+ * @param speed "slow" where it may take more than a few milliseconds, or its best plan depends on the values
  */
 export const read = <Row>(name: string, text: string, speed: Speed = "fast"): Statement<Row> =>
   register(name, text, "read", speed);

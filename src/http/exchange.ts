@@ -10,6 +10,8 @@ export type Exchange = {
   readonly shared: Headers;
   /** The headers that guards and the route add, in their order. */
   readonly added: AddedHeader[];
+  /** The size of the response body, where known: a Response does not know it. */
+  bytes?: number;
   /** What the routes know about the request. */
   context?: Context;
 };
@@ -20,8 +22,6 @@ type AddedHeader = { readonly name: string; readonly value: string; readonly isA
 export type RequestVariables = {
   /** The path of `BASE_URL`, such as `/conduit`; undefined if it has none. */
   basePath?: string;
-  /** Size of the response body, where known. */
-  bytes?: number;
   userId?: string;
   viewerId?: string | null;
   tokenError?: string;

@@ -74,6 +74,16 @@ export const filter = z
   .optional()
   .meta({ pattern: STORABLE_PATTERN });
 
+const SEARCH_MAX = 200;
+
+/** A query parameter with what a reader searches for. Only spaces is the same as empty. */
+export const searchText = z
+  .string({ error: "can't be blank" })
+  .refine(isStorable, { error: NOT_STORABLE, abort: true })
+  .refine((value) => characters(value) <= SEARCH_MAX, `is too long (maximum is ${SEARCH_MAX} characters)`)
+  .transform((value) => value.trim())
+  .meta({ wire: { type: "string", maxLength: SEARCH_MAX } });
+
 /** A query parameter that is a whole number from `min`; larger than `max` is cut to `max`. */
 export function wholeNumber(min: number, max: number, fallback: number) {
   return z

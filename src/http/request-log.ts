@@ -15,7 +15,7 @@ export type RequestOptions = {
   /** Whether the server is stopping: connections close with their responses. */
   isDraining: () => boolean;
   /** The headers of every response. */
-  shared: Headers;
+  headers: Headers;
 };
 
 const METHODS = new Set(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]);
@@ -29,15 +29,15 @@ const TRACEPARENT = /^(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f
 /**
  * Observes every request: it gets an id and a span, and at its end one line in the log and one observation in the metrics.
  * While the server stops, its connection closes. Log and span use the names of OpenTelemetry's semantic conventions. The log
- * does not contain the path, because a path may contain a token or an email address by mistake. This is no middleware, which
- * would take more time than all that is done here.
+ * does not contain the path, because a path may contain a token or an email address by mistake. This wraps the application,
+ * and is no middleware: a response that is ready at once stays so.
  * @param respond runs `enterRoutes` first
  */
 export function observeRequests(
-  { log, observer, tracer, findClient, isDraining, shared }: RequestOptions,
+  { log, observer, tracer, findClient, isDraining, headers: shared }: RequestOptions,
   respond: (request: Request, exchange: Exchange) => Response | Promise<Response>,
-): (request: Request, server?: Peers) => Promise<Response> {
-  return async function observeRequest(request, server) {
+): (request: Request, server?: Peers) => Response | Promise<Response> {
+  return function observeRequest(request, server) {
     const started = performance.now();
     const { headers } = request;
     const method = METHODS.has(request.method) ? request.method : "_OTHER";
@@ -50,36 +50,37 @@ export function observeRequests(
       shared,
       added: [],
     };
-    const response = await (span === undefined
-      ? respond(request, exchange)
-      : span.run(() => respond(request, exchange)));
 
-    completeHeaders(response, exchange);
-    if (isDraining() || asksToClose(request)) closeConnection(response);
-    const { status } = response;
-    const c = exchange.context;
-    const route = c === undefined ? NO_ROUTE : routeOf(c);
-    const durationMs = performance.now() - started;
-    observer?.onRequest(method, route, status, durationMs);
-    const fields = {
-      "http.request.method": method,
-      "http.route": route,
-      "http.response.status_code": status,
-      // Known without waiting if the body was made by `json()`.
-      "http.response.body.size": c?.get("bytes") ?? bytesOf(response),
-      "http.server.request.duration_ms": Math.round(durationMs * 1000) / 1000,
-      "client.address": clientAddress ?? undefined,
-      "request.id": exchange.requestId,
-      // Null for an anonymous reader.
-      "user.id": c?.get("userId") ?? c?.get("viewerId") ?? undefined,
-      "token.error": c?.get("tokenError"),
-      "error.type": status >= 500 ? String(status) : undefined,
-      trace_id: exchange.traceId,
-      span_id: span?.spanId,
+    const end = (response: Response): Response => {
+      completeHeaders(response, exchange);
+      if (isDraining() || asksToClose(request)) closeConnection(response);
+      const { status } = response;
+      const c = exchange.context;
+      const route = c === undefined ? NO_ROUTE : routeOf(c);
+      const durationMs = performance.now() - started;
+      observer?.onRequest(method, route, status, durationMs);
+      const fields = {
+        "http.request.method": method,
+        "http.route": route,
+        "http.response.status_code": status,
+        "http.response.body.size": exchange.bytes ?? bytesOf(response),
+        "http.server.request.duration_ms": Math.round(durationMs * 1000) / 1000,
+        "client.address": clientAddress ?? undefined,
+        "request.id": exchange.requestId,
+        // Null for an anonymous reader.
+        "user.id": c?.get("userId") ?? c?.get("viewerId") ?? undefined,
+        "token.error": c?.get("tokenError"),
+        "error.type": status >= 500 ? String(status) : undefined,
+        trace_id: exchange.traceId,
+        span_id: span?.spanId,
+      };
+      if (span !== undefined) endSpan(span, request.method, fields);
+      log.info(fields, "request");
+      return response;
     };
-    if (span !== undefined) endSpan(span, request.method, fields);
-    log.info(fields, "request");
-    return response;
+
+    const response = span === undefined ? respond(request, exchange) : span.run(() => respond(request, exchange));
+    return response instanceof Promise ? response.then(end) : end(response);
   };
 }
 

@@ -12,6 +12,7 @@ export function respond(
   own: Readonly<Record<string, string>>,
 ): Response {
   const exchange: Exchange = c.env;
+  exchange.bytes = body === null ? 0 : Buffer.byteLength(body);
   const response = new Response(body, { status, headers: exchange.shared });
   const { headers } = response;
   headers.set("X-Request-Id", exchange.requestId);

@@ -17,7 +17,7 @@ const JSON_HEADERS = { "Content-Type": "application/json" };
 
 /** A response with a value as JSON that is not stored: a small one, or one with a token or personal data. */
 export const jsonOf = (c: Context, value: object, status: 200 | 201 | 503 = 200): Response =>
-  sendJson(c, JSON.stringify(value), status, JSON_HEADERS);
+  respond(c, JSON.stringify(value), status, JSON_HEADERS);
 
 /** A response with a value as JSON. A GET returns 304 if the client already has the same response (RFC 9110, 13.1.2). */
 export function json(c: Context, value: object, status: 200 | 201 = 200): Response {
@@ -33,16 +33,10 @@ export function json(c: Context, value: object, status: 200 | 201 = 200): Respon
  */
 export function jsonText(c: Context, text: JsonText, etag?: string, status: 200 | 201 = 200): Response {
   const isCached = status === 200 && (c.req.method === "GET" || c.req.method === "HEAD");
-  if (!isCached) return sendJson(c, text, status, JSON_HEADERS);
+  if (!isCached) return respond(c, text, status, JSON_HEADERS);
   const headers = { ETag: etag ?? etagOf(text), "Cache-Control": validatedCaching(c) };
   if (isKnown(c.req.header("If-None-Match"), headers.ETag)) return respond(c, null, 304, headers);
-  return sendJson(c, text, status, { ...headers, ...JSON_HEADERS });
-}
-
-function sendJson(c: Context, text: JsonText, status: number, headers: Record<string, string>): Response {
-  // For the log: a Response does not know its size.
-  c.set("bytes", Buffer.byteLength(text));
-  return respond(c, text, status, headers);
+  return respond(c, text, status, { ...headers, ...JSON_HEADERS });
 }
 
 export type JsonText = string | Uint8Array<ArrayBuffer>;
@@ -50,8 +44,8 @@ export type JsonText = string | Uint8Array<ArrayBuffer>;
 /** The entity tag of a response. It is the same for text and its bytes. */
 export const etagOf = (text: JsonText): string => `W/"${Bun.hash(text).toString(36)}"`;
 
-/** RFC 9110, 13.1.2. The comparison is weak (8.8.3.2), as proxies that compress remove or add `W/`. */
-function isKnown(ifNoneMatch: string | undefined, etag: string): boolean {
+/** Whether the client has what an entity tag stands for: RFC 9110, 13.1.2. The comparison is weak (8.8.3.2), as proxies that compress remove or add `W/`. */
+export function isKnown(ifNoneMatch: string | undefined, etag: string): boolean {
   if (ifNoneMatch === undefined) return false;
   if (ifNoneMatch.trim() === "*") return true;
   const opaque = etag.slice(etag.indexOf('"'));
@@ -74,19 +68,30 @@ export function body<Schema extends z.ZodType>(
   sizeMax = REQUEST_SIZE_MAX,
 ): MiddlewareHandler<{ Variables: { body: z.output<Schema> } }> {
   const guard: MiddlewareHandler = async function validateBody(c, next) {
-    const size = sizeToExpect(c.req.raw, sizeMax);
-    const release = size > REQUEST_SIZE_MAX ? reserveMemory(c.get("userId") ?? "", size) : undefined;
-    try {
+    await withRoomForBody(c, sizeMax, async () => {
       c.set("body", parse(schema, await readJson(c.req.raw, sizeMax), "body"));
       await next();
-    } finally {
-      release?.();
-    }
+    });
   };
   return describeGuard(guard, {
     body: schema,
     errors: ["bad_request", "too_large", "unsupported_media_type", "invalid"],
   });
+}
+
+/** Reserves memory for the body of a request, if it is large, until what needs it has ended. Throws 503 if there is no room. */
+export async function withRoomForBody<Result>(
+  c: Context,
+  sizeMax: number,
+  use: () => Promise<Result>,
+): Promise<Result> {
+  const size = sizeToExpect(c.req.raw, sizeMax);
+  const release = size > REQUEST_SIZE_MAX ? reserveMemory(c.get("userId") ?? "", size) : undefined;
+  try {
+    return await use();
+  } finally {
+    release?.();
+  }
 }
 
 /** In bytes. A chunked body may have any size. One that is too large is not read. */
@@ -122,11 +127,16 @@ async function readJson(request: Request, sizeMax: number): Promise<unknown> {
 
 /** The fields of an HTML form. Of one given twice, the last counts. */
 export async function readForm(request: Request): Promise<Record<string, string>> {
+  return Object.fromEntries(await readFields(request));
+}
+
+/** The fields of an HTML form, in order. @param sizeMax in bytes */
+export async function readFields(request: Request, sizeMax = REQUEST_SIZE_MAX): Promise<URLSearchParams> {
   const type = request.headers.get("content-type");
   if (type === null || !/^application\/x-www-form-urlencoded *(;|$)/i.test(type)) {
     throw new ApiError("unsupported_media_type", { body: ["must be sent as application/x-www-form-urlencoded"] });
   }
-  return Object.fromEntries(new URLSearchParams(await readText(request, REQUEST_SIZE_MAX)));
+  return new URLSearchParams(await readText(request, sizeMax));
 }
 
 async function readText(request: Request, sizeMax: number): Promise<string> {
@@ -174,7 +184,11 @@ async function readChunks(request: Request, sizeMax: number): Promise<Uint8Array
 const tooLarge = (sizeMax: number) =>
   new ApiError("too_large", { body: [`is too large (maximum is ${sizeMax} bytes)`] });
 
-function parse<Schema extends z.ZodType>(schema: Schema, input: unknown, whole: string): z.output<Schema> {
+/**
+ * The input in the shape of a schema. Throws 422 with all problems, by the innermost name of the field.
+ * @param whole the name for the input as a whole
+ */
+export function parse<Schema extends z.ZodType>(schema: Schema, input: unknown, whole: string): z.output<Schema> {
   const result = schema.safeParse(input);
   if (result.success) return result.data;
   const errors: FieldErrors = {};

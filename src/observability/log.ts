@@ -24,7 +24,7 @@ const LEVELS = ["debug", "info", "warn", "error"] as const;
 /** The longest line, in bytes. A pipe takes so much whole (POSIX, PIPE_BUF), so the lines of several processes never mix. */
 const LINE_MAX = 4_096;
 /** How many characters of lines are collected. */
-const COLLECTED_MAX = 64 * 1_024;
+const COLLECTED_MAX = 32 * 1_024;
 const FLUSH_AFTER_MS = 100;
 
 /**
@@ -148,7 +148,8 @@ function stackOf(error: Error, frames: number): string[] | undefined {
  */
 function writeToStdout(lines: string): void {
   writeMax ??= isPipe(1) ? LINE_MAX : Number.POSITIVE_INFINITY;
-  let rest = Buffer.from(lines);
+  // A character has three bytes at most.
+  let rest = lines.length * 3 <= block.byteLength ? block.subarray(0, block.write(lines)) : Buffer.from(lines);
   let tries = 0;
   while (rest.byteLength > 0) {
     const end = rest.byteLength <= writeMax ? rest.byteLength : rest.lastIndexOf("\n", writeMax - 1) + 1;
@@ -160,6 +161,9 @@ function writeToStdout(lines: string): void {
     }
   }
 }
+
+/** Used again for each write, because a new one each time would cost more than the write. */
+const block = Buffer.allocUnsafeSlow(COLLECTED_MAX * 3);
 
 /** The most that is written at once, in bytes. */
 let writeMax: number | undefined;

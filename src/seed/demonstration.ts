@@ -14,9 +14,10 @@ const SPAN_S = 270 * 24 * HOUR_S;
 /**
  * Fills the empty tables with demonstration content. It is the same each time, except that its times count back from now.
  * The triggers maintain the counts, as there are few rows.
+ * @param site the address of the server, which serves the pictures of people
  * @returns the email of the demo account
  */
-export async function insertDemonstration(tx: SQL, passwordHash: string): Promise<string> {
+export async function insertDemonstration(tx: SQL, passwordHash: string, site: string): Promise<string> {
   const insert = async ({ text }: { text: string }, rows: object[]) =>
     void (await tx.unsafe(text, [JSON.stringify(rows)]));
   const articles = inOrderOfPublication(readCollections());
@@ -31,7 +32,7 @@ export async function insertDemonstration(tx: SQL, passwordHash: string): Promis
       email_key: emailKeyOf(emailOf(username)),
       password_hash: passwordHash,
       bio,
-      image: initialsImage(username, i),
+      image: `${site}/avatars/${username}.svg`,
       age_s: SPAN_S + (PEOPLE.length - i) * 24 * HOUR_S,
     })),
   );
@@ -118,20 +119,6 @@ function favorites(articles: DemonstrationArticle[]) {
 /** A number in [0, 1) that looks random and is the same for the same words. */
 function chance(...words: string[]): number {
   return Number(BigInt(Bun.hash(words.join("\n"))) >> 11n) / 2 ** 53;
-}
-
-/**
- * A picture as a data URL: it needs no network, and no other server learns who views it.
- * @returns some 300 characters
- */
-function initialsImage(username: string, place: number): string {
-  const initials = username
-    .split("-")
-    .map((part) => part[0]?.toUpperCase())
-    .join("");
-  const hue = Math.round((place * 360) / PEOPLE.length);
-  const svg = `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 64 64"><rect width="64" height="64" fill="hsl(${hue} 45% 45%)"/><text x="32" y="41" font-family="sans-serif" font-size="26" fill="white" text-anchor="middle">${initials}</text></svg>`;
-  return `data:image/svg+xml,${svg.replaceAll('"', "'").replace(/[<>#% ]/g, encodeURIComponent)}`;
 }
 
 const INSERT_PEOPLE = write(

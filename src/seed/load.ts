@@ -1,5 +1,7 @@
 import type { SQL } from "bun";
+import type { Queries } from "../db/pool.ts";
 import { type Parameters, positional, read, type Statement, textArray, write } from "../db/statements.ts";
+import { indexArticles } from "../features/articles/search/indexing.ts";
 import { ASPECTS, ENDINGS, FIRST_NAMES, LAST_NAMES, OPENINGS, REMARKS, TOPICS } from "./words.ts";
 
 /** The size of a load-test data set. Everything else in it is in proportion to these. */
@@ -103,6 +105,18 @@ export async function insertLoadData(
     for (const count of COUNTS) await run(count);
   });
 
+  for (let from = 1; from <= size.articles; from += BATCH) {
+    const to = Math.min(from + BATCH - 1, size.articles);
+    await step(`search, ${to.toLocaleString("en")} of`, size.articles, async () => {
+      for (let first = from; first <= to; first += SEARCH_BATCH) {
+        const count = Math.min(SEARCH_BATCH, to - first + 1);
+        await indexArticles(
+          queriesOf(tx),
+          Array.from({ length: count }, (_, i) => String(first + i)),
+        );
+      }
+    });
+  }
   await step("indexes", 0, async () => {
     for (const { definition } of indexes) await tx.unsafe(definition);
   });
@@ -117,6 +131,15 @@ export async function insertLoadData(
   }
 }
 
+/** Articles are cleaned for search by the program, not by set-based statements. */
+const SEARCH_BATCH = 500;
+
+function queriesOf(tx: SQL): Queries {
+  const rows: Queries["rows"] = async (statement, parameters) =>
+    (await tx.unsafe(statement.text, [...positional(statement, parameters)])) as never;
+  return { rows, row: async (statement, parameters) => (await rows(statement, parameters))[0] };
+}
+
 /** Every table that the seed fills. */
 export const TABLES = [
   "users",
@@ -128,6 +151,8 @@ export const TABLES = [
   "tags",
   "author_counts",
   "article_totals",
+  "article_search",
+  "search_words",
 ] as const;
 
 /**

@@ -15,6 +15,12 @@ export const PEOPLE: readonly Person[] = [
     bio: "The account to look around with. Everything here was made by one command; change what you like.",
     reads: ["software", "cooking"],
   },
+  // The official test suites of front ends look for this user.
+  {
+    username: "johndoe",
+    bio: "The most average person in every example. I write about it.",
+    reads: ["world", "making"],
+  },
   {
     username: "ana-petrova",
     bio: "Databases by day, mushrooms by weekend. I delete more than I write.",

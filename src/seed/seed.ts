@@ -42,6 +42,7 @@ function wholeNumber(flag: string, written: string, min: number, max: number): n
 /**
  * Fills an empty, migrated database with demonstration content, or with a load-test data set of the given size. It is one
  * transaction: a seed that is interrupted leaves nothing behind.
+ * @param site the address of the server, such as `https://conduit.example`, for pictures that it serves
  * @returns an account to sign in with
  * @throws StartupError if the database is not empty
  */
@@ -49,6 +50,7 @@ export async function seed(
   address: DatabaseAddress,
   size: LoadSize | undefined,
   onProgress: (message: string) => void,
+  site = "http://localhost:3000",
 ): Promise<Login> {
   const sql = new SQL(
     connectionOptions(address, 1, {
@@ -67,7 +69,7 @@ export async function seed(
       await tx.unsafe("lock table users in share row exclusive mode");
       const [found] = (await tx.unsafe(IS_EMPTY.text)) as { empty: boolean }[];
       if (!found?.empty) throw notEmpty(address);
-      if (size === undefined) return await insertDemonstration(tx, passwordHash);
+      if (size === undefined) return await insertDemonstration(tx, passwordHash, site);
       await insertLoadData(tx, size, { paragraphs: demonstrationParagraphs(), passwordHash }, onProgress);
       return loadEmail("reader_10");
     });

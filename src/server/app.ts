@@ -3,6 +3,7 @@ import { getPathNoStrict } from "hono/utils/url";
 import { migrations } from "../../migrations/index.ts";
 import type { Database } from "../db/pool.ts";
 import { articleRoutes } from "../features/articles/routes.ts";
+import { searchRoutes } from "../features/articles/search/routes.ts";
 import { commentRoutes } from "../features/comments/routes.ts";
 import { healthRoutes } from "../features/health/routes.ts";
 import type { IdentityContext } from "../features/identity/context.ts";
@@ -38,9 +39,14 @@ import type { Memory } from "../memory/memory.ts";
 import type { Log } from "../observability/log.ts";
 import type { RequestObserver, RequestTracer } from "../observability/observers.ts";
 import { accountPageRoutes } from "../web/account-routes.ts";
+import type { WebContext } from "../web/app.ts";
 import { serveAssets } from "../web/assets.ts";
+import { serveAvatar } from "../web/avatars.ts";
+import { createBrowserSessions } from "../web/browser-session.ts";
 import { docsRoutes } from "../web/docs/routes.ts";
 import { mailboxRoutes } from "../web/mailbox-routes.ts";
+import type { Rendered } from "../web/page.ts";
+import { errorPageFor, webRoutes } from "../web/routes.ts";
 
 export type AppOptions = {
   db: Database;
@@ -51,6 +57,8 @@ export type AppOptions = {
   revocations: Revocations;
   trustedProxies: string[];
   mail: Mail;
+  /** Whether to serve the app for browsers, or the API alone. True by default. */
+  web?: boolean;
   /** The development mailbox; null if mail is sent, and in production. */
   mailbox: Mailbox | null;
   requireEmailConfirmation: boolean;
@@ -95,6 +103,13 @@ export function createApp(options: AppOptions) {
     checkNewPassword: passwordRule(options.passwordBlocklist),
   };
 
+  const hasMailbox = options.mailbox !== null;
+  const sessions = createBrowserSessions(db, identity, options.baseUrl);
+  const pages = memory.shelf<Rendered>("page");
+  const site = { baseUrl: options.baseUrl, hasMailbox };
+  const web: WebContext | null =
+    options.web === false ? null : { db, memory, identity, sessions, writeLimits, pages, ...site };
+
   const app = new Hono<AppEnv>({ getPath, router: new OneHandlerRouter() });
   app
     .use(enterRoutes)
@@ -104,10 +119,14 @@ export function createApp(options: AppOptions) {
     .use(storablePath)
     .use(headLength)
     .use("/assets/*", serveAssets)
-    .route("/", healthRoutes(db, { migrations, isDraining }))
+    .use("/avatars/:file", serveAvatar)
+    .route("/", healthRoutes(db, { migrations, isDraining }));
+  // Before the documentation, whose index is for programs.
+  if (web !== null) app.route("/", webRoutes(web));
+  app
     .route(
       "/",
-      docsRoutes((): readonly Route[] => app.routes, options.mailbox !== null),
+      docsRoutes((): readonly Route[] => app.routes, { hasMailbox, hasWeb: web !== null }),
     )
     .route("/api", userRoutes(db, identity, guards))
     // Before the API, because a browser that opens one of the API's links gets a page.
@@ -118,6 +137,7 @@ export function createApp(options: AppOptions) {
     .route("/api", sessionRoutes(db, identity, guards))
     .route("/api", profileRoutes(db, memory, shared, guards, writeLimits))
     .route("/api", articleRoutes(db, memory, shared, guards, writeLimits))
+    .route("/api", searchRoutes(db, guards))
     .route("/api", commentRoutes(db, memory, shared, guards, writeLimits))
     .route("/api", tagRoutes(db, shared));
 
@@ -130,7 +150,7 @@ export function createApp(options: AppOptions) {
       methods.length > 0
         ? new ApiError("method_not_allowed", { method: ["is not allowed here"] }, { Allow: methods.join(", ") })
         : new ApiError("not_found", { path: ["not found"] });
-    return errorResponse(c, error);
+    return respondWithError(c, error);
   });
 
   app.onError((error, c) => {
@@ -142,18 +162,21 @@ export function createApp(options: AppOptions) {
     };
     if (error instanceof ApiError) {
       if (error.status >= 500) log.warn({ err: error, ...where }, "unavailable");
-      return errorResponse(c, error);
+      return respondWithError(c, error);
     }
     // The client gets one fixed sentence, and the log the cause.
     log.error({ err: error, ...where }, "unexpected error");
-    return errorResponse(c, new ApiError("internal", { server: ["had an unexpected error"] }));
+    return respondWithError(c, new ApiError("internal", { server: ["had an unexpected error"] }));
   });
+
+  function respondWithError(c: Context, error: ApiError): Response {
+    return (web === null ? undefined : errorPageFor(c, web, error)) ?? errorResponse(c, error);
+  }
 
   const findClient = clientAddress(options.trustedProxies);
   const headers = sharedHeaders(corsOrigins, keepAliveTimeoutMs);
-  const fetch = observeRequests(
-    { log, observer, tracer, findClient, isDraining, shared: headers },
-    (request, exchange) => app.fetch(request, exchange),
+  const fetch = observeRequests({ log, observer, tracer, findClient, isDraining, headers }, (request, exchange) =>
+    app.fetch(request, exchange),
   );
   return { routes: app.routes, fetch };
 }
@@ -193,13 +216,11 @@ async function withLength(c: Context, next: Next): Promise<void> {
 
 function errorResponse(c: Context, error: ApiError): Response {
   const body = error.body();
-  const bytes = Buffer.byteLength(body);
-  c.set("bytes", bytes);
   return respond(c, body, error.status, {
     ...error.headers,
     "Content-Type": "application/json",
     // An error does not return through `headLength`.
-    ...(c.req.method === "HEAD" ? { "Content-Length": String(bytes) } : {}),
+    ...(c.req.method === "HEAD" ? { "Content-Length": String(Buffer.byteLength(body)) } : {}),
   });
 }
 

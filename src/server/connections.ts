@@ -3,7 +3,7 @@ import { StartupError } from "../config/startup-error.ts";
 import { connectionsOfPools } from "../db/pool.ts";
 
 /** What the embedded PostgreSQL accepts. Each connection is a process of some megabytes. */
-export const EMBEDDED_CONNECTIONS_MAX = 200;
+export const EMBEDDED_CONNECTIONS_MAX = 220;
 /** What is left of these for a server: the superuser and commands next to it, such as a backup, need some too. */
 export const EMBEDDED_CONNECTIONS_AVAILABLE = EMBEDDED_CONNECTIONS_MAX - 10;
 

@@ -1,6 +1,7 @@
 import type { DatabaseAddress } from "../config/database-address.ts";
 import type { Config } from "../config/settings.ts";
 import type { Database } from "../db/pool.ts";
+import { startIndexing } from "../features/articles/search/indexing.ts";
 import { purgeEmailLinks, renewLink } from "../features/identity/email-links.ts";
 import { purgeKnownNetworks } from "../features/identity/known-networks.ts";
 import { completeReset } from "../features/identity/password-reset/queries.ts";
@@ -84,9 +85,10 @@ export async function startBackgroundJobs(
     connectTimeoutMs: config.databaseConnectTimeoutMs,
     statementTimeoutMs: config.databaseStatementTimeoutMs,
   });
+  const indexing = startIndexing(db, log);
   return {
     async stop() {
-      await jobs.stop(config.shutdownTimeoutMs);
+      await Promise.all([jobs.stop(config.shutdownTimeoutMs), indexing.stop(config.shutdownTimeoutMs)]);
       mail.transport?.close();
     },
   };

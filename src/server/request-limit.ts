@@ -35,15 +35,16 @@ export function limitRequests(
     return response;
   }
 
-  return async (request: Request, server: Server): Promise<Response> => {
+  return (request: Request, server: Server): Response | Promise<Response> => {
     if (server.pendingRequests > requestsMax) return refuse(request, busy);
     if (request.url.length > URL_SIZE_MAX) return refuse(request, tooLong);
     startTimer(request, server, receiveS);
-    try {
-      return await fetch(request, server);
-    } finally {
-      server.timeout(request, keepAliveS);
-    }
+    const restart = () => server.timeout(request, keepAliveS);
+    const response = fetch(request, server);
+    // Bun sends a response that needs no promise sooner, and for less.
+    if (response instanceof Promise) return response.finally(restart);
+    restart();
+    return response;
   };
 }
 

@@ -118,6 +118,7 @@ export async function startServer(
       revocations,
       trustedProxies: config.trustedProxies,
       mail,
+      web: config.web,
       mailbox: mail.mailbox,
       requireEmailConfirmation: config.requireEmailConfirmation,
       requireCurrentPassword: config.requireCurrentPassword,

@@ -11,8 +11,9 @@ import { ForgotBody, ResetBody } from "../features/identity/password-reset/schem
 import { ApiError } from "../http/errors.ts";
 import { describeRoute, ErrorResponse, type RouteDescription } from "../http/openapi.ts";
 import { readForm } from "../http/validation.ts";
-import { respondWithPage, wantsPage } from "./page.ts";
+import { respondWithPage } from "./page.ts";
 import { forgotPasswordPage, messagePage, newPasswordPage, verifyEmailPage } from "./pages/account.tsx";
+import { wantsPage } from "./requests.ts";
 
 /**
  * The page to request a password reset, and the pages that links in emails open, unless `VERIFY_URL` and `RESET_URL` name

@@ -7,6 +7,10 @@ declare module "*.svg" {
   const path: string;
   export default path;
 }
+declare module "*.png" {
+  const path: string;
+  export default path;
+}
 declare module "*.client.js" {
   const path: string;
   export default path;

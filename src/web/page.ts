@@ -2,6 +2,8 @@ import type { Context } from "hono";
 import type { JSX } from "hono/jsx/jsx-runtime";
 import { PRIVATE_HEADERS } from "../http/headers.ts";
 import { respond } from "../http/responses.ts";
+import { etagOf, isKnown } from "../http/validation.ts";
+import { acceptsGzip } from "./requests.ts";
 
 /** An HTML document. */
 export type Page = JSX.Element;
@@ -19,10 +21,20 @@ const POLICY = {
   "frame-ancestors": "'none'",
 };
 
+type Policy = Readonly<Record<string, string>>;
+
+/** What the pages of the app need in addition: their script, and pictures from wherever people have them. */
+const APP_POLICY: Policy = {
+  "script-src": "'self'",
+  // Lighthouse, for one, fetches robots.txt from the page.
+  "connect-src": "'self'",
+  "img-src": "'self' data: https: http:",
+};
+
 type PageOptions = {
-  status?: 200 | 403 | 404 | 409 | 410 | 422 | 429 | 503;
+  status?: number;
   /** Content security policy directives, in addition to the usual ones or instead of them. */
-  policy?: Readonly<Record<string, string>>;
+  policy?: Policy;
   /** Whether the page shows every visitor the same. Other pages, such as those with a token, must not be stored. */
   isPublic?: boolean;
 };
@@ -33,18 +45,57 @@ export function respondWithPage(
   page: Page,
   { status = 200, policy = {}, isPublic = false }: PageOptions = {},
 ): Response {
-  return respond(c, `<!doctype html>\n${underBasePath(`${page}`, c.get("basePath"))}\n`, status, {
+  return respond(c, htmlOf(page, c.get("basePath")), status, {
     ...PRIVATE_HEADERS,
+    ...securityHeaders({ ...POLICY, ...policy }),
     ...(isPublic ? { "Cache-Control": "no-cache" } : {}),
-    "Content-Type": "text/html; charset=utf-8",
-    "Content-Security-Policy": Object.entries({ ...POLICY, ...policy })
-      .map(([directive, sources]) => `${directive} ${sources}`)
-      .join("; "),
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "X-Frame-Options": "DENY",
     "X-Robots-Tag": "noindex",
   });
 }
+
+/**
+ * Responds with a page of the app.
+ * @param isPersonal whether it shows more than everybody may see, such as an email address: then nothing stores it
+ */
+export function respondToViewer(
+  c: Context,
+  page: Page,
+  { status = 200, isPersonal = false }: { status?: number; isPersonal?: boolean } = {},
+): Response {
+  return respond(c, htmlOf(page, c.get("basePath")), status, {
+    ...APP_HEADERS,
+    // The browser may keep it for "back", and asks before it shows it again.
+    "Cache-Control": isPersonal ? "no-store" : "private, no-cache",
+    "X-Robots-Tag": "noindex",
+  });
+}
+
+/** A page that was rendered for anonymous readers, with the headers of both its forms. */
+export type Rendered = {
+  readonly html: Uint8Array<ArrayBuffer>;
+  readonly gzip: Uint8Array<ArrayBuffer>;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly gzipHeaders: Readonly<Record<string, string>>;
+};
+
+/** Renders a page that contains no token, so that it may be compressed. */
+export function rendered(page: Page, basePath: string | undefined): Rendered {
+  const html = Buffer.from(htmlOf(page, basePath));
+  const headers = { ...APP_HEADERS, "Cache-Control": "no-cache", ETag: etagOf(html) };
+  return { html, gzip: Bun.gzipSync(html), headers, gzipHeaders: { ...headers, "Content-Encoding": "gzip" } };
+}
+
+export function respondWithRendered(c: Context, { html, gzip, headers, gzipHeaders }: Rendered): Response {
+  c.header("Vary", "Accept-Encoding", { append: true });
+  if (isKnown(c.req.header("If-None-Match"), headers.ETag ?? "")) return respond(c, null, 304, headers);
+  const isCompressed = acceptsGzip(c);
+  const body = isCompressed ? gzip : html;
+  c.set("bytes", body.byteLength);
+  return respond(c, body, 200, isCompressed ? gzipHeaders : headers);
+}
+
+const htmlOf = (page: Page, basePath: string | undefined): string =>
+  `<!doctype html>\n${underBasePath(`${page}`, basePath)}\n`;
 
 /**
  * Puts the path of `BASE_URL` before every link, form and asset of a page, so that no page has to know it. In text and in
@@ -53,10 +104,22 @@ export function respondWithPage(
 function underBasePath(html: string, basePath: string | undefined): string {
   return basePath === undefined
     ? html
-    : html.replace(/ (href|src|action|data-document)="\/(?!\/)/g, ` $1="${basePath}/`);
+    : html.replace(/ (href|src|action|formaction|data-document)="\/(?!\/)/g, ` $1="${basePath}/`);
 }
 
-/** Whether the client asks for HTML. Browsers do; programs ask for JSON or for anything. */
-export function wantsPage(c: Context): boolean {
-  return (c.req.header("Accept") ?? "").includes("text/html");
+function securityHeaders(policy: Policy): Record<string, string> {
+  return {
+    "Content-Type": "text/html; charset=utf-8",
+    "Content-Security-Policy": Object.entries(policy)
+      .map(([directive, sources]) => `${directive} ${sources}`)
+      .join("; "),
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "X-Frame-Options": "DENY",
+  };
 }
+
+const APP_HEADERS = {
+  ...securityHeaders({ ...POLICY, ...APP_POLICY }),
+  // With "no-referrer", browsers would not send the origin of forms either (Fetch, 3.2).
+  "Referrer-Policy": "same-origin",
+};

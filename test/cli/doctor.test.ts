@@ -72,7 +72,7 @@ describe("conduit doctor", () => {
 
   test("compares the connections of all workers with those of the embedded PostgreSQL", async () => {
     const env = { DATA_DIR: join(folder, "none") };
-    expect((await doctor(env)).out).toMatch(/ok +connections +at most \d+ of 190/);
+    expect((await doctor(env)).out).toMatch(/ok +connections +at most \d+ of 210/);
     expect((await doctor({ ...env, WORKERS: "60" })).out).toMatch(
       /PROBLEM connections +WORKERS=60 with DATABASE_POOL_MAX=8 needs up to \d{3} connections, and the embedded/,
     );

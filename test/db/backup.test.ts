@@ -7,6 +7,7 @@ import { gunzipSync } from "node:zlib";
 import { migrations } from "../../migrations/index.ts";
 import type { DatabaseAddress } from "../../src/config/database-address.ts";
 import { migrate } from "../../src/db/migrations.ts";
+import { indexNext } from "../../src/features/articles/search/indexing.ts";
 import { backUp, contents, guards, pauseBackups, restoreInto } from "../support/backup.ts";
 import { conduit, stopCommands } from "../support/command.ts";
 import { connect, type TestServer, type TestUser, testDatabase, testServer } from "../support/harness.ts";
@@ -103,6 +104,15 @@ describe("a backup", () => {
     await copy.stop();
   });
 
+  test("has no search index, and a restore lets the server index every article", async () => {
+    const copy = await testServer({ address: await testDatabase({ migrated: false }) });
+    await restoreInto(copy.address, await backupOf(server.address));
+    expect((await copy.request("GET", "/api/search?q=unicode")).json.articlesCount).toBe(0);
+    while ((await indexNext(copy.db)) > 0);
+    expect((await copy.request("GET", "/api/search?q=unicode")).json.articlesCount).toBe(1);
+    await copy.stop();
+  });
+
   test("has no jobs, and restoring it removes those that wait in the database", async () => {
     const waiting = async (address: DatabaseAddress) => (await jobsOf(connect(address), "mail")).length;
     expect(await waiting(server.address)).toBe(3);
@@ -138,7 +148,7 @@ describe("a backup", () => {
     const migration = await changing.sql.reserve();
     await migration`begin`;
     // Rewrites the table, which then looks empty in a snapshot from before.
-    await migration`alter table articles alter column description type text using description || ''`;
+    await migration`alter table articles alter column description type article_description using (description || '')::text::article_description`;
     const writing = backupOf(changing.address);
     await untilWaiting(changing.sql, 1);
     await migration`commit`;

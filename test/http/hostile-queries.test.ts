@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { servedRoutes } from "../../src/http/openapi.ts";
+import { testBrowser } from "../support/browser.ts";
 import { type TestServer, type TestUser, testApp, testServer } from "../support/harness.ts";
 
 let server: TestServer;
@@ -12,11 +13,12 @@ beforeAll(async () => {
 afterAll(() => server.stop());
 
 /** Every parameter that some route knows. */
-const NAMES = ["limit", "offset", "cursor", "tag", "author", "favorited", "q", "token", "key"];
+const API_NAMES = ["limit", "offset", "cursor", "tag", "author", "favorited", "q", "token", "key"];
+const NAMES = [...API_NAMES, "page", "feed", "next", "comments", "sent"];
 const everywhere = (value: string) => NAMES.map((name) => `${name}=${value}`).join("&");
 
 const QUERIES = {
-  "7 KB": everywhere("x".repeat(800)),
+  "7 KB": everywhere("x".repeat(500)),
   "empty values": everywhere(""),
   "no values": NAMES.join("&"),
   duplicates: `${everywhere("1")}&${everywhere("2")}`,
@@ -37,7 +39,7 @@ const QUERIES = {
 test.each(Object.entries(QUERIES))(
   "a query with %s is an error of the client, or no problem, on every route",
   async (_, query) => {
-    for (const route of servedRoutes(testApp(server.db).routes)) {
+    for (const route of servedRoutes(testApp(server.db, { web: false }).routes)) {
       const [method, path = ""] = route.split(" ");
       if (method !== "GET") continue;
       const concrete = path.replace(":slug", "one").replace(":username", "anna");
@@ -45,6 +47,26 @@ test.each(Object.entries(QUERIES))(
         // Compares the response with the document, too.
         const { status } = await server.request("GET", `${concrete}?${query}`, { token });
         expect({ [concrete]: [200, 401, 404, 422].includes(status) ? "fine" : status }).toEqual({ [concrete]: "fine" });
+      }
+    }
+  },
+);
+
+test.each(Object.entries(QUERIES))(
+  "a query with %s is an error of the client, or no problem, on every page of the app",
+  async (_, query) => {
+    const reader = testBrowser(server);
+    await reader.signIn(anna);
+    const api = new Set(servedRoutes(testApp(server.db, { web: false }).routes));
+    const pages = servedRoutes(testApp(server.db).routes).filter((route) => !api.has(route));
+    expect(pages.length).toBeGreaterThan(20);
+    for (const route of ["GET /", ...pages]) {
+      const [method, path = ""] = route.split(" ");
+      if (method !== "GET") continue;
+      const concrete = path.replace(":slug", "one").replace(":username", "anna");
+      for (const browser of [testBrowser(server), reader]) {
+        const { status } = await browser.get(`${concrete}?${query}`);
+        expect({ [concrete]: [200, 303, 404, 422].includes(status) ? "fine" : status }).toEqual({ [concrete]: "fine" });
       }
     }
   },

@@ -3,6 +3,7 @@ import { readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createLog, describeError } from "../../src/observability/log.ts";
+import { testBrowser } from "../support/browser.ts";
 import { type TestResponse, testApp, testServer } from "../support/harness.ts";
 
 type Line = { level: string; msg: string; err?: { type: string; message: string; cause?: object } } & Record<
@@ -225,6 +226,8 @@ test("no token, password, email or body is in the log, whatever a client sends a
     await send("POST", "/api/profiles/bob/follow");
     await send("DELETE", "/api/profiles/bob/follow");
     await send("GET", `/api/tags?token=${token}`);
+    await send("GET", `/api/search?q=${encodeURIComponent(text)}`);
+    await send("GET", `/api/search/suggestions?q=${encodeURIComponent(text)}`);
     await send("GET", `/api/nothing/${token}/${email}`);
     for (const path of ["/", "/docs", "/openapi.json", "/robots.txt"]) await send("GET", path);
     for (const path of ["/health", "/health/live", "/health/ready"]) await send("GET", path);
@@ -242,6 +245,37 @@ test("no token, password, email or body is in the log, whatever a client sends a
     // An invalid token, alone and after another word.
     for (const bad of [`${token}x`, `x ${token}`]) await server.request("GET", "/api/user", { token: bad });
   };
+  /** The same in the app, where the tokens are in a cookie. */
+  const drivePages = async () => {
+    const browser = testBrowser(server);
+    const remember = () => {
+      for (const part of browser.cookie().split(/[=~]/)) if (part.length > 20) issued[part.slice(0, 20)] = part;
+    };
+    const values = { username: "eve", email: `eve-${email}`, password, bio: text, image: text };
+    const manuscript = { title: text, description: text, body: text, tag: text, publish: "1" };
+    for (const path of ["/", "/tag/x", "/login?next=/x", "/register", `/profile/bob?token=${token}`])
+      await browser.get(path);
+    await browser.submit("/register", values);
+    remember();
+    await browser.submit("/login", { email: otherEmail, password: wrongPassword });
+    await browser.submit("/login", { email: otherEmail, password });
+    remember();
+    for (const path of ["/profile/ada/favorites", "/editor", "/settings", "/?feed=following"]) await browser.get(path);
+    await browser.submit("/settings", { ...values, username: "bob", email: otherEmail, password: newPassword });
+    await browser.submit("/settings/verification");
+    const { location } = await browser.submit("/editor", manuscript);
+    const slug = location?.split("/").at(-1) ?? "none";
+    await browser.get(`/article/${slug}`);
+    await browser.get(`/editor/${slug}`);
+    await browser.submit(`/editor/${slug}`, { ...manuscript, title: email });
+    for (const form of ["favorite", "unfavorite", "comments", "comments/1/delete", "delete"]) {
+      await browser.submit(`/article/${slug}/${form}`, { body: text });
+    }
+    for (const form of ["follow", "unfollow"]) await browser.submit(`/profile/ada/${form}`);
+    await browser.submit(`/settings/sessions/${crypto.randomUUID()}/end`);
+    await browser.submit("/settings/sessions/end-others");
+    await browser.submit("/logout");
+  };
   const driveSessions = async () => {
     const send = sender(bob.json.user.token);
     const before = bob.json.refresh_token;
@@ -255,6 +289,7 @@ test("no token, password, email or body is in the log, whatever a client sends a
   };
 
   await drive();
+  await drivePages();
   await driveSessions();
   // Every route has been called.
   const { routes } = testApp(server.db);
@@ -270,8 +305,10 @@ test("no token, password, email or body is in the log, whatever a client sends a
     begin perform new.body::integer; return new; end $$`;
   await server.sql`create trigger surprise before insert on comments for each row execute function surprise()`;
   await drive();
+  await drivePages();
   await server.sql`alter table users rename column password_hash to other`;
   await drive();
+  await drivePages();
   expect(record.lines().filter(({ level }) => level === "error").length).toBeGreaterThan(5);
 
   const log = record.text();

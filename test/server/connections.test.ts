@@ -17,7 +17,7 @@ describe("the connections of all workers", () => {
     "that are too many for the embedded PostgreSQL are reported before anything is created: %p",
     async (settings) => {
       await expect(serve(await testDatabase(), { ...embedded, ...settings })).rejects.toThrow(
-        /did not start:\nWORKERS=\d+ with DATABASE_POOL_MAX=\d+ needs up to \d+ connections, and the embedded PostgreSQL has 190\..*\n$/,
+        /did not start:\nWORKERS=\d+ with DATABASE_POOL_MAX=\d+ needs up to \d+ connections, and the embedded PostgreSQL has 210\..*\n$/,
       );
       expect(existsSync(folder)).toBe(false);
     },

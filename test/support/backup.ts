@@ -3,6 +3,7 @@ import type { DatabaseAddress } from "../../src/config/database-address.ts";
 import type { BackupReport } from "../../src/db/backup/format.ts";
 import { restoreBackup } from "../../src/db/backup/restore.ts";
 import { type BackupTimes, writeBackup } from "../../src/db/backup/write.ts";
+import { QUEUE_ALL } from "../../src/features/articles/search/indexing.ts";
 import { AFTER_RESTORE } from "../../src/features/identity/restored-data.ts";
 import { connect, type TestServer } from "./harness.ts";
 import { until } from "./until.ts";
@@ -14,14 +15,19 @@ export const backUp = (
 ): Promise<BackupReport> => writeBackup(address, migrations, "1.2.3", file, { connectMs: 5_000, ...times });
 
 /** @param finish what the program itself runs at the end, unless it is given */
-export const restoreInto = (address: DatabaseAddress, file: string, finish = AFTER_RESTORE): Promise<BackupReport> =>
+export const restoreInto = (
+  address: DatabaseAddress,
+  file: string,
+  finish = [...AFTER_RESTORE, QUEUE_ALL],
+): Promise<BackupReport> =>
   restoreBackup(address, migrations, file, { finish, connectTimeoutMs: 5_000, timeoutMs: 5_000, onProgress() {} });
 
-/** Every row of every table, except for the time at which a migration ran, and the state of every identity column. */
+/** Every row and every identity column, except for the search index and the time at which a migration ran. */
 export async function contents(address: DatabaseAddress): Promise<Record<string, unknown>> {
   const sql = connect(address, 1);
   const tables =
     (await sql`select relname from pg_class where relkind in ('r', 'S') and relnamespace = 'public'::regnamespace
+      and relname not in ('article_search', 'search_queue', 'search_queue_id_seq', 'search_words')
     order by relname`) as { relname: string }[];
   const found: Record<string, unknown> = {};
   for (const { relname } of tables) {

@@ -29,6 +29,13 @@ const RECOUNTS: Record<string, string> = {
   article_totals: `
     select * from (select sum(articles_count) as kept from article_totals) k,
                   (select count(*) as recounted from articles) r where kept <> recounted`,
+  // What waits in the queue may differ.
+  article_search: `
+    select id, s.article_id from articles a full join article_search s on s.article_id = a.id
+     where coalesce(a.id, s.article_id) not in (select article_id from search_queue)
+       and (a.id is null or s.article_id is null
+            or not tsvector_to_array(s.head) @> (select array_agg('_t' || tag) from unnest(a.tag_list) as tag)
+            or '_f' || length(a.favorites_count::text) <> all (tsvector_to_array(s.head) || '_f1'::text))`,
   "favorites.article_published_at and author_id": `
     select f.* from favorites f left join articles a on a.id = f.article_id
      where (a.published_at, a.author_id) is distinct from (f.article_published_at, f.author_id)`,

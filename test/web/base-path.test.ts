@@ -17,7 +17,7 @@ beforeAll(async () => {
       const { method, headers } = request;
       const body = method === "GET" ? {} : { body: await request.text() };
       const url = `${server.url}${pathname.slice(BASE.length)}${search}`;
-      return fetch(url, { method, headers, ...body, redirect: "manual" });
+      return fetch(url, { method, headers, ...body, redirect: "manual", decompress: false });
     },
   });
 });

@@ -3,9 +3,10 @@ import packageJson from "../../package.json";
 import { openMailbox } from "../../src/mail/mailbox.ts";
 import { type TestServer, testServer } from "../support/harness.ts";
 
+// Without the app, which has a page of its own at "/".
 let server: TestServer;
 beforeAll(async () => {
-  server = await testServer();
+  server = await testServer({ web: false });
 }, 30_000);
 
 afterAll(() => server.stop());
@@ -31,7 +32,7 @@ describe("GET /", () => {
   });
 
   test("links to the mailbox where emails are kept in one", async () => {
-    const dev = await testServer({ address: server.address, mailbox: openMailbox("unused") });
+    const dev = await testServer({ address: server.address, web: false, mailbox: openMailbox("unused") });
     const { text } = await dev.request("GET", "/", { headers: { Accept: BROWSER } });
     await dev.stop();
     expect(text).toContain('<a href="/dev/mail">');
@@ -53,10 +54,14 @@ describe("GET /", () => {
   );
 });
 
-test("robots.txt excludes everything", async () => {
+test("robots.txt excludes everything without the app, and with it what is not for readers", async () => {
   const { text, headers } = await server.request("GET", "/robots.txt");
   expect(text).toBe("User-agent: *\nDisallow: /\n");
   expect(headers.get("Content-Type")).toStartWith("text/plain");
+  const app = await testServer({ address: server.address });
+  const rules = (await app.request("GET", "/robots.txt")).text;
+  await app.stop();
+  expect(rules).toBe("User-agent: *\nDisallow: /api/\nDisallow: /docs\nDisallow: /editor\nDisallow: /settings\n");
 });
 
 describe.each(["/", "/docs"])("the page at %s", (path) => {

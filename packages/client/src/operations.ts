@@ -18,8 +18,10 @@ import type {
   ReadyResponse,
   RefreshRequest,
   ResetPasswordRequest,
+  SearchResponse,
   SessionsResponse,
   SignedInResponse,
+  SuggestionsResponse,
   TagsResponse,
   TokenPair,
   UndoEmailChangeRequest,
@@ -171,7 +173,7 @@ export function operationsOf(call: Call) {
       options?: CallOptions,
     ): Promise<ProfileResponse> => call("DELETE", "/api/profiles/{username}/follow", args, options),
 
-    /** List articles. The newest articles first. Filters can be combined. `nextCursor` leads to the next page, however deep, at the same cost. */
+    /** List articles. The newest articles first, or with `q` the best matches. Filters can be combined. `nextCursor` leads to the next page, however deep, at the same cost. */
     getArticles: (
       args?: {
         /** The number of articles to return. Values above 100 count as 100. */
@@ -186,6 +188,8 @@ export function operationsOf(call: Call) {
         author?: string | undefined;
         /** Return only articles that the user with this username has favorited */
         favorited?: string | undefined;
+        /** Return only articles that match this search, the best match first: see `GET /search` */
+        q?: string | undefined;
       },
       options?: CallOptions,
     ): Promise<ArticlesResponse> => call("GET", "/api/articles", args, options),
@@ -251,6 +255,38 @@ export function operationsOf(call: Call) {
       },
       options?: CallOptions,
     ): Promise<ArticleResponse> => call("DELETE", "/api/articles/{slug}/favorite", args, options),
+
+    /** Search articles. The best matches first: words in the title count more than tags, the description and the body, in this order. An article is found within a second of its publication. If nothing matches, known words that are similar are searched for: `correctedQuery`. */
+    searchArticles: (
+      args: {
+        /** The number of articles to return. Values above 100 count as 100. */
+        limit?: number | undefined;
+        /** The number of articles to skip, after the cursor if there is one */
+        offset?: number | undefined;
+        /** Where the page begins: the `nextCursor` of the page before, with the same filters */
+        cursor?: string | undefined;
+        /** Return only articles with this tag */
+        tag?: string | undefined;
+        /** Return only articles by the user with this username */
+        author?: string | undefined;
+        /** Return only articles that the user with this username has favorited */
+        favorited?: string | undefined;
+        /** What to search for, at most 200 characters: all words, `"a phrase"`, `-excluded`, `one or another`. At most 8 terms count. */
+        q: string;
+      },
+      options?: CallOptions,
+    ): Promise<SearchResponse> => call("GET", "/api/search", args, options),
+
+    /** Suggest what to search for. For a search field, while the reader types: titles with these words, of which the last may be incomplete (from 2 characters on), tags and usernames that begin so. Similar usernames, if none begins so. */
+    getSuggestions: (
+      args: {
+        /** What the reader has typed so far */
+        q: string;
+        /** The number of suggestions of each kind. Values above 10 count as 10. */
+        limit?: number | undefined;
+      },
+      options?: CallOptions,
+    ): Promise<SuggestionsResponse> => call("GET", "/api/search/suggestions", args, options),
 
     /** List the comments on an article. The newest comments first, at most 100 per page, and at most 1 MiB of text. `nextCursor` leads to the next page. */
     getArticleComments: (

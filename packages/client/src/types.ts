@@ -71,6 +71,22 @@ export type ForgotPasswordRequest = {
   email: string;
 };
 
+export type FoundArticle = {
+  slug: string;
+  title: string;
+  description: string;
+  tagList: string[];
+  createdAt: string;
+  /** When it was first published; lists sort by it */
+  publishedAt: string;
+  updatedAt: string;
+  /** Whether the current user has favorited the article */
+  favorited: boolean;
+  favoritesCount: number;
+  author: Profile;
+  highlights: SearchHighlights;
+};
+
 export type HealthResponse = {
   status: "ok" | "error";
   message: string;
@@ -149,6 +165,27 @@ export type ResetPasswordRequest = {
   new_password: string;
 };
 
+/** Where the words of the search occur. The texts are plain text, not HTML */
+export type SearchHighlights = {
+  title: TextRange[];
+  description: TextRange[];
+  /** An excerpt of at most 240 characters; null if nothing matches in the beginning of the body */
+  body: {
+    text: string;
+    ranges: TextRange[];
+  } | null;
+};
+
+export type SearchResponse = {
+  articles: FoundArticle[];
+  /** The number of results on all pages. Of more than 200 matches, the list has only 200 to 400. */
+  articlesCount: number;
+  /** The `cursor` of the next page, which `Link: …; rel="next"` leads to. Null on the last page. */
+  nextCursor: string | null;
+  /** What these are the results of, if nothing matches `q` itself: with typing errors corrected */
+  correctedQuery: string | null;
+};
+
 export type Session = {
   id: string;
   /** The browser and operating system that started the session, derived from the `User-Agent` header */
@@ -174,8 +211,23 @@ export type SignedInResponse = {
   refresh_token: string;
 };
 
+export type SuggestionsResponse = {
+  titles: {
+    slug: string;
+    title: string;
+  }[];
+  tags: string[];
+  usernames: string[];
+};
+
 export type TagsResponse = {
   tags: string[];
+};
+
+/** A part of a text, in UTF-16 code units: JavaScript's `text.slice(start, end)` */
+export type TextRange = {
+  start: number;
+  end: number;
 };
 
 export type TokenPair = {

@@ -14,14 +14,17 @@ export type Sequence = {
   readonly sequence: string;
 };
 
-/** The tables of the application's schema, except for the list of migrations and those of extensions. Sorted by name. */
+/** Tables that are not in a backup: the list of migrations, and the search index, which is derived and as large as the articles. */
+const LEFT_OUT = "('schema_migrations', 'article_search', 'search_queue', 'search_words')";
+
+/** The other tables of the application's schema, except for those of extensions. Sorted by name. */
 export const TABLES = read<Table>(
   "backup_tables",
   `select c.relname as name,
           json_agg(json_build_object('name', a.attname, 'type', format_type(a.atttypid, a.atttypmod))
                    order by a.attnum) as columns
      from pg_class c join pg_attribute a on a.attrelid = c.oid
-    where c.relkind = 'r' and c.relnamespace = current_schema()::regnamespace and c.relname <> 'schema_migrations'
+    where c.relkind = 'r' and c.relnamespace = current_schema()::regnamespace and c.relname not in ${LEFT_OUT}
       and not exists (
         select from pg_depend d where d.classid = 'pg_class'::regclass and d.objid = c.oid and d.deptype = 'e')
       and a.attnum > 0 and not a.attisdropped and a.attgenerated = ''
@@ -35,7 +38,7 @@ export const SEQUENCES = read<Sequence>(
      join pg_depend d on d.objid = s.oid and d.classid = 'pg_class'::regclass and d.deptype in ('a', 'i')
      join pg_class t on t.oid = d.refobjid
      join pg_attribute a on a.attrelid = t.oid and a.attnum = d.refobjsubid
-    where s.relkind = 'S' and t.relnamespace = current_schema()::regnamespace
+    where s.relkind = 'S' and t.relname not in ${LEFT_OUT} and t.relnamespace = current_schema()::regnamespace
     order by t.relname, a.attname`,
 );
 

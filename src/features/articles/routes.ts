@@ -4,7 +4,7 @@ import { linkNextPage } from "../../http/cursor.ts";
 import { describeRoute } from "../../http/openapi.ts";
 import { body, json, query } from "../../http/validation.ts";
 import type { Memory } from "../../memory/memory.ts";
-import type { Guards } from "../identity/guards.ts";
+import { type Guards, markBadToken } from "../identity/guards.ts";
 import type { WriteLimits } from "../identity/write-limits.ts";
 import type { SharedReads } from "../profiles/shared-reads.ts";
 import { listArticles, listFeed } from "./lists.ts";
@@ -19,6 +19,8 @@ import {
   PageQuery,
   UpdateArticleBody,
 } from "./schema.ts";
+import { parseSearch } from "./search/expression.ts";
+import { type FoundArticles, findArticles } from "./search/queries.ts";
 
 export function articleRoutes(
   db: Database,
@@ -33,7 +35,12 @@ export function articleRoutes(
       optionalUser,
       query(ListQuery),
       (c) => {
-        const filters = c.var.query;
+        const { q, cursor, ...rest } = c.var.query;
+        if (q !== undefined) {
+          const after = cursor !== undefined && "score" in cursor ? cursor : undefined;
+          return respondToSearch(c, findArticles(db, c.var.viewerId, parseSearch(q), { ...rest, cursor: after }));
+        }
+        const filters = { ...rest, cursor: cursor !== undefined && "publishedAt" in cursor ? cursor : undefined };
         return shared.respond(c, listKey(filters), (viewerId) => listArticles(db, viewerId, filters));
       },
       describeRoute({
@@ -41,7 +48,7 @@ export function articleRoutes(
         tag: "Articles",
         summary: "List articles",
         description:
-          "The newest articles first. Filters can be combined. `nextCursor` leads to the next page, however deep, at the same cost.",
+          "The newest articles first, or with `q` the best matches. Filters can be combined. `nextCursor` leads to the next page, however deep, at the same cost.",
         responses: { 200: ArticlesResponse, 304: null },
       }),
     )
@@ -178,6 +185,14 @@ export function articleRoutes(
         errors: ["not_found"],
       }),
     );
+}
+
+/** Not from memory, as the index changes after the articles. */
+async function respondToSearch(c: Context, search: Promise<FoundArticles>): Promise<Response> {
+  const { ids: _, viewerGone, ...list } = await search;
+  if (viewerGone) markBadToken(c);
+  linkNextPage(c, list.nextCursor);
+  return json(c, list);
 }
 
 const listKey = ({ limit, offset, cursor, tag, author, favorited }: ListFilters): string =>

@@ -9,6 +9,12 @@ import type { Seen } from "../profiles/shared-reads.ts";
 import type { Viewer } from "../profiles/viewer.ts";
 import { Article, ArticlePreview } from "./schema.ts";
 
+/**
+ * SQL for whether everybody may see an article. Search indexes only these, and checks again when it reads them.
+ * @param article the name of the table in the statement
+ */
+export const isPublished = (article: string): string => `${article}.published_at is not null`;
+
 /** SQL for what a statement knows better than the tables. */
 type Known = { readonly favorited?: string; readonly favoritesCount?: string; readonly body?: string };
 

@@ -11,6 +11,7 @@ import {
   requiredLine,
   requiredText,
   STORABLE_PATTERN,
+  searchText,
   timestamp,
   wholeNumber,
 } from "../../http/fields.ts";
@@ -82,10 +83,40 @@ export const PageQuery = z.object({
   cursor: ArticleCursor.parameter,
 });
 
-export const ListQuery = PageQuery.extend({
+/** Results of a search sort by score. All pages rank the articles that existed when the first one was read. */
+export const SearchCursor = cursorOf("search", {
+  newest: position.id,
+  score: z.int().min(0).max(2_000_000_000),
+  id: position.id,
+});
+
+const Filters = PageQuery.extend({
   tag: filter.meta({ description: "Return only articles with this tag" }),
   author: filter.meta({ description: "Return only articles by the user with this username" }),
   favorited: filter.meta({ description: "Return only articles that the user with this username has favorited" }),
+});
+
+export const SearchQuery = Filters.extend({
+  q: searchText.meta({
+    description:
+      'What to search for, at most 200 characters: all words, `"a phrase"`, `-excluded`, `one or another`. At most 8 terms count.',
+  }),
+  cursor: SearchCursor.parameter,
+});
+
+/** Without `q`, the newest articles first; with it, those that match best. */
+export const ListQuery = Filters.extend({
+  q: searchText
+    .transform((value) => value || undefined)
+    .optional()
+    .meta({ description: "Return only articles that match this search, the best match first: see `GET /search`" }),
+  cursor: z.union([ArticleCursor.parameter, SearchCursor.parameter], { error: "is invalid" }).meta({
+    wire: { type: "string" },
+    description: "Where the page begins: the `nextCursor` of the page before, with the same filters",
+  }),
+}).superRefine(({ q, cursor }, context) => {
+  if (cursor === undefined || "score" in cursor === (q !== undefined)) return;
+  context.addIssue({ code: "custom", path: ["cursor"], message: "is invalid" });
 });
 
 export const ArticlePreview = z
@@ -125,4 +156,5 @@ export type ArticleList = z.output<typeof ArticlesResponse>;
 export type NewArticle = z.output<typeof NewArticleBody>["article"];
 export type ArticleUpdate = z.output<typeof UpdateArticleBody>["article"];
 export type Page = z.output<typeof PageQuery>;
-export type ListFilters = z.output<typeof ListQuery>;
+export type ListFilters = z.output<typeof Filters>;
+export type SearchFilters = z.output<typeof SearchQuery>;

@@ -14,6 +14,8 @@ export type WriteRates = Readonly<Record<WriteAction, { readonly max: number; re
 };
 
 export type WriteLimits = {
+  /** Counts a write for the account and the client's network. Throws 429, and then counts nothing. */
+  count(c: Context, action: WriteAction, userId: string, amount?: number): void;
   /**
    * A guard that counts a write for the account and the client's network. It comes after `requireUser`, and before the guard
    * that reads the body unless the amount depends on it. Throws 429, and then counts nothing.
@@ -67,7 +69,7 @@ export function createWriteLimits(db: Database, addressOf: ClientAddress, rates:
     return count;
   }
 
-  function count(c: Context, action: WriteAction, userId: string, amount: number): void {
+  function count(c: Context, action: WriteAction, userId: string, amount = 1): void {
     if (rates === null) return;
     const { max, windowS } = rates[action];
     const address = addressOf(c);
@@ -126,6 +128,7 @@ export function createWriteLimits(db: Database, addressOf: ClientAddress, rates:
   }
 
   return {
+    count,
     limit(action, amountOf = () => 1) {
       const guard: MiddlewareHandler = function limitWrites(c, next) {
         count(c, action, c.get("userId"), amountOf(c));

@@ -1,5 +1,5 @@
 import type { Database } from "../../db/pool.ts";
-import { type Parameter, read, type Statement, slow } from "../../db/statements.ts";
+import { type Parameter, read, type Speed, type Statement, slow } from "../../db/statements.ts";
 
 /** SQL for the id of the user who reads, such as `:viewerId::bigint`; null for anonymous readers. */
 export type Viewer = string | null;
@@ -15,9 +15,13 @@ export type ViewerRead<Row> = { readonly signedIn: Statement<Row>; readonly anon
  * and `favorited`, which are a third of what one article costs.
  * @param text makes the statement, with named parameters, for a viewer
  */
-export const readForViewer = <Row>(name: string, text: (viewer: Viewer) => string): ViewerRead<Row> => ({
-  signedIn: read(name, text(VIEWER)),
-  anonymous: read(`${name}_anonymous`, text(null)),
+export const readForViewer = <Row>(
+  name: string,
+  text: (viewer: Viewer) => string,
+  speed: Speed = "fast",
+): ViewerRead<Row> => ({
+  signedIn: read(name, text(VIEWER), speed),
+  anonymous: read(`${name}_anonymous`, text(null), speed),
 });
 
 /** The same read, for values with which it may take long. */

@@ -9,6 +9,7 @@ const TAGS: readonly { name: string; description: string }[] = [
   { name: "Profile", description: "Read public profiles, and follow or unfollow users" },
   { name: "Articles", description: "Read, create, update and delete articles" },
   { name: "Favorites", description: "Favorite and unfavorite articles" },
+  { name: "Search", description: "Search articles, and suggest what to search for" },
   { name: "Comments", description: "Read, create and delete comments on articles" },
   { name: "Tags", description: "List the tags that articles use" },
   { name: "Operations", description: "Health checks for load balancers and process managers" },

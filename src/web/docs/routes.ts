@@ -16,9 +16,13 @@ const tag = "Documentation";
 
 /**
  * @param routes every route of the application; called at the first request for the document
- * @param hasMailbox whether the development mailbox is served
+ * @param served.hasMailbox whether the development mailbox is served
+ * @param served.hasWeb whether the app for browsers is served, which responds to a browser at `/`
  */
-export function docsRoutes(routes: () => Parameters<typeof openApiDocument>[1], hasMailbox: boolean) {
+export function docsRoutes(
+  routes: () => Parameters<typeof openApiDocument>[1],
+  { hasMailbox, hasWeb }: { hasMailbox: boolean; hasWeb: boolean },
+) {
   let document: string | undefined;
   return new Hono<{ Variables: RequestVariables }>()
     .get(
@@ -71,14 +75,24 @@ export function docsRoutes(routes: () => Parameters<typeof openApiDocument>[1], 
 
     .get(
       "/robots.txt",
-      // There is nothing here for a search engine to index.
-      (c) => respond(c, "User-agent: *\nDisallow: /\n", 200, { "Content-Type": "text/plain; charset=utf-8" }),
+      // Without the app there is nothing for a search engine to index.
+      (c) =>
+        respond(c, hasWeb ? ROBOTS : "User-agent: *\nDisallow: /\n", 200, {
+          "Content-Type": "text/plain; charset=utf-8",
+        }),
       describeRoute({
         operationId: "GetRobots",
         tag,
         summary: "Get the rules for search engines",
-        description: "Asks search engines not to index the API.",
+        description: "Asks search engines to index articles, lists and profiles, and not the API.",
         responses: { 200: "text/plain" },
       }),
     );
 }
+
+const ROBOTS = `User-agent: *
+Disallow: /api/
+Disallow: /docs
+Disallow: /editor
+Disallow: /settings
+`;

@@ -1,9 +1,10 @@
-import { Hono } from "hono";
+import { type Context, Hono } from "hono";
 import type { Database } from "../../../db/pool.ts";
 import { PRIVATE_HEADERS } from "../../../http/headers.ts";
 import { describeRoute, ErrorResponse } from "../../../http/openapi.ts";
 import { body, jsonOf, query } from "../../../http/validation.ts";
 import type { IdentityContext } from "../context.ts";
+import type { CurrentSession } from "../current-session.ts";
 import { requireMail } from "../email-links.ts";
 import type { Guards } from "../guards.ts";
 import { MessageResponse } from "../sessions/schema.ts";
@@ -12,7 +13,8 @@ import { findAddressToVerify, resendVerification, verifyEmail } from "./queries.
 import { VerifyBody, VerifyQuery } from "./schema.ts";
 
 /** Verifying an address, for programs. The pages for people are in src/web/account-routes.ts. */
-export function emailVerificationRoutes(db: Database, { mail, limits }: IdentityContext, { requireUser }: Guards) {
+export function emailVerificationRoutes(db: Database, context: IdentityContext, { requireUser }: Guards) {
+  const { limits } = context;
   return new Hono()
     .get(
       "/auth/verify-email",
@@ -58,10 +60,7 @@ export function emailVerificationRoutes(db: Database, { mail, limits }: Identity
       requireUser,
       limits.limit<{ userId: string }>("resend", (c) => c.var.userId),
       async (c) => {
-        requireMail(mail);
-        const { emailKey } = await findAddressToVerify(db, c.var.userId);
-        await limits.count(c, "mail", mailboxOf(emailKey));
-        await resendVerification(db, c.var, mail.newLink());
+        await resendByRequest(c, db, context, c.var);
         return jsonOf(c, { message: "A new link is on its way" });
       },
       describeRoute({
@@ -74,6 +73,19 @@ export function emailVerificationRoutes(db: Database, { mail, limits }: Identity
         errors: ["conflict"],
       }),
     );
+}
+
+/** Sends a new verification link, as the API and the pages do. Throws 401, 409, 429, and 503 without mail. */
+export async function resendByRequest(
+  c: Context,
+  db: Database,
+  { mail, limits }: IdentityContext,
+  session: CurrentSession,
+): Promise<void> {
+  requireMail(mail);
+  const { emailKey } = await findAddressToVerify(db, session.userId);
+  await limits.count(c, "mail", mailboxOf(emailKey));
+  await resendVerification(db, session, mail.newLink());
 }
 
 const VERIFIED = { message: "Email verified successfully" };

@@ -18,21 +18,15 @@ import { deviceLabel } from "./rules.ts";
 import { MessageResponse, RefreshBody, SessionId, SessionsResponse, TokenPair } from "./schema.ts";
 
 export function sessionRoutes(db: Database, context: IdentityContext, { requireUser }: Guards) {
-  const { successorOf, revocations, sessionLimits, addressOf, mail, limits } = context;
+  const { revocations, limits } = context;
   return new Hono()
     .post(
       "/auth/refresh",
       limits.limit("refresh"),
       body(RefreshBody),
       async (c) => {
-        const { refresh_token } = c.var.body;
-        const ip = addressOf(c);
-        const outcome = await refreshSession(db, successorOf, refresh_token, ip, sessionLimits, mail.isEnabled);
-        if ("reused" in outcome) {
-          revocations.add([outcome.reused]);
-          throw invalidRefreshToken("has been used before, so its session was ended");
-        }
-        return jsonOf(c, tokenPair(context, outcome.session));
+        const session = await refreshByRequest(c, db, context, c.var.body.refresh_token);
+        return jsonOf(c, tokenPair(context, session));
       },
       describeRoute({
         operationId: "RefreshSession",
@@ -113,6 +107,19 @@ export function sessionRoutes(db: Database, context: IdentityContext, { requireU
 }
 
 const TAG = "Sessions";
+
+/** Exchanges a refresh token, as the API and the pages do. The guard has counted the request. Throws 401. */
+export async function refreshByRequest(
+  c: Context,
+  db: Database,
+  { successorOf, revocations, sessionLimits, addressOf, mail }: IdentityContext,
+  refreshToken: string,
+): Promise<OpenedSession> {
+  const outcome = await refreshSession(db, successorOf, refreshToken, addressOf(c), sessionLimits, mail.isEnabled);
+  if ("session" in outcome) return outcome.session;
+  revocations.add([outcome.reused]);
+  throw invalidRefreshToken("has been used before, so its session was ended");
+}
 
 /** The tokens of a session, as a response has them. */
 export function tokenPair({ tokens }: IdentityContext, { userId, sessionId, refreshToken, accessTtlS }: OpenedSession) {

@@ -86,7 +86,10 @@ export const UpdateUserBody = envelope(
   })
   .meta({ id: "UpdateUserRequest", description: "Absent fields keep their value. At least one field is required." });
 
-export type UserUpdate = Omit<z.output<typeof UpdateUserBody>["user"], "currentPassword">;
+export type NewUser = z.output<typeof NewUserBody>["user"];
+export type Credentials = z.output<typeof LoginBody>["user"];
+export type UserChanges = z.output<typeof UpdateUserBody>["user"];
+export type UserUpdate = Omit<UserChanges, "currentPassword">;
 
 /** The current user: only users themselves see this. */
 export const User = z

@@ -1,0 +1,93 @@
+import { type Context, Hono } from "hono";
+import { findArticle, insertArticle, updateArticle } from "../features/articles/queries.ts";
+import { normaliseTags } from "../features/articles/rules.ts";
+import { ARTICLE_REQUEST_SIZE_MAX, type Article, NewArticleBody } from "../features/articles/schema.ts";
+import { ApiError, forbidden } from "../http/errors.ts";
+import { parse, readFields, withRoomForBody } from "../http/validation.ts";
+import { show, type WebContext } from "./app.ts";
+import { renderBody } from "./body.ts";
+import type { WithViewer } from "./browser-session.ts";
+import { textOf } from "./fields.ts";
+import { editorPage, type Manuscript } from "./pages/editor.tsx";
+import { articlePath } from "./parts/article.tsx";
+import { problemsOf } from "./problems.ts";
+import { redirectTo, sameOriginForms } from "./requests.ts";
+
+/** In bytes: what somebody whose session has ended gets back, so that they can publish it later. */
+const SIGNED_OUT_SIZE_MAX = 256 * 1024;
+
+const BLANK: Manuscript = { title: "", description: "", body: "", tags: [] };
+
+/** Writing an article, and changing one. */
+export function editorRoutes(web: WebContext) {
+  const { db, memory, sessions, writeLimits } = web;
+  const sameOrigin = sameOriginForms(web.baseUrl);
+
+  function submit(c: Context<WithViewer>, slug: string | null): Promise<Response> {
+    const sizeMax = c.var.viewer === null ? SIGNED_OUT_SIZE_MAX : ARTICLE_REQUEST_SIZE_MAX;
+    return withRoomForBody(c, sizeMax, async () => respond(c, slug, await readFields(c.req.raw, sizeMax)));
+  }
+
+  /** Publishes the form, or shows it again: with one tag more or less, with a preview, or with what is wrong. */
+  async function respond(c: Context<WithViewer>, slug: string | null, fields: URLSearchParams): Promise<Response> {
+    const manuscript = manuscriptIn(fields);
+    const showAgain = (
+      more: { problems?: string[]; isSignedOut?: boolean; preview?: string; isTagging?: boolean },
+      status = 200,
+    ) => show(c, web, editorPage, { slug, manuscript, ...more }, { status, isPersonal: true });
+
+    // A redirect to the sign-in page would lose the text.
+    if (c.var.viewer === null) return showAgain({ isSignedOut: true }, 401);
+    if (fields.has("preview")) return showAgain({ preview: await renderBody(manuscript.body) });
+    if (!fields.has("publish")) return showAgain({ isTagging: true });
+    try {
+      const article = await publish(c, slug, manuscript);
+      return redirectTo(c, articlePath(article.slug));
+    } catch (error) {
+      if (error instanceof ApiError && error.code === "unauthorized") return showAgain({ isSignedOut: true }, 401);
+      const { status, texts } = problemsOf(c, error);
+      return showAgain({ problems: texts }, status);
+    }
+  }
+
+  async function publish(c: Context<WithViewer>, slug: string | null, manuscript: Manuscript): Promise<Article> {
+    const { userId, sessionId } = c.var;
+    const { title, description, body, tags } = manuscript;
+    const { article } = parse(NewArticleBody, { article: { title, description, body, tagList: tags } }, "article");
+    writeLimits.count(c, "articles", userId);
+    writeLimits.count(c, "article-bytes", userId, Buffer.byteLength(article.body));
+    const session = { userId, sessionId };
+    const written = await (slug === null
+      ? insertArticle(db, session, article)
+      : updateArticle(db, session, slug, article));
+    await memory.changed(written.changed);
+    return written.article;
+  }
+
+  return new Hono()
+    .get("/editor", sessions.requireViewer, (c) => show(c, web, editorPage, { slug: null, manuscript: BLANK }))
+
+    .post("/editor", sameOrigin, sessions.optionalViewer, (c) => submit(c, null))
+
+    .get("/editor/:slug", sessions.requireViewer, async (c) => {
+      const slug = c.req.param("slug");
+      const { article } = (await findArticle(db, c.var.viewer.id, slug)).value;
+      if (article.author.username !== c.var.viewer.username) throw forbidden("article");
+      const { title, description, body, tagList } = article;
+      return show(c, web, editorPage, { slug, manuscript: { title, description, body, tags: tagList } });
+    })
+
+    .post("/editor/:slug", sameOrigin, sessions.optionalViewer, (c) => submit(c, c.req.param("slug")));
+}
+
+/** What the form has. A tag that was typed but not added counts; several are separated by commas. */
+function manuscriptIn(fields: URLSearchParams): Manuscript {
+  const typed = textOf(fields, "tag").split(",");
+  const tags = normaliseTags([...fields.getAll("tagList"), ...typed]);
+  return {
+    title: textOf(fields, "title"),
+    description: textOf(fields, "description"),
+    body: textOf(fields, "body"),
+    tags: tags.filter((tag) => tag !== fields.get("without")),
+  };
+}

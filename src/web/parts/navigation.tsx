@@ -1,0 +1,49 @@
+import type { Frame } from "../app.ts";
+import { pictureOf, profilePath } from "./people.tsx";
+
+/** @param path of the page, to mark its link as the current one */
+export function Navigation({ frame, path }: { frame: Frame | undefined; path: string | undefined }) {
+  return (
+    <nav class="navbar" aria-label="Main">
+      <div class="container">
+        <a class="navbar-brand" href="/">
+          conduit
+        </a>
+        {frame === undefined ? null : <div class="navbar-nav">{links(frame, path)}</div>}
+      </div>
+    </nav>
+  );
+}
+
+function links({ viewer }: Frame, path: string | undefined) {
+  if (viewer === null) {
+    return (
+      <>
+        <NavLink href="/login" current={path} text="Sign in" />
+        <a class="btn btn-primary" href="/register" aria-current={path === "/register" ? "page" : undefined}>
+          Sign up
+        </a>
+      </>
+    );
+  }
+  const profile = profilePath(viewer.username);
+  return (
+    <>
+      <NavLink href="/editor" current={path} text="Write" />
+      <NavLink href="/settings" current={path} text="Settings" />
+      <a class="nav-link nav-user" href={profile} aria-current={path === profile ? "page" : undefined}>
+        <img class="user-pic" src={pictureOf(viewer.image)} alt="" width="32" height="32" />
+        <span class="nav-name">{viewer.username}</span>
+      </a>
+    </>
+  );
+}
+
+function NavLink({ href, current, text }: { href: string; current: string | undefined; text: string }) {
+  const isCurrent = href === current;
+  return (
+    <a class={isCurrent ? "nav-link active" : "nav-link"} href={href} aria-current={isCurrent ? "page" : undefined}>
+      {text}
+    </a>
+  );
+}
