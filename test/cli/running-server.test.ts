@@ -74,7 +74,7 @@ describe("next to a running server with an embedded PostgreSQL", () => {
     await doctor.ended;
     expect(doctor.output()).toMatch(new RegExp(`^ok +port +Conduit .* is running on ${port}$`, "m"));
     expect(await other.end("SIGTERM")).toBe(0);
-  }, 30_000);
+  }, 120_000);
 
   test("the server still runs, and stops without an error", async () => {
     expect((await fetch(`${url}/health/ready`)).status).toBe(200);

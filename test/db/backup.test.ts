@@ -144,18 +144,18 @@ describe("a backup", () => {
 
   test("waits for a migration that changes a table, and then has its rows, or fails", async () => {
     const changing = await testServer();
-    await changing.publish(await changing.register("ann"));
+    await changing.register("ann");
     const migration = await changing.sql.reserve();
     await migration`begin`;
     // Rewrites the table, which then looks empty in a snapshot from before.
-    await migration`alter table articles alter column description type article_description using (description || '')::text::article_description`;
+    await migration`alter table users alter column bio type text using bio || ''`;
     const writing = backupOf(changing.address);
     await untilWaiting(changing.sql, 1);
     await migration`commit`;
-    expect(gunzipSync(readFileSync(await writing)).toString()).toContain("A description");
+    expect(gunzipSync(readFileSync(await writing)).toString()).toContain("$argon2id$");
 
     await migration`begin`;
-    await migration`alter table articles add column extra text`;
+    await migration`alter table users add column extra text`;
     const disturbed = backupOf(changing.address).catch((error) => error);
     await untilWaiting(changing.sql, 1);
     await migration`commit`;
@@ -291,6 +291,9 @@ describe("the file of a backup", () => {
     await expect(backUp(await testDatabase({ migrated: false }), file)).rejects.toThrow("no schema");
     await expect(backUp(server.address, join(own, "none", "it.backup"))).rejects.toThrow(
       /it\.backup cannot be written: ENOENT.*\.$/,
+    );
+    await expect(backUp(server.address, join(own, "x".repeat(300)))).rejects.toThrow(
+      /cannot be written: ENAMETOOLONG.*\.$/,
     );
     const pause = await pauseBackups(server);
     const writing = backUp(server.address, file).catch((error) => error);

@@ -133,12 +133,12 @@ describe("migrating", () => {
 
     const lines: string[] = [];
     const onProgress = (line: string) => lines.push(line);
-    const { message } = await refusal(address, [ONE], 5_000, { timeoutMs: 300, onProgress });
+    const { message } = await refusal(address, [ONE], 5_000, { timeoutMs: 3_000, onProgress });
     expect(message).toMatch(
-      /^Another server \(.+, process \d+ of PostgreSQL, for \d+ s\) is still migrating this database after 0 s \(DATABASE_START_TIMEOUT\)/,
+      /^Another server \(.+, process \d+ of PostgreSQL, for \d+ s\) is still migrating this database after 3 s \(DATABASE_START_TIMEOUT\)/,
     );
     expect(lines).toEqual([
-      expect.stringMatching(/^Another server \(.+\) is migrating this database\. Waiting at most 0 s …$/),
+      expect.stringMatching(/^Another server \(.+\) is migrating this database\. Waiting at most 3 s …$/),
     ]);
     await untilLocked(sql, 1);
 

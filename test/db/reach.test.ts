@@ -125,7 +125,7 @@ describe("of several servers", () => {
     const { url } = await serve(address, { DATABASE_DIRECT_URL: direct });
     expect((await fetch(`${url}/health/ready`)).status).toBe(200);
     await stopServed();
-  }, 30_000);
+  }, 60_000);
 
   test("one line names the first problem if none responds", async () => {
     const away = addressOf(nowhere, { hostname: "127.0.0.1", port: 2 });

@@ -274,6 +274,11 @@ describe("restoring refuses", () => {
       () => gzipSync(Buffer.from(text().replace("So it is", "\u00ff"), "latin1")),
       "it is not UTF-8",
     ],
+    [
+      "half a character at its end",
+      () => gzipSync(Buffer.concat([Buffer.from(text()), Buffer.from([0xe2])])),
+      "it is not UTF-8",
+    ],
     ["one line without an end", () => gzipSync(Buffer.alloc(200 * 1024 * 1024, "x")), "it has a line that is too long"],
     [
       "nothing but line breaks",
@@ -308,7 +313,7 @@ test("a backup with random changes is restored as a whole or not at all, and no 
   const copy = await testDatabase();
   const sql = connect(copy, 1);
   let before = await stateOf(sql);
-  for (let i = 0; i < 250; i++) {
+  for (let i = 0; i < 120; i++) {
     const file = await fileOf(mutated(random));
     const error = await restoreInto(copy, file, []).then(
       async ({ rows }) => {
@@ -329,8 +334,8 @@ test("a backup with random changes is restored as a whole or not at all, and no 
     expectOneLine(error);
     expect(await stateOf(sql)).toEqual(before);
   }
-  expect(outcomes.refused).toBeGreaterThan(50);
-  expect(outcomes.restored).toBeGreaterThan(10);
+  expect(outcomes.refused).toBeGreaterThan(24);
+  expect(outcomes.restored).toBeGreaterThan(4);
 }, 240_000);
 
 /** Differs after every committed restore: it gives each table and sequence a new file. */

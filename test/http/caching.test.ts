@@ -32,7 +32,7 @@ describe("caching, of every route", () => {
       }
     }
     await server.stop();
-  }, 30_000);
+  }, 60_000);
 
   /** So that the responses of routes with a body are successes where one request is enough. */
   const BODIES: Record<string, unknown> = {

@@ -22,7 +22,7 @@ let document: OpenApiDocument;
 beforeAll(async () => {
   server = await testServer();
   document = (await server.request("GET", "/openapi.json")).json as unknown as OpenApiDocument;
-}, 30_000);
+}, 60_000);
 
 afterAll(() => server.stop());
 

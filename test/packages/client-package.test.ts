@@ -24,7 +24,7 @@ beforeAll(async () => {
     ["tar", "-xzf", packed.trim().split("\n").at(-1) as string, "-C", installed, "--strip-components=1"],
     project,
   );
-}, 30_000);
+}, 60_000);
 afterAll(() => rm(project, { recursive: true, force: true }));
 
 async function run(command: string[], cwd: string, env: NodeJS.ProcessEnv = process.env): Promise<string> {

@@ -16,7 +16,7 @@ let anonymous: Client;
 beforeAll(async () => {
   server = await testServer();
   anonymous = createClient({ baseUrl: server.url });
-}, 30_000);
+}, 60_000);
 afterAll(() => server.stop());
 
 function register(username: string, client = anonymous): Promise<SignedInResponse> {

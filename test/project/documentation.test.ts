@@ -8,7 +8,7 @@ const readme = await Bun.file(join(dirname(dirname(import.meta.dir)), "README.md
 let server: TestServer;
 beforeAll(async () => {
   server = await testServer();
-}, 30_000);
+}, 60_000);
 afterAll(() => server.stop());
 
 /** The routes that clients use, as `GET /api/tags`: without the pages for browsers. */

@@ -6,7 +6,7 @@ import { connectionsNeeded, requireConnections } from "../../src/server/connecti
 import { testDatabase } from "../support/harness.ts";
 import { serve, stopServed } from "../support/serve.ts";
 
-setDefaultTimeout(30_000);
+setDefaultTimeout(60_000);
 afterAll(stopServed);
 
 describe("the connections of all workers", () => {

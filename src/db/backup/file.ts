@@ -10,7 +10,13 @@ import { InvalidBackup, LINE_CHARACTERS_MAX } from "./format.ts";
 
 /** @throws StartupError if there is anything with this name, also a link that leads nowhere. */
 export function requireNew(path: string): void {
-  if (lstatSync(path, { throwIfNoEntry: false }) !== undefined) throw exists(path);
+  let isThere: boolean;
+  try {
+    isThere = lstatSync(path, { throwIfNoEntry: false }) !== undefined;
+  } catch (error) {
+    throw cannotWrite(path, error);
+  }
+  if (isThere) throw exists(path);
 }
 
 const exists = (path: string): StartupError => new StartupError(`${path} exists already. Choose another name.`);
@@ -121,9 +127,9 @@ function cannotRead(path: string, error: unknown): unknown {
 
 async function* split(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<string> {
   const decoder = new TextDecoder("utf-8", { fatal: true });
-  const decode = (chunk: Uint8Array): string => {
+  const decode = (chunk?: Uint8Array): string => {
     try {
-      return decoder.decode(chunk, { stream: true });
+      return decoder.decode(chunk, { stream: chunk !== undefined });
     } catch {
       throw new InvalidBackup("it is not UTF-8");
     }
@@ -142,5 +148,5 @@ async function* split(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<string>
     rest = [next];
     restCharacters = next.length;
   }
-  if (restCharacters > 0) throw new InvalidBackup("its last line is incomplete");
+  if (restCharacters > 0 || decode() !== "") throw new InvalidBackup("its last line is incomplete");
 }
