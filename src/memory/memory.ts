@@ -216,7 +216,10 @@ export function createMemory({ bytesMax, ageMaxMs = AGE_MAX_MS, report }: Memory
     isServing,
     setServing(now) {
       isOpen = now;
-      if (!now) entries?.clear();
+      if (now) return;
+      entries?.clear();
+      // For what is being loaded.
+      changes.addEverything();
     },
     serveUntil(time) {
       openUntil = time;

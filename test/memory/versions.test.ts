@@ -20,7 +20,9 @@ describe("an article that was revalidated shows a change that nobody reported:",
     ["of its text", (slug: string) => psql`update articles set description = 'after' where slug = ${slug}`],
     [
       "of its number of favourites",
-      (slug: string) => psql`update articles set favorites_count = 9 where slug = ${slug}`,
+      (slug: string) => psql`
+        insert into favorites (user_id, article_id, article_published_at, author_id)
+        select author_id, id, published_at, author_id from articles where slug = ${slug}`,
     ],
     ["of its author", () => psql`update users set bio = 'after'`],
     ["of its path", (slug: string) => psql`update articles set slug = 'moved-' || slug where slug = ${slug}`],

@@ -28,8 +28,8 @@ type Read = (viewerId: string | null) => Promise<Seen>;
 
 export type SharedReads = {
   /**
-   * Responds to a GET whose responses to different readers differ only in flags. One copy in memory
-   * serves all readers. Where it is missing, the statement for the viewer runs, as without memory, and fills it.
+   * Responds to a GET whose responses to different readers differ only in flags. One copy in memory serves all readers. Where
+   * it is missing, the statement for the viewer runs, as without memory, and fills it.
    * @param key the same for equal requests, whoever sends them
    */
   respond(c: Context, key: string, read: Read): Response | Promise<Response>;
