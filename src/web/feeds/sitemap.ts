@@ -1,0 +1,75 @@
+import { type Context, Hono } from "hono";
+import { z } from "zod";
+import type { Database } from "../../db/pool.ts";
+import { listSitemap, listSitemapPages, SITEMAP_PAGE_SIZE } from "../../features/articles/sitemap.ts";
+import { describeRoute } from "../../http/openapi.ts";
+import { query } from "../../http/validation.ts";
+import { compressed, respondWithRendered } from "../rendered.ts";
+import { siteOf } from "../requests.ts";
+import { type LinkSettings, linksOf } from "./links.ts";
+
+const SitemapQuery = z.object({
+  page: z
+    .string()
+    .regex(/^[0-9]{1,9}$/, "must be a whole number from 0")
+    .transform(Number)
+    .optional()
+    .meta({
+      wire: { type: "integer", minimum: 0 },
+      description: "Which page of articles. Without it, the response is the index of the pages",
+    }),
+});
+
+/**
+ * The addresses of all articles for search engines: https://www.sitemaps.org/protocol.html. The pages have the path of the
+ * index, as a sitemap may only list addresses below its own folder.
+ */
+export function sitemapRoutes(db: Database, settings: LinkSettings, baseUrl: string | undefined) {
+  async function readIndex(c: Context): Promise<string> {
+    const self = `${siteOf(c, baseUrl)}/sitemap.xml`;
+    const pages = await listSitemapPages(db);
+    return writeXml(
+      "sitemapindex",
+      "sitemap",
+      pages.map(({ page, updatedAt }) => [`${self}?page=${page}`, updatedAt]),
+    );
+  }
+
+  async function readPage(c: Context, page: number): Promise<string> {
+    const links = linksOf(settings, siteOf(c, baseUrl));
+    const articles = await listSitemap(db, page);
+    return writeXml(
+      "urlset",
+      "url",
+      articles.map(({ slug, updatedAt }) => [links.article(slug), updatedAt]),
+    );
+  }
+
+  return new Hono().get(
+    "/sitemap.xml",
+    query(SitemapQuery),
+    async (c) => {
+      const { page } = c.var.query;
+      const xml = page === undefined ? await readIndex(c) : await readPage(c, page);
+      return respondWithRendered(c, compressed(xml, { "Content-Type": "application/xml; charset=utf-8" }));
+    },
+    describeRoute({
+      operationId: "GetSitemap",
+      tag: "Feeds",
+      summary: "Read the sitemap",
+      description: `The addresses of all articles for search engines: an index of pages, which have at most ${SITEMAP_PAGE_SIZE.toLocaleString("en")} addresses each.`,
+      responses: { 200: "application/xml", 304: null },
+    }),
+  );
+}
+
+const writeXml = (list: string, item: string, addresses: readonly [url: string, updatedAt: Date][]): string =>
+  `<?xml version="1.0" encoding="UTF-8"?>
+<${list} xmlns="http://www.sitemaps.org/schemas/sitemap/0.9">
+${addresses
+  .map(
+    ([url, updatedAt]) =>
+      `<${item}><loc>${Bun.escapeHTML(url)}</loc><lastmod>${updatedAt.toISOString()}</lastmod></${item}>\n`,
+  )
+  .join("")}</${list}>
+`;
