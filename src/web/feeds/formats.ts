@@ -27,16 +27,15 @@ type Format = {
   /** How the address ends: `/feed.atom`. */
   readonly extension: string;
   readonly mediaType: string;
-  /** In names of operations. */
-  readonly name: string;
+  readonly label: string;
   /** @param self the address of the feed */
   readonly write: (feed: FeedContent, self: string) => string;
 };
 
 export const FORMATS: readonly Format[] = [
-  { extension: "atom", mediaType: "application/atom+xml", name: "Atom", write: writeAtom },
-  { extension: "rss", mediaType: "application/rss+xml", name: "Rss", write: writeRss },
-  { extension: "json", mediaType: "application/feed+json", name: "Json", write: writeJson },
+  { extension: "atom", mediaType: "application/atom+xml", label: "Atom", write: writeAtom },
+  { extension: "rss", mediaType: "application/rss+xml", label: "RSS", write: writeRss },
+  { extension: "json", mediaType: "application/feed+json", label: "JSON", write: writeJson },
 ];
 
 /** RFC 4287 */

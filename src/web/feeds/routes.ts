@@ -55,9 +55,9 @@ export function feedRoutes(db: Database, memory: Memory, settings: LinkSettings,
           });
         },
         describeRoute({
-          operationId: `Get${name}${format.name}Feed`,
+          operationId: `Get${name}${format.label}Feed`,
           tag: "Feeds",
-          summary: `Read the ${format.name === "Json" ? "JSON" : format.name} feed of ${what}`,
+          summary: `Read the ${format.label} feed of ${what}`,
           description: "The 20 newest articles, with their bodies as HTML.",
           responses: { 200: format.mediaType, 304: null },
           errors,
