@@ -1,4 +1,4 @@
-import { generateAtomFeed, generateJsonFeed, generateRssFeed } from "feedsmith";
+import { writeXml } from "./xml.ts";
 
 /** What every format says of a feed. */
 export type FeedContent = {
@@ -40,58 +40,66 @@ export const FORMATS: readonly Format[] = [
 
 /** RFC 4287 */
 function writeAtom({ title, description, page, entries }: FeedContent, self: string): string {
-  return generateAtomFeed(
-    withXmlText({
+  return writeXml({
+    feed: {
+      "@xmlns": "http://www.w3.org/2005/Atom",
       id: self,
-      title: { value: title },
-      subtitle: { value: description },
-      updated: newest(entries),
-      links: [
-        { rel: "self", href: self, type: "application/atom+xml" },
-        { rel: "alternate", href: page, type: "text/html" },
+      title,
+      subtitle: description,
+      updated: newest(entries).toISOString(),
+      link: [
+        { "@rel": "self", "@type": "application/atom+xml", "@href": self },
+        { "@rel": "alternate", "@type": "text/html", "@href": page },
       ],
-      entries: entries.map((entry) => ({
+      entry: entries.map((entry) => ({
         id: entry.id,
-        title: { value: entry.title },
-        published: entry.publishedAt,
-        updated: entry.updatedAt,
-        links: [{ rel: "alternate", href: entry.url, type: "text/html" }],
-        authors: [{ name: entry.author.name, uri: entry.author.url }],
-        categories: entry.tags.map((term) => ({ term })),
-        summary: { value: entry.summary },
-        ...(entry.html === null ? {} : { content: { value: entry.html, type: "html" } }),
+        title: entry.title,
+        published: entry.publishedAt.toISOString(),
+        updated: entry.updatedAt.toISOString(),
+        link: { "@rel": "alternate", "@type": "text/html", "@href": entry.url },
+        author: { name: entry.author.name, uri: entry.author.url },
+        category: entry.tags.map((tag) => ({ "@term": tag })),
+        summary: entry.summary,
+        ...(entry.html === null ? {} : { content: { "@type": "html", "#text": entry.html } }),
       })),
-    }),
-  );
+    },
+  });
 }
 
 /** RSS 2.0: https://www.rssboard.org/rss-specification. Its `author` is an email address, so there is `dc:creator`. */
 function writeRss({ title, description, page, entries }: FeedContent, self: string): string {
-  return generateRssFeed(
-    withXmlText({
-      title,
-      description,
-      link: page,
-      lastBuildDate: newest(entries),
-      atom: { links: [{ rel: "self", href: self, type: "application/rss+xml" }] },
-      items: entries.map((entry) => ({
-        title: entry.title,
-        link: entry.url,
-        guid: { value: entry.id, isPermaLink: false },
-        pubDate: entry.publishedAt,
-        dc: { creators: [entry.author.name] },
-        categories: entry.tags.map((name) => ({ name })),
-        // Readers take it for HTML.
-        description: Bun.escapeHTML(entry.summary),
-        ...(entry.html === null ? {} : { content: { encoded: entry.html } }),
-      })),
-    }),
-  );
+  return writeXml({
+    rss: {
+      "@version": "2.0",
+      "@xmlns:atom": "http://www.w3.org/2005/Atom",
+      "@xmlns:content": "http://purl.org/rss/1.0/modules/content/",
+      "@xmlns:dc": "http://purl.org/dc/elements/1.1/",
+      channel: {
+        title,
+        link: page,
+        description,
+        lastBuildDate: newest(entries).toUTCString(),
+        "atom:link": { "@rel": "self", "@type": "application/rss+xml", "@href": self },
+        item: entries.map((entry) => ({
+          title: entry.title,
+          link: entry.url,
+          guid: { "@isPermaLink": "false", "#text": entry.id },
+          pubDate: entry.publishedAt.toUTCString(),
+          "dc:creator": entry.author.name,
+          category: entry.tags,
+          // Readers take it for HTML.
+          description: Bun.escapeHTML(entry.summary),
+          ...(entry.html === null ? {} : { "content:encoded": entry.html }),
+        })),
+      },
+    },
+  });
 }
 
 /** https://www.jsonfeed.org/version/1.1/ */
 function writeJson({ title, description, page, entries }: FeedContent, self: string): string {
-  const feed = generateJsonFeed({
+  return JSON.stringify({
+    version: "https://jsonfeed.org/version/1.1",
     title,
     description,
     home_page_url: page,
@@ -105,22 +113,11 @@ function writeJson({ title, description, page, entries }: FeedContent, self: str
       date_published: entry.publishedAt,
       date_modified: entry.updatedAt,
       authors: [entry.author],
-      tags: [...entry.tags],
+      tags: entry.tags,
     })),
   });
-  return JSON.stringify(feed);
 }
 
 /** When the newest of the entries was edited. A feed without entries has not changed since 1970. */
 const newest = (entries: readonly Entry[]): Date =>
   new Date(Math.max(0, ...entries.map(({ updatedAt }) => updatedAt.getTime())));
-
-/** All texts without characters that XML cannot contain, escaped or not (XML 1.0, 2.2). */
-function withXmlText<Value>(value: Value): Value {
-  if (typeof value === "string") return value.replace(NOT_XML, "") as Value;
-  if (Array.isArray(value)) return value.map(withXmlText) as Value;
-  if (value === null || typeof value !== "object" || value instanceof Date) return value;
-  return Object.fromEntries(Object.entries(value).map(([name, member]) => [name, withXmlText(member)])) as Value;
-}
-
-const NOT_XML = /[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\u{10000}-\u{10ffff}]/gu;

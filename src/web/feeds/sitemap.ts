@@ -7,6 +7,7 @@ import { query } from "../../http/validation.ts";
 import { compressed, respondWithRendered } from "../rendered.ts";
 import { siteOf } from "../requests.ts";
 import { type LinkSettings, linksOf } from "./links.ts";
+import { writeXml } from "./xml.ts";
 
 const SitemapQuery = z.object({
   page: z
@@ -28,21 +29,15 @@ export function sitemapRoutes(db: Database, settings: LinkSettings, baseUrl: str
   async function readIndex(c: Context): Promise<string> {
     const self = `${siteOf(c, baseUrl)}/sitemap.xml`;
     const pages = await listSitemapPages(db);
-    return writeXml(
-      "sitemapindex",
-      "sitemap",
-      pages.map(({ page, updatedAt }) => [`${self}?page=${page}`, updatedAt]),
-    );
+    const sitemap = pages.map(({ page, updatedAt }) => addressOf(`${self}?page=${page}`, updatedAt));
+    return writeXml({ sitemapindex: { "@xmlns": NAMESPACE, sitemap } });
   }
 
   async function readPage(c: Context, page: number): Promise<string> {
     const links = linksOf(settings, siteOf(c, baseUrl));
     const articles = await listSitemap(db, page);
-    return writeXml(
-      "urlset",
-      "url",
-      articles.map(({ slug, updatedAt }) => [links.article(slug), updatedAt]),
-    );
+    const url = articles.map(({ slug, updatedAt }) => addressOf(links.article(slug), updatedAt));
+    return writeXml({ urlset: { "@xmlns": NAMESPACE, url } });
   }
 
   return new Hono().get(
@@ -63,13 +58,6 @@ export function sitemapRoutes(db: Database, settings: LinkSettings, baseUrl: str
   );
 }
 
-const writeXml = (list: string, item: string, addresses: readonly [url: string, updatedAt: Date][]): string =>
-  `<?xml version="1.0" encoding="UTF-8"?>
-<${list} xmlns="http://www.sitemaps.org/schemas/sitemap/0.9">
-${addresses
-  .map(
-    ([url, updatedAt]) =>
-      `<${item}><loc>${Bun.escapeHTML(url)}</loc><lastmod>${updatedAt.toISOString()}</lastmod></${item}>\n`,
-  )
-  .join("")}</${list}>
-`;
+const NAMESPACE = "http://www.sitemaps.org/schemas/sitemap/0.9";
+
+const addressOf = (loc: string, updatedAt: Date) => ({ loc, lastmod: updatedAt.toISOString() });

@@ -37,24 +37,26 @@ export function searchPage({ frame, form, results, isFirst = true, problems }: S
 
 function Form({ form: { q, tag, author } }: { form: SearchForm }) {
   return (
-    <form class="search-form" action={SEARCH_PATH} role="search">
-      <Field
-        name="q"
-        label="Words"
-        type="search"
-        value={q}
-        autofocus={q === ""}
-        maxlength={200}
-        hint="All of them count. Quote a “whole phrase”, or exclude a word with -."
-      />
-      <div class="search-filters">
-        <Field name="tag" label="With the tag" value={tag} maxlength={50} />
-        <Field name="author" label="By the author" value={author} />
-        <button class="btn btn-primary" type="submit">
-          Search
-        </button>
-      </div>
-    </form>
+    <search>
+      <form action={SEARCH_PATH}>
+        <Field
+          name="q"
+          label="Words"
+          type="search"
+          value={q}
+          autofocus={q === ""}
+          maxlength={200}
+          hint="All of them count. Quote a “whole phrase”, or exclude a word with -."
+        />
+        <div class="search-filters">
+          <Field name="tag" label="With the tag" value={tag} maxlength={50} />
+          <Field name="author" label="By the author" value={author} />
+          <button class="btn btn-primary" type="submit">
+            Search
+          </button>
+        </div>
+      </form>
+    </search>
   );
 }
 

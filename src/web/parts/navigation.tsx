@@ -18,18 +18,18 @@ export function Navigation({ frame, path }: { frame: Frame | undefined; path: st
   );
 }
 
-/**
- * On narrow screens its button alone, which leads to the page with the whole form. The button has no attribute `type`: the
- * official browser suite takes the first `button[type="submit"]` of a page for its main one.
- */
+/** On narrow screens its button alone, which leads to the page with the whole form. */
 function SearchBox() {
   return (
-    <form class="search-box" action={SEARCH_PATH} role="search">
-      <input type="search" name="q" placeholder="Search" aria-label="Search articles" maxlength={200} />
-      <button class="search-button" aria-label="Search">
-        <SearchIcon />
-      </button>
-    </form>
+    <search class="search-box">
+      <form action={SEARCH_PATH}>
+        <input type="search" name="q" placeholder="Search" aria-label="Search articles" maxlength={200} />
+        {/* biome-ignore lint/a11y/useButtonType: the official suite takes the first button[type="submit"] for a page's main one */}
+        <button class="search-button" aria-label="Search">
+          <SearchIcon />
+        </button>
+      </form>
+    </search>
   );
 }
 
