@@ -2,6 +2,7 @@ import { type Context, Hono } from "hono";
 import { z } from "zod";
 import type { Database } from "../../db/pool.ts";
 import { listSitemap, listSitemapPages, SITEMAP_PAGE_SIZE } from "../../features/articles/sitemap.ts";
+import { notFound } from "../../http/errors.ts";
 import { describeRoute } from "../../http/openapi.ts";
 import { query } from "../../http/validation.ts";
 import { compressed, respondWithRendered } from "../rendered.ts";
@@ -36,6 +37,8 @@ export function sitemapRoutes(db: Database, settings: LinkSettings, baseUrl: str
   async function readPage(c: Context, page: number): Promise<string> {
     const links = linksOf(settings, siteOf(c, baseUrl));
     const articles = await listSitemap(db, page);
+    // A sitemap lists something.
+    if (articles.length === 0) throw notFound("page");
     const url = articles.map(({ slug, updatedAt }) => addressOf(links.article(slug), updatedAt));
     return writeXml({ urlset: { "@xmlns": NAMESPACE, url } });
   }
@@ -54,6 +57,7 @@ export function sitemapRoutes(db: Database, settings: LinkSettings, baseUrl: str
       summary: "Read the sitemap",
       description: `The addresses of all articles for search engines: an index of pages, which have at most ${SITEMAP_PAGE_SIZE.toLocaleString("en")} addresses each.`,
       responses: { 200: "application/xml", 304: null },
+      errors: ["not_found"],
     }),
   );
 }
