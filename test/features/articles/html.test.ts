@@ -1,4 +1,5 @@
 import { beforeAll, describe, expect, test } from "bun:test";
+import { join } from "node:path";
 import { type TestServer, type TestUser, testServer } from "../../support/harness.ts";
 
 let server: TestServer;
@@ -45,6 +46,22 @@ describe("GET /api/articles/:slug?format=html", () => {
     expect([status, json.errors]).toEqual([422, { format: ["must be markdown or html"] }]);
     expect((await server.request("GET", "/api/articles/none?format=html")).status).toBe(404);
   });
+
+  test.each(["bash", "dash"].filter((shell) => Bun.which(shell) !== null))(
+    "is what the session in the guide shows, in %s",
+    async (name) => {
+      const guide = await Bun.file(join(import.meta.dir, "../../../docs/guide/publishing.md")).text();
+      const section = guide.slice(guide.indexOf("\n## Safe HTML"));
+      const script = /```sh\n(.*?)```/s.exec(section)?.[1] ?? "";
+      const shown = /```text\n(.*?)```/s.exec(section)?.[1] ?? "";
+      const shell = Bun.spawn([name, "-c", `set -eu\n${script.replaceAll("http://localhost:3000", server.url)}`], {
+        stdout: "pipe",
+        stderr: "pipe",
+      });
+      const [out, err] = await Promise.all([shell.stdout.text(), shell.stderr.text()]);
+      expect({ exit: await shell.exited, err, out }).toEqual({ exit: 0, err: "", out: shown });
+    },
+  );
 
   // Of a megabyte, which is shown as it is, and of what takes a second to render.
   test.each(["[", "*", "> ", '"', "|a|b|\n|-|-|\n"])("renders %p, repeated, while others are served", async (piece) => {
