@@ -26,11 +26,18 @@ export function searchPage({ frame, form, results, isFirst = true, problems }: S
       description="Search the articles on Conduit."
       frame={frame}
       path={SEARCH_PATH}
+      width="full"
     >
-      <h1>Search</h1>
-      <Problems problems={problems} />
-      <Form form={form} />
-      {results === undefined ? null : <Results form={form} results={results} isFirst={isFirst} />}
+      <div class="container page wide">
+        <h1>Search</h1>
+        <Problems problems={problems} />
+        <Form form={form} />
+      </div>
+      {results === undefined ? null : (
+        <div class="container wide">
+          <Results form={form} results={results} isFirst={isFirst} />
+        </div>
+      )}
     </Layout>
   );
 }
