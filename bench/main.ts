@@ -19,6 +19,7 @@ import { halfLoad } from "./half-load.ts";
 import { isolation } from "./isolation.ts";
 import { chooseLoadGenerator, type LoadGenerator } from "./load.ts";
 import { overhead } from "./overhead.ts";
+import { pages } from "./pages.ts";
 import {
   type App,
   cpuOf,
@@ -37,6 +38,7 @@ const USAGE = `Usage: npm run bench -- [flags]
        npm run bench -- explain [--articles=…] [--only=…]
        npm run bench -- compare before.json after.json
        npm run bench -- isolation [--articles=…] [--rounds=…] [--seconds=…]
+       npm run bench -- pages [--articles=…] [--rounds=…]
        npm run bench -- overhead [--articles=…] [--rounds=…] [--seconds=…] [--connections=…] [--load=…]
        npm run bench -- half [--articles=…] [--rounds=…] [--seconds=…]
        npm run bench -- peer [--articles=…] [--rounds=…] [--seconds=…] [--only=…] [--keep]
@@ -49,6 +51,8 @@ overhead prints the CPU of a request that does nothing, beside that of a bare Bu
 half prints how long reads from memory take at half of the load that the server can bear. It needs wrk.
 
 isolation prints the times of GET /api/articles alone, and beside ten clients that send the slowest requests there are.
+
+pages prints the times of the second page of each list and of a deep one, and those of the sitemap.
 
 explain prints how PostgreSQL runs the statement of each endpoint, and writes the whole plans to bench/.data/plans-ARTICLES.txt.
 
@@ -98,6 +102,8 @@ if (values.help) {
   await explainAll();
 } else if (positionals[0] === "isolation" && positionals.length === 1) {
   console.log(await isolation(Number(values.articles), Number(values.rounds ?? 3), Number(values.seconds ?? 4)));
+} else if (positionals[0] === "pages" && positionals.length === 1) {
+  console.log(await pages(Number(values.articles), Number(values.rounds ?? 100)));
 } else if (positionals[0] === "overhead" && positionals.length === 1) {
   const [rounds, seconds] = [Number(values.rounds ?? 5), Number(values.seconds ?? 2)];
   console.log(await overhead(Number(values.articles), rounds, seconds, Number(values.connections), values.load));

@@ -61,6 +61,9 @@ alter table articles
 -- For the list of one author's articles, the feed, and the cascade from users.
 create index articles_author_id_idx on articles (author_id, published_at, id);
 
+-- For the sitemap, whose pages have 5,000 ids each: which pages there are, and when something on each changed last.
+create index articles_sitemap_idx on articles ((id / 5000), updated_at);
+
 create function refuse_article_change() returns trigger language plpgsql as $$
 begin
   raise exception 'author_id and published_at of an article do not change' using errcode = 'check_violation';

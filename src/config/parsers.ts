@@ -159,6 +159,19 @@ export function pageAddress(text: string): string {
   return url.href;
 }
 
+/** A path with one place for a value, such as `/article/{slug}`. */
+export function pathPattern(name: string): (text: string) => string {
+  const place = `{${name}}`;
+  return (text) => {
+    const rest = text.split(place);
+    // With a space or a quotation mark it would be no address, with a second slash one of another server.
+    if (rest.length !== 2 || !/^\/(?!\/)[\w\-.~/#?=&%:@!$'()*+,;]*$/.test(rest.join(""))) {
+      throw new Error(`must be a path with ${place}, such as /${name}/${place}`);
+    }
+    return text;
+  };
+}
+
 /** Messages never quote the text, as it contains a password. */
 export function smtpUrl(text: string): string {
   const url = URL.canParse(text) ? new URL(text) : undefined;

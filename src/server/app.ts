@@ -44,8 +44,11 @@ import { serveAssets } from "../web/assets.ts";
 import { serveAvatar } from "../web/avatars.ts";
 import { createBrowserSessions } from "../web/browser-session.ts";
 import { docsRoutes } from "../web/docs/routes.ts";
+import type { LinkSettings } from "../web/feeds/links.ts";
+import { feedRoutes } from "../web/feeds/routes.ts";
+import { sitemapRoutes } from "../web/feeds/sitemap.ts";
 import { mailboxRoutes } from "../web/mailbox-routes.ts";
-import type { Rendered } from "../web/page.ts";
+import type { Rendered } from "../web/rendered.ts";
 import { errorPageFor, webRoutes } from "../web/routes.ts";
 
 export type AppOptions = {
@@ -72,6 +75,8 @@ export type AppOptions = {
   corsOrigins: "*" | string[];
   /** `BASE_URL` */
   baseUrl?: string | undefined;
+  /** Where links in feeds and the sitemap lead. */
+  links: LinkSettings;
   /** How long an idle connection stays open, for a header. */
   keepAliveTimeoutMs?: number;
   /** Whether the server is shutting down. */
@@ -120,13 +125,19 @@ export function createApp(options: AppOptions) {
     .use(headLength)
     .use("/assets/*", serveAssets)
     .use("/avatars/:file", serveAvatar)
-    .route("/", healthRoutes(db, { migrations, isDraining }));
+    .route("/", healthRoutes(db, { migrations, isDraining }))
+    .route("/", feedRoutes(db, memory, options.links, options.baseUrl))
+    .route("/", sitemapRoutes(db, options.links, options.baseUrl));
   // Before the documentation, whose index is for programs.
   if (web !== null) app.route("/", webRoutes(web));
   app
     .route(
       "/",
-      docsRoutes((): readonly Route[] => app.routes, { hasMailbox, hasWeb: web !== null }),
+      docsRoutes((): readonly Route[] => app.routes, {
+        ...site,
+        hasWeb: web !== null,
+        hasSite: web !== null || options.links.siteUrl !== undefined,
+      }),
     )
     .route("/api", userRoutes(db, identity, guards))
     // Before the API, because a browser that opens one of the API's links gets a page.

@@ -126,6 +126,7 @@ export async function startServer(
       ...(config.rateLimits ? { writeRates: writeRates(config) } : { rateLimits: null }),
       corsOrigins: config.corsOrigins,
       baseUrl: config.baseUrl,
+      links: config,
       keepAliveTimeoutMs: config.keepAliveTimeoutMs,
       isDraining: () => isDraining,
       observer: metrics,

@@ -5,8 +5,9 @@ import type { UserRow } from "../features/identity/users/queries.ts";
 import type { WriteLimits } from "../features/identity/write-limits.ts";
 import type { Memory, Shelf } from "../memory/memory.ts";
 import type { BrowserSessions } from "./browser-session.ts";
-import { type Page, type Rendered, rendered, respondToViewer, respondWithRendered } from "./page.ts";
-import { originOf } from "./requests.ts";
+import { type Page, rendered, respondToViewer } from "./page.ts";
+import { type Rendered, respondFromMemory } from "./rendered.ts";
+import { siteOf } from "./requests.ts";
 
 /** What the routes of the app share. */
 export type WebContext = {
@@ -65,27 +66,18 @@ export async function showToAll<Props extends { frame: Frame }>(
   const viewer: UserRow | null = c.get("viewer");
   if (viewer !== null) return show(c, web, page, (await read(viewer.id)).props);
   const frame = frameOf(c, web);
-  const fullKey = `${frame.site} ${key}`;
   const basePath: string | undefined = c.get("basePath");
-  const load = () =>
-    web.pages.load(fullKey, async () => {
-      const { props, topics } = await read(null);
-      const value = rendered(page({ ...props, frame } as Props), basePath);
-      return { value, topics, bytes: value.html.byteLength + value.gzip.byteLength + HEADERS_BYTES };
-    });
-  // A reload ahead of time may fail. The next request reports the problem, if it still exists.
-  const found = web.pages.find(fullKey, () => load().catch(() => {}));
-  return respondWithRendered(c, found ?? (await load()));
+  return respondFromMemory(c, web.pages, `${frame.site} ${key}`, async () => {
+    const { props, topics } = await read(null);
+    return { value: rendered(page({ ...props, frame } as Props), basePath), topics };
+  });
 }
-
-/** About what the headers of a page and its key take. */
-const HEADERS_BYTES = 1_500;
 
 function frameOf(c: Context, { baseUrl, hasMailbox }: WebContext): Frame {
   const viewer: UserRow | null | undefined = c.get("viewer");
   return {
     viewer: viewer ? { username: viewer.username, image: viewer.image } : null,
-    site: `${originOf(c, baseUrl)}${c.get("basePath") ?? ""}`,
+    site: siteOf(c, baseUrl),
     hasMailbox,
   };
 }

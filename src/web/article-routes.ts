@@ -8,8 +8,8 @@ import {
   NewCommentBody,
 } from "../features/comments/schema.ts";
 import { parse, readFields } from "../http/validation.ts";
+import { renderBody } from "../markup/body.ts";
 import { show, showToAll, type WebContext } from "./app.ts";
-import { renderBody } from "./body.ts";
 import { textOf } from "./fields.ts";
 import { articlePage } from "./pages/article.tsx";
 import { articlePath } from "./parts/article.tsx";

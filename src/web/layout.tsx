@@ -2,6 +2,7 @@ import { raw } from "hono/html";
 import type { Child, PropsWithChildren } from "hono/jsx";
 import type { Frame } from "./app.ts";
 import { assetPath } from "./assets.ts";
+import { FORMATS } from "./feeds/formats.ts";
 import { Navigation } from "./parts/navigation.tsx";
 
 type LayoutProps = PropsWithChildren<{
@@ -12,6 +13,8 @@ type LayoutProps = PropsWithChildren<{
   frame?: Frame;
   /** The address of the page without the path of `BASE_URL`. Pages without one are not for search engines. */
   path?: string;
+  /** The page's articles as a feed: its name, and its path without the extension. */
+  feed?: { readonly title: string; readonly path: string } | undefined;
   /** Open Graph: https://ogp.me */
   type?: "website" | "article" | "profile";
   /** schema.org, for search engines. */
@@ -24,7 +27,7 @@ type LayoutProps = PropsWithChildren<{
 
 /** The frame of every page: head, navigation, content and footer. */
 export function Layout(props: LayoutProps) {
-  const { title, description, frame, path, head, width = "wide", children } = props;
+  const { title, description, frame, path, feed, head, width = "wide", children } = props;
   const fullTitle = title === "Conduit" ? title : `${title} · Conduit`;
   return (
     <html lang="en">
@@ -38,6 +41,16 @@ export function Layout(props: LayoutProps) {
         <link rel="stylesheet" href={assetPath("site.css")} />
         {frame === undefined ? null : <script type="module" src={assetPath("site.js")} />}
         {frame === undefined || path === undefined ? null : <Preview {...props} frame={frame} path={path} />}
+        {feed === undefined
+          ? null
+          : FORMATS.map(({ extension, mediaType, label }) => (
+              <link
+                rel="alternate"
+                type={mediaType}
+                title={`${feed.title} (${label})`}
+                href={`${feed.path}/feed.${extension}`}
+              />
+            ))}
         {head}
       </head>
       <body>

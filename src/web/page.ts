@@ -2,8 +2,7 @@ import type { Context } from "hono";
 import type { JSX } from "hono/jsx/jsx-runtime";
 import { PRIVATE_HEADERS } from "../http/headers.ts";
 import { respond } from "../http/responses.ts";
-import { etagOf, isKnown } from "../http/validation.ts";
-import { acceptsGzip } from "./requests.ts";
+import { compressed, type Rendered } from "./rendered.ts";
 
 /** An HTML document. */
 export type Page = JSX.Element;
@@ -70,29 +69,9 @@ export function respondToViewer(
   });
 }
 
-/** A page that was rendered for anonymous readers, with the headers of both its forms. */
-export type Rendered = {
-  readonly html: Uint8Array<ArrayBuffer>;
-  readonly gzip: Uint8Array<ArrayBuffer>;
-  readonly headers: Readonly<Record<string, string>>;
-  readonly gzipHeaders: Readonly<Record<string, string>>;
-};
-
 /** Renders a page that contains no token, so that it may be compressed. */
-export function rendered(page: Page, basePath: string | undefined): Rendered {
-  const html = Buffer.from(htmlOf(page, basePath));
-  const headers = { ...APP_HEADERS, "Cache-Control": "no-cache", ETag: etagOf(html) };
-  return { html, gzip: Bun.gzipSync(html), headers, gzipHeaders: { ...headers, "Content-Encoding": "gzip" } };
-}
-
-export function respondWithRendered(c: Context, { html, gzip, headers, gzipHeaders }: Rendered): Response {
-  c.header("Vary", "Accept-Encoding", { append: true });
-  if (isKnown(c.req.header("If-None-Match"), headers.ETag ?? "")) return respond(c, null, 304, headers);
-  const isCompressed = acceptsGzip(c);
-  const body = isCompressed ? gzip : html;
-  c.set("bytes", body.byteLength);
-  return respond(c, body, 200, isCompressed ? gzipHeaders : headers);
-}
+export const rendered = (page: Page, basePath: string | undefined): Rendered =>
+  compressed(htmlOf(page, basePath), APP_HEADERS);
 
 const htmlOf = (page: Page, basePath: string | undefined): string =>
   `<!doctype html>\n${underBasePath(`${page}`, basePath)}\n`;

@@ -16,6 +16,9 @@ const LABELS: Readonly<Record<string, string>> = {
   description: "The description",
   body: "The text",
   tagList: "The list of tags",
+  q: "The search",
+  tag: "The tag",
+  author: "The author",
   requests: "Requests",
   server: "The server",
 };

@@ -20,10 +20,14 @@ export function isSecure(c: Context, baseUrl: string | undefined): boolean {
 }
 
 /** The origin of this server as the browser knows it, for addresses that must be complete. */
-export function originOf(c: Context, baseUrl: string | undefined): string {
+function originOf(c: Context, baseUrl: string | undefined): string {
   if (baseUrl !== undefined) return new URL(baseUrl).origin;
   return `${isSecure(c, undefined) ? "https" : "http"}://${c.req.header("Host") ?? "localhost"}`;
 }
+
+/** The address of this server as the browser knows it, with the path of `BASE_URL`: `https://conduit.example`. */
+export const siteOf = (c: Context, baseUrl: string | undefined): string =>
+  `${originOf(c, baseUrl)}${c.get("basePath") ?? ""}`;
 
 /**
  * Guard for every form: refuses what a page of another site made the browser send (cross-site request forgery). Browsers

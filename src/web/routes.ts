@@ -8,6 +8,7 @@ import { homeRoutes } from "./home-routes.ts";
 import { type Explanation, errorPage } from "./pages/error.tsx";
 import { profileRoutes } from "./profile-routes.ts";
 import { refererPath, wantsPage } from "./requests.ts";
+import { searchRoutes } from "./search-routes.ts";
 import { settingsRoutes } from "./settings-routes.ts";
 import { signInRoutes } from "./sign-in-routes.ts";
 
@@ -17,6 +18,7 @@ export function webRoutes(web: WebContext) {
     .route("/", homeRoutes(web))
     .route("/", articleRoutes(web))
     .route("/", profileRoutes(web))
+    .route("/", searchRoutes(web))
     .route("/", editorRoutes(web))
     .route("/", settingsRoutes(web))
     .route("/", signInRoutes(web));

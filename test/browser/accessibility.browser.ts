@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import type { Browser, Page } from "playwright-core";
+import { indexNext } from "../../src/features/articles/search/indexing.ts";
 import { openMailbox } from "../../src/mail/mailbox.ts";
 import { SEED_PASSWORD, seed } from "../../src/seed/seed.ts";
 import { launchChromium } from "../support/chromium.ts";
@@ -13,6 +14,7 @@ let browser: Browser;
 beforeAll(async () => {
   server = await testServer({ mailbox: openMailbox("unused") });
   await seed(server.address, undefined, () => {}, server.url);
+  while ((await indexNext(server.db)) > 0);
   browser = await launchChromium();
 }, 60_000);
 afterAll(() => browser?.close());
@@ -24,6 +26,10 @@ const ANONYMOUS = [
   "/article/the-bread-i-make-on-weekdays",
   "/profile/johndoe",
   "/profile/johndoe/favorites",
+  "/search",
+  "/search?q=bread+-yeast&tag=cooking",
+  "/search?q=nothing+matches+this",
+  `/search?q=${"x".repeat(201)}`,
   "/login",
   "/register",
   "/forgot-password",

@@ -32,6 +32,16 @@ describe("the renderer", () => {
     "(",
     "<!--",
     "a\n",
+    "**a *b ",
+    "[[",
+    "[](",
+    "\"'",
+    "# ",
+    "<?",
+    "<a href='",
+    "](x)",
+    "[a]: <b>\n",
+    "https://",
   ])("renders a quarter of a megabyte of %p", async (piece) => {
     const renderer = createRenderer(50_000);
     const html = await renderer.render(fill(piece, 256 * 1024 - 1));

@@ -228,6 +228,11 @@ test("no token, password, email or body is in the log, whatever a client sends a
     await send("GET", `/api/tags?token=${token}`);
     await send("GET", `/api/search?q=${encodeURIComponent(text)}`);
     await send("GET", `/api/search/suggestions?q=${encodeURIComponent(text)}`);
+    await send("GET", `/api/articles/${slug}?format=html`);
+    for (const path of ["", `/profile/${email}`, `/tag/${token}`]) {
+      for (const extension of ["atom", "rss", "json"]) await send("GET", `${path}/feed.${extension}`);
+    }
+    await send("GET", "/sitemap.xml?page=0");
     await send("GET", `/api/nothing/${token}/${email}`);
     for (const path of ["/", "/docs", "/openapi.json", "/robots.txt"]) await send("GET", path);
     for (const path of ["/health", "/health/live", "/health/ready"]) await send("GET", path);
@@ -253,7 +258,14 @@ test("no token, password, email or body is in the log, whatever a client sends a
     };
     const values = { username: "eve", email: `eve-${email}`, password, bio: text, image: text };
     const manuscript = { title: text, description: text, body: text, tag: text, publish: "1" };
-    for (const path of ["/", "/tag/x", "/login?next=/x", "/register", `/profile/bob?token=${token}`])
+    for (const path of [
+      "/",
+      "/tag/x",
+      `/search?q=${encodeURIComponent(text)}`,
+      "/login?next=/x",
+      "/register",
+      `/profile/bob?token=${token}`,
+    ])
       await browser.get(path);
     await browser.submit("/register", values);
     remember();

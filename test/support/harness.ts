@@ -38,6 +38,7 @@ export function testApp(db: Database, options: Partial<AppOptions> = {}): Return
     requireCurrentPassword: false,
     passwordBlocklist: null,
     corsOrigins: config.corsOrigins,
+    links: config,
     ...options,
   });
 }

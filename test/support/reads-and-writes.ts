@@ -61,6 +61,7 @@ export const READS: Readonly<Record<string, (world: World) => string>> = {
   "favorites, second page": ({ reader }) => `/api/articles?favorited=${reader.username}&limit=1&offset=1`,
   feed: () => "/api/articles/feed",
   article: ({ article }) => `/api/articles/${article.slug}`,
+  "article as HTML": ({ article }) => `/api/articles/${article.slug}?format=html`,
   "other article": ({ other }) => `/api/articles/${other.slug}`,
   "article with new title": ({ prefix }) => `/api/articles/${prefix}-new`,
   comments: ({ article }) => `/api/articles/${article.slug}/comments`,
@@ -71,6 +72,9 @@ export const READS: Readonly<Record<string, (world: World) => string>> = {
   "profile of new name": ({ prefix }) => `/api/profiles/${prefix}new`,
   tags: () => "/api/tags",
   "tags by prefix": ({ prefix }) => `/api/tags?q=${prefix}`,
+  "feed of all": () => "/feed.json",
+  "feed of author": ({ author }) => `/profile/${author.username}/feed.json`,
+  "feed of tag": ({ tag }) => `/tag/${tag}/feed.json`,
 };
 
 export const VIEWERS = ["anonymous", "author", "reader", "stranger"] as const;
@@ -86,9 +90,11 @@ const ARTICLE = [
   "by tag and author",
   "feed",
   "article",
+  "article as HTML",
 ];
 const FAVORITES = ["favorites", "favorites by tag", "favorites by author"];
 const COMMENTS = ["comments", "comments, first page"];
+const FEEDS = ["feed of all", "feed of author", "feed of tag"];
 const TAGS = ["tags", "tags by prefix"];
 
 const TEXTS = { description: "A description", body: "A body" };
@@ -121,6 +127,7 @@ export const WRITES: Readonly<Record<string, Write>> = {
       "by author, second page",
       "by tag and author",
       "feed",
+      ...FEEDS,
     ],
   },
   "publish without tags": {
@@ -137,6 +144,8 @@ export const WRITES: Readonly<Record<string, Write>> = {
       "feed",
       "article with new title",
       "comments with new title",
+      "feed of all",
+      "feed of author",
     ],
   },
   "edit the body": {
@@ -144,21 +153,21 @@ export const WRITES: Readonly<Record<string, Write>> = {
     by: "author",
     path: ({ article }) => `/api/articles/${article.slug}`,
     body: () => ({ article: { body: "Another body" } }),
-    shownBy: [...ARTICLE, ...FAVORITES],
+    shownBy: [...ARTICLE, ...FAVORITES, ...FEEDS],
   },
   "edit the title": {
     route: "PUT /api/articles/:slug",
     by: "author",
     path: ({ article }) => `/api/articles/${article.slug}`,
     body: ({ prefix }) => ({ article: { title: `${prefix} new` } }),
-    shownBy: [...ARTICLE, ...FAVORITES, ...COMMENTS, "article with new title", "comments with new title"],
+    shownBy: [...ARTICLE, ...FAVORITES, ...FEEDS, ...COMMENTS, "article with new title", "comments with new title"],
   },
   "edit the tags": {
     route: "PUT /api/articles/:slug",
     by: "author",
     path: ({ article }) => `/api/articles/${article.slug}`,
     body: ({ prefix, otherTag }) => ({ article: { tagList: [otherTag, `${prefix}new`] } }),
-    shownBy: [...ARTICLE, ...FAVORITES, ...TAGS, "by tag, second page", "by new tag"],
+    shownBy: [...ARTICLE, ...FAVORITES, ...FEEDS, ...TAGS, "by tag, second page", "by new tag"],
   },
   delete: {
     route: "DELETE /api/articles/:slug",
@@ -169,6 +178,7 @@ export const WRITES: Readonly<Record<string, Write>> = {
       "all articles, past the end",
       ...ARTICLE,
       ...FAVORITES,
+      ...FEEDS,
       ...COMMENTS,
       ...TAGS,
       "by tag, second page",
@@ -218,7 +228,7 @@ export const WRITES: Readonly<Record<string, Write>> = {
     by: "author",
     path: () => "/api/user",
     body: () => ({ user: { bio: "A biography" } }),
-    shownBy: [...ARTICLE, ...FAVORITES, "profile of author"],
+    shownBy: [...ARTICLE, ...FAVORITES, "profile of author", "feed of author"],
   },
   "rename the author": {
     route: "PUT /api/user",
@@ -228,6 +238,7 @@ export const WRITES: Readonly<Record<string, Write>> = {
     shownBy: [
       ...ARTICLE,
       ...FAVORITES,
+      ...FEEDS,
       "by author, second page",
       "by new name",
       "profile of author",
@@ -269,7 +280,9 @@ export async function readAll(
       Object.entries(READS).map(async ([name, path]) => {
         const token = viewer === "anonymous" ? undefined : world[viewer].token;
         const { status, text, headers } = await server.request("GET", path(world), { token });
-        responses.set(`${viewer}: ${name}`, `${status} ${text} ${headers.get("link") ?? ""}`);
+        // Feeds have the address of the server in them.
+        const content = text.replaceAll(server.url, "");
+        responses.set(`${viewer}: ${name}`, `${status} ${content} ${headers.get("link") ?? ""}`);
       }),
     ),
   );

@@ -50,6 +50,7 @@ export type ArticleJson = {
   title: string;
   description: string;
   body: string;
+  bodyHtml?: string;
   tagList: string[];
   createdAt: string;
   publishedAt: string;

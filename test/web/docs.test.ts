@@ -60,8 +60,10 @@ test("robots.txt excludes everything without the app, and with it what is not fo
   expect(headers.get("Content-Type")).toStartWith("text/plain");
   const app = await testServer({ address: server.address });
   const rules = (await app.request("GET", "/robots.txt")).text;
+  expect(rules).toBe(
+    `User-agent: *\nDisallow: /api/\nDisallow: /docs\nDisallow: /editor\nDisallow: /settings\n\nSitemap: ${app.url}/sitemap.xml\n`,
+  );
   await app.stop();
-  expect(rules).toBe("User-agent: *\nDisallow: /api/\nDisallow: /docs\nDisallow: /editor\nDisallow: /settings\n");
 });
 
 describe.each(["/", "/docs"])("the page at %s", (path) => {

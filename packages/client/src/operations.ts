@@ -15,6 +15,7 @@ import type {
   NewCommentRequest,
   NewUserRequest,
   ProfileResponse,
+  ReadArticleResponse,
   ReadyResponse,
   RefreshRequest,
   ResetPasswordRequest,
@@ -215,13 +216,15 @@ export function operationsOf(call: Call) {
       options?: CallOptions,
     ): Promise<ArticlesResponse> => call("GET", "/api/articles/feed", args, options),
 
-    /** Get an article. The full article, with its body. */
+    /** Get an article. The full article, with its body in Markdown, and with `format=html` also as HTML. */
     getArticle: (
       args: {
         slug: string;
+        /** `html` adds `bodyHtml` */
+        format?: "markdown" | "html" | undefined;
       },
       options?: CallOptions,
-    ): Promise<ArticleResponse> => call("GET", "/api/articles/{slug}", args, options),
+    ): Promise<ReadArticleResponse> => call("GET", "/api/articles/{slug}", args, options),
 
     /** Update an article. Only the author can update an article. A new title changes the `slug` as well. */
     updateArticle: (

@@ -145,6 +145,26 @@ export type ProfileResponse = {
   profile: Profile;
 };
 
+export type ReadArticleResponse = {
+  article: {
+    slug: string;
+    title: string;
+    description: string;
+    tagList: string[];
+    createdAt: string;
+    /** When it was first published; lists sort by it */
+    publishedAt: string;
+    updatedAt: string;
+    /** Whether the current user has favorited the article */
+    favorited: boolean;
+    favoritesCount: number;
+    author: Profile;
+    body: string;
+    /** With `format=html`: the body as HTML that is safe to show next to anything, from a list of allowed elements and attributes */
+    bodyHtml?: string;
+  };
+};
+
 export type ReadyResponse = {
   status: "ok" | "error";
   checks: {

@@ -2,7 +2,8 @@ import { type Context, Hono } from "hono";
 import type { Database } from "../../db/pool.ts";
 import { linkNextPage } from "../../http/cursor.ts";
 import { describeRoute } from "../../http/openapi.ts";
-import { body, json, query } from "../../http/validation.ts";
+import { body, json, parse, query } from "../../http/validation.ts";
+import { renderBody } from "../../markup/body.ts";
 import type { Memory } from "../../memory/memory.ts";
 import { type Guards, markBadToken } from "../identity/guards.ts";
 import type { WriteLimits } from "../identity/write-limits.ts";
@@ -11,12 +12,14 @@ import { listArticles, listFeed } from "./lists.ts";
 import { deleteArticle, favorite, findArticle, insertArticle, unfavorite, updateArticle } from "./queries.ts";
 import {
   ARTICLE_REQUEST_SIZE_MAX,
+  ArticleQuery,
   ArticleResponse,
   ArticlesResponse,
   type ListFilters,
   ListQuery,
   NewArticleBody,
   PageQuery,
+  ReadArticleResponse,
   UpdateArticleBody,
 } from "./schema.ts";
 import { parseSearch } from "./search/expression.ts";
@@ -97,15 +100,20 @@ export function articleRoutes(
       optionalUser,
       (c) => {
         const slug = c.req.param("slug");
+        const format = c.req.query("format");
+        if (format !== undefined && parse(ArticleQuery, { format }, "query").format === "html") {
+          return shared.respond(c, `html ${slug}`, (viewerId) => findArticleWithHtml(db, viewerId, slug));
+        }
         return shared.respond(c, `article ${slug}`, (viewerId) => findArticle(db, viewerId, slug));
       },
       describeRoute({
         operationId: "GetArticle",
         tag: "Articles",
         summary: "Get an article",
-        description: "The full article, with its body.",
-        responses: { 200: ArticleResponse, 304: null },
-        errors: ["not_found"],
+        description: "The full article, with its body in Markdown, and with `format=html` also as HTML.",
+        query: ArticleQuery,
+        responses: { 200: ReadArticleResponse, 304: null },
+        errors: ["not_found", "invalid"],
       }),
     )
 
@@ -185,6 +193,13 @@ export function articleRoutes(
         errors: ["not_found"],
       }),
     );
+}
+
+/** One article with its body as HTML, which is rendered once for all readers, pages and feeds. Throws 404. */
+async function findArticleWithHtml(db: Database, viewerId: string | null, slug: string) {
+  const { value, ...seen } = await findArticle(db, viewerId, slug);
+  const bodyHtml = await renderBody(value.article.body);
+  return { ...seen, value: { article: { ...value.article, bodyHtml } } };
 }
 
 /** Not from memory, as the index changes after the articles. */

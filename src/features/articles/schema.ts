@@ -138,6 +138,24 @@ export const Article = ArticlePreview.extend({ body: z.string() }).meta({ id: "A
 
 export const ArticleResponse = z.object({ article: Article }).meta({ id: "ArticleResponse" });
 
+export const ArticleQuery = z.object({
+  format: z
+    .enum(["markdown", "html"], "must be markdown or html")
+    .default("markdown")
+    .meta({ description: "`html` adds `bodyHtml`" }),
+});
+
+export const ReadArticleResponse = z
+  .object({
+    article: Article.extend({
+      bodyHtml: z.string().optional().meta({
+        description:
+          "With `format=html`: the body as HTML that is safe to show next to anything, from a list of allowed elements and attributes",
+      }),
+    }),
+  })
+  .meta({ id: "ReadArticleResponse" });
+
 export const ArticlesResponse = z
   .object({
     articles: z.array(ArticlePreview),

@@ -12,6 +12,7 @@ const TAGS: readonly { name: string; description: string }[] = [
   { name: "Search", description: "Search articles, and suggest what to search for" },
   { name: "Comments", description: "Read, create and delete comments on articles" },
   { name: "Tags", description: "List the tags that articles use" },
+  { name: "Feeds", description: "Articles for feed readers and search engines" },
   { name: "Operations", description: "Health checks for load balancers and process managers" },
   { name: "Documentation", description: "The API's description of itself" },
   { name: "Pages", description: "HTML pages that the links in emails open" },

@@ -8,20 +8,28 @@ import { jsonOf, jsonText } from "../../http/validation.ts";
 import { respondWithPage } from "../page.ts";
 import { API_REFERENCE_POLICY, apiReferencePage } from "../pages/api-reference.tsx";
 import { welcomePage } from "../pages/welcome.tsx";
+import { siteOf } from "../requests.ts";
 import { conduitDocument } from "./document.ts";
 import { WelcomeResponse } from "./schema.ts";
 
 const { version } = packageJson;
 const tag = "Documentation";
 
-/**
- * @param routes every route of the application; called at the first request for the document
- * @param served.hasMailbox whether the development mailbox is served
- * @param served.hasWeb whether the app for browsers is served, which responds to a browser at `/`
- */
+type ServedParts = {
+  /** Whether the development mailbox is served. */
+  readonly hasMailbox: boolean;
+  /** Whether the app for browsers is served, which responds to a browser at `/`. */
+  readonly hasWeb: boolean;
+  /** Whether there are pages with the articles, here or elsewhere. */
+  readonly hasSite: boolean;
+  /** `BASE_URL` */
+  readonly baseUrl: string | undefined;
+};
+
+/** @param routes every route of the application; called at the first request for the document */
 export function docsRoutes(
   routes: () => Parameters<typeof openApiDocument>[1],
-  { hasMailbox, hasWeb }: { hasMailbox: boolean; hasWeb: boolean },
+  { hasMailbox, hasWeb, hasSite, baseUrl }: ServedParts,
 ) {
   let document: string | undefined;
   return new Hono<{ Variables: RequestVariables }>()
@@ -75,23 +83,24 @@ export function docsRoutes(
 
     .get(
       "/robots.txt",
-      // Without the app there is nothing for a search engine to index.
-      (c) =>
-        respond(c, hasWeb ? ROBOTS : "User-agent: *\nDisallow: /\n", 200, {
-          "Content-Type": "text/plain; charset=utf-8",
-        }),
+      (c) => {
+        const rules = hasWeb ? RULES_OF_APP : hasSite ? "Allow: /sitemap.xml\nDisallow: /\n" : "Disallow: /\n";
+        const sitemap = hasSite ? `\nSitemap: ${siteOf(c, baseUrl)}/sitemap.xml\n` : "";
+        const headers = { "Content-Type": "text/plain; charset=utf-8" };
+        return respond(c, `User-agent: *\n${rules}${sitemap}`, 200, headers);
+      },
       describeRoute({
         operationId: "GetRobots",
         tag,
         summary: "Get the rules for search engines",
-        description: "Asks search engines to index articles, lists and profiles, and not the API.",
+        description:
+          "Asks search engines to index articles, lists and profiles, and not the API. It names the sitemap.",
         responses: { 200: "text/plain" },
       }),
     );
 }
 
-const ROBOTS = `User-agent: *
-Disallow: /api/
+const RULES_OF_APP = `Disallow: /api/
 Disallow: /docs
 Disallow: /editor
 Disallow: /settings

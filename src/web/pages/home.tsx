@@ -29,6 +29,11 @@ export function homePage({ frame, feed, list, tags, page }: HomeProps): Page {
       description={feed.kind === "tag" ? `The newest articles on Conduit with the tag “${feed.tag}”.` : DESCRIPTION}
       frame={frame}
       path={pageHref(path, page)}
+      feed={
+        feed.kind === "following"
+          ? undefined
+          : { title: feed.kind === "tag" ? title : "New articles", path: feed.kind === "tag" ? path : "" }
+      }
       data={{ "@type": "WebSite", name: "Conduit", url: `${frame.site}/` }}
       width="full"
     >

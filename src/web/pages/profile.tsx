@@ -29,6 +29,7 @@ export function profilePage({ frame, profile, isFavorites, list, page }: Profile
       description={bio ?? `Articles by ${username} on Conduit.`}
       frame={frame}
       path={pageHref(path, page)}
+      feed={{ title: `Articles by ${username}`, path: own }}
       type="profile"
       data={{ "@type": "ProfilePage", mainEntity: { "@type": "Person", name: username, url: frame.site + own } }}
       width="full"

@@ -1,5 +1,7 @@
 import type { ArticlePreview } from "../../features/articles/schema.ts";
+import type { Highlights } from "../../features/articles/search/schema.ts";
 import type { Profile } from "../../features/profiles/schema.ts";
+import { Highlighted } from "./highlighted.tsx";
 import { PostDate, pictureOf, profilePath } from "./people.tsx";
 
 export const articlePath = (slug: string): string => `/article/${slug}`;
@@ -17,7 +19,8 @@ export function Previews({ articles, empty }: { articles: readonly ArticlePrevie
   );
 }
 
-function Preview({ article }: { article: ArticlePreview }) {
+/** @param highlights of a result of a search */
+export function Preview({ article, highlights }: { article: ArticlePreview; highlights?: Highlights }) {
   const { slug, title, description, author, publishedAt, tagList } = article;
   return (
     <article class="article-preview">
@@ -31,10 +34,17 @@ function Preview({ article }: { article: ArticlePreview }) {
       <a class="preview-link" href={articlePath(slug)}>
         {/* Below the heading of the page. */}
         <h1 class="preview-title" aria-level={2}>
-          {title}
+          <Highlighted text={title} ranges={highlights?.title} />
         </h1>
-        <p>{description}</p>
+        <p>
+          <Highlighted text={description} ranges={highlights?.description} />
+        </p>
       </a>
+      {highlights?.body ? (
+        <p class="excerpt">
+          <Highlighted {...highlights.body} />
+        </p>
+      ) : null}
       <div class="preview-foot">
         <Tags tags={tagList} />
         <FavoriteButton article={article} isShort />

@@ -1,6 +1,8 @@
 import type { Frame } from "../app.ts";
 import { pictureOf, profilePath } from "./people.tsx";
 
+export const SEARCH_PATH = "/search";
+
 /** @param path of the page, to mark its link as the current one */
 export function Navigation({ frame, path }: { frame: Frame | undefined; path: string | undefined }) {
   return (
@@ -9,9 +11,36 @@ export function Navigation({ frame, path }: { frame: Frame | undefined; path: st
         <a class="navbar-brand" href="/">
           conduit
         </a>
+        {frame === undefined || path === SEARCH_PATH ? null : <SearchBox />}
         {frame === undefined ? null : <div class="navbar-nav">{links(frame, path)}</div>}
       </div>
     </nav>
+  );
+}
+
+/** On narrow screens its button alone, which leads to the page with the whole form. */
+function SearchBox() {
+  return (
+    <search class="search-box">
+      <form action={SEARCH_PATH}>
+        <input type="search" name="q" placeholder="Search" aria-label="Search articles" maxlength={200} />
+        {/* biome-ignore lint/a11y/useButtonType: the official suite takes the first button[type="submit"] for a page's main one */}
+        <button class="search-button" aria-label="Search">
+          <SearchIcon />
+        </button>
+      </form>
+    </search>
+  );
+}
+
+function SearchIcon() {
+  return (
+    <svg width="18" height="18" viewBox="0 0 16 16" aria-hidden="true">
+      <g fill="none" stroke="currentColor" stroke-width="1.5" stroke-linecap="round">
+        <circle cx="7" cy="7" r="4.5" />
+        <path d="m10.5 10.5 3 3" />
+      </g>
+    </svg>
   );
 }
 

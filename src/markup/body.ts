@@ -1,4 +1,4 @@
-import { createRenderer } from "../markup/renderer.ts";
+import { createRenderer } from "./renderer.ts";
 
 /** One for the process, as its cores are shared too. */
 const renderer = createRenderer();
