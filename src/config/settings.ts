@@ -102,6 +102,13 @@ export const SETTINGS = {
     what: "Maximum time that a statement runs.",
     parse: duration(100, 600_000),
   }),
+  failoverWaitMs: setting({
+    name: "FAILOVER_WAIT",
+    flag: "failover-wait",
+    fallback: "40s",
+    what: "How long after the beginning of an outage of the database requests wait for its end ([cluster](cluster.md)). Longer than a failover takes. Requests that come later get a 503 at once.",
+    parse: duration(0, 600_000),
+  }),
   databaseStartTimeoutMs: setting({
     name: "DATABASE_START_TIMEOUT",
     flag: "database-start-timeout",

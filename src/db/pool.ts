@@ -1,11 +1,12 @@
 import { availableParallelism } from "node:os";
-import type { SQL } from "bun";
+import { SQL } from "bun";
 import type { DatabaseAddress } from "../config/database-address.ts";
 import { unavailable } from "../http/errors.ts";
 import type { StatementObserver } from "../observability/observers.ts";
 import { createBatches } from "./batches.ts";
 import { type BoundedPool, createBoundedPool, type PoolLimits, type PoolState } from "./bounded-pool.ts";
-import { isConnectionLost, isRolledBack, isUnavailable } from "./errors.ts";
+import { isConnectionLost, isReadOnlyServer, isRolledBack, isUnavailable, wasNotSent } from "./errors.ts";
+import { followPrimary, type Primary } from "./primary.ts";
 import { type DatabaseState, openProbe, PROBE_TIMEOUT_MS } from "./probe.ts";
 import { type NamedParameters, type Parameters, positional, type Statement } from "./statements.ts";
 
@@ -28,6 +29,10 @@ export type Database = Queries & {
   transaction<Result>(work: (tx: Queries) => Promise<Result>): Promise<Result>;
   /** Asks for the state of the database on a connection of its own, at most 2 s, so that load does not look like an outage. */
   probe(): Promise<DatabaseState>;
+  /** Which server the connections lead to. */
+  readonly primary: Primary;
+  /** From now on, no statement waits for the end of an outage. Call this before you wait for statements at a shutdown. */
+  stopWaiting(): void;
   state(): Record<PoolName, PoolState>;
   /** Waits at most `timeoutMs` for what is in flight, and closes every connection. */
   close(timeoutMs: number): Promise<void>;
@@ -79,6 +84,18 @@ export function connectionOptions(
   } as SQL.Options;
 }
 
+/** Follows the primary of an address, with connections outside the pools. */
+export const openPrimary = (address: DatabaseAddress, connectTimeoutMs: number): Primary =>
+  followPrimary(
+    address,
+    (server) =>
+      new SQL({
+        ...connectionOptions(server, 1, { application_name: "conduit search" }),
+        connectionTimeout: connectTimeoutMs / 1000,
+      } as SQL.Options),
+    connectTimeoutMs,
+  );
+
 /** Where the caller sets no other. */
 const CONNECT_TIMEOUT_S = 10;
 
@@ -110,41 +127,46 @@ const SEARCH_TIMEOUT_MS = 2_000;
  * their own. They wait for each other there, and for nobody else. They are planned for their values at each call.
  */
 export function openDatabase(address: DatabaseAddress, limits: PoolLimits, observer?: StatementObserver): Database {
+  const primary = openPrimary(address, limits.connectTimeoutMs);
   const open = (
     name: PoolName,
     connections: number,
     depth: number,
     planCacheMode: string,
-    statementTimeoutMs = limits.statementTimeoutMs,
+    {
+      statementTimeoutMs = limits.statementTimeoutMs,
+      first,
+    }: { statementTimeoutMs?: number; first?: BoundedPool } = {},
   ): BoundedPool =>
-    createBoundedPool(
-      {
-        ...connectionOptions(address, connections, {
-          statement_timeout: String(statementTimeoutMs),
-          idle_in_transaction_session_timeout: String(IDLE_IN_TRANSACTION_TIMEOUT_MS),
-          // Compiling a statement to machine code costs more than any of ours takes.
-          jit: "off",
-          plan_cache_mode: planCacheMode,
-        }),
-        connectionTimeout: limits.connectTimeoutMs / 1000,
-      },
+    createBoundedPool({
+      connect: () =>
+        new SQL({
+          ...connectionOptions(primary.server(), 1, {
+            statement_timeout: String(statementTimeoutMs),
+            idle_in_transaction_session_timeout: String(IDLE_IN_TRANSACTION_TIMEOUT_MS),
+            // Compiling a statement to machine code costs more than any of ours takes.
+            jit: "off",
+            plan_cache_mode: planCacheMode,
+          }),
+          connectionTimeout: limits.connectTimeoutMs / 1000,
+        } as SQL.Options),
+      primary,
       limits,
-      connections,
+      connectionsMax: connections,
       depth,
-      (ms) => observer?.onWait(name, ms),
-    );
+      onWait: (ms) => observer?.onWait(name, ms),
+      ...(first === undefined ? {} : { first }),
+    });
+  // Most statements have one good plan, whatever their values: they are planned once a connection.
+  const first = open("read", readConnections(limits.poolMax), 64, "force_generic_plan");
   const pools: Record<PoolName, BoundedPool> = {
-    // Most statements have one good plan, whatever their values: they are planned once a connection.
-    read: open("read", readConnections(limits.poolMax), 64, "force_generic_plan"),
-    write: open("write", limits.poolMax, 1, "force_generic_plan"),
-    slow: open("slow", SLOW_CONNECTIONS, 1, "force_custom_plan"),
-    search: open(
-      "search",
-      SLOW_CONNECTIONS,
-      1,
-      "force_custom_plan",
-      Math.min(limits.statementTimeoutMs || SEARCH_TIMEOUT_MS, SEARCH_TIMEOUT_MS),
-    ),
+    read: first,
+    write: open("write", limits.poolMax, 1, "force_generic_plan", { first }),
+    slow: open("slow", SLOW_CONNECTIONS, 1, "force_custom_plan", { first }),
+    search: open("search", SLOW_CONNECTIONS, 1, "force_custom_plan", {
+      statementTimeoutMs: Math.min(limits.statementTimeoutMs || SEARCH_TIMEOUT_MS, SEARCH_TIMEOUT_MS),
+      first,
+    }),
   };
 
   const poolOf = ({ kind, speed }: Statement<unknown>) => (speed === "fast" ? pools[kind] : pools[speed]);
@@ -167,20 +189,44 @@ export function openDatabase(address: DatabaseAddress, limits: PoolLimits, obser
     limits.batchLockTimeoutMs ?? BATCH_LOCK_TIMEOUT_MS,
   );
 
+  /**
+   * Runs again what was not executed: the connection could not be established, the server turned out to be no primary, or
+   * PostgreSQL rolled it back. A read also runs again when its connection closed meanwhile, as every connection does when
+   * the server stops. A write does not, since it may have taken effect.
+   */
+  async function retried<Result>(pool: BoundedPool, isRead: boolean, run: () => Promise<Result>): Promise<Result> {
+    const started = performance.now();
+    for (let attempt = 1, outages = 0; ; ) {
+      try {
+        return await run();
+      } catch (error) {
+        if (wasNotSent(error) || (isReadOnlyServer(error) && primary.mustWrite)) {
+          pool.recover();
+          if (performance.now() - started > (limits.failoverWaitMs ?? 0)) throw unavailable("database", 1, error);
+          // The pool waits until the primary is found. If that refuses connections all the same, the next attempt is later.
+          await Bun.sleep(Math.random() * 20 * outages++);
+          continue;
+        }
+        const attemptsMax = isRolledBack(error) ? 5 : isRead && isConnectionLost(error) ? 3 : 1;
+        if (attempt >= attemptsMax) throw isUnavailable(error) ? unavailable("database", 1, error) : error;
+        await Bun.sleep(Math.random() * 20 * attempt++);
+      }
+    }
+  }
+
   function rows<Row>(statement: Statement<Row>, parameters: Parameters): Promise<Row[]> {
     if (statement.batchKey !== undefined) {
       return observed(statement, async () => [
-        await retried(false, () => batches.row(statement, parameters as NamedParameters)),
+        await retried(pools.write, false, () => batches.row(statement, parameters as NamedParameters)),
       ]);
     }
     const values = positional(statement, parameters);
-    return observed(statement, () =>
-      retried(statement.kind === "read", () => poolOf(statement).run(statement.text, values)),
-    );
+    const pool = poolOf(statement);
+    return observed(statement, () => retried(pool, statement.kind === "read", () => pool.run(statement.text, values)));
   }
 
   function transaction<Result>(work: (tx: Queries) => Promise<Result>): Promise<Result> {
-    return retried(false, () =>
+    return retried(pools.write, false, () =>
       pools.write.transaction((run) => {
         const inTransaction: Queries["rows"] = (statement, parameters) =>
           observed(statement, () => run(statement.text, positional(statement, parameters)));
@@ -192,8 +238,8 @@ export function openDatabase(address: DatabaseAddress, limits: PoolLimits, obser
     );
   }
 
-  const probe = openProbe(
-    connectionOptions(address, 1, {
+  const probe = openProbe(primary, (server) =>
+    connectionOptions(server, 1, {
       application_name: "conduit health",
       statement_timeout: String(PROBE_TIMEOUT_MS),
     }),
@@ -204,6 +250,10 @@ export function openDatabase(address: DatabaseAddress, limits: PoolLimits, obser
     row: async (statement, parameters) => (await rows(statement, parameters))[0],
     transaction,
     probe: probe.check,
+    primary,
+    stopWaiting() {
+      for (const pool of all) pool.stopWaiting();
+    },
     state: () => ({
       read: pools.read.state(),
       write: pools.write.state(),
@@ -211,23 +261,8 @@ export function openDatabase(address: DatabaseAddress, limits: PoolLimits, obser
       search: pools.search.state(),
     }),
     close: async (timeoutMs) => {
+      primary.stop();
       await Promise.all([probe.close(), ...all.map((pool) => pool.close(timeoutMs))]);
     },
   };
-}
-
-/**
- * Runs again what PostgreSQL rolled back. A read also runs again when its connection closed meanwhile: after a restart of
- * the server every pooled connection does. A write does not, since it may have taken effect.
- */
-async function retried<Result>(isRead: boolean, run: () => Promise<Result>): Promise<Result> {
-  for (let attempt = 1; ; attempt++) {
-    try {
-      return await run();
-    } catch (error) {
-      const attemptsMax = isRolledBack(error) ? 5 : isRead && isConnectionLost(error) ? 3 : 1;
-      if (attempt >= attemptsMax) throw isUnavailable(error) ? unavailable("database", 1, error) : error;
-      await Bun.sleep(Math.random() * 20 * attempt);
-    }
-  }
 }
