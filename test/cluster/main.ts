@@ -1,0 +1,401 @@
+// npm run test:cluster: two servers on a PostgreSQL cluster, whose machines fail one after the other. Prints what each event
+// cost, and exits with 1 if that was more than docs/operations/cluster.md promises. Runs as root on Debian, in four minutes.
+
+import { chmodSync, existsSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { SQL, type Subprocess } from "bun";
+import { type Sample, startLoad, type Writer } from "./load.ts";
+
+/** After how many seconds Patroni replaces a primary. */
+const TTL_S = 5;
+/** What a failover may take in addition, until a write succeeds. */
+const MARGIN_MS = 5_000;
+/** How soon a sign-out has to reach the other server. */
+const SIGN_OUT_MAX_MS = 3_000;
+/** A run that takes longer has failed, and must not hold up CI. */
+const RUN_MAX_MS = 240_000;
+
+const WRITERS = 4;
+const READERS = 4;
+/** How long the load runs on after the servers have recovered. */
+const AFTERWARDS_MS = 1_000;
+
+const root = join(import.meta.dir, "../..");
+const folder = mkdtempSync(join(tmpdir(), "conduit-cluster-"));
+// PostgreSQL runs as another user.
+chmodSync(folder, 0o755);
+const port = freePorts();
+const urls = {
+  writable: port + 40,
+  rotating: `http://127.0.0.1:${port + 41}`,
+  sticky: `http://127.0.0.1:${port + 42}`,
+};
+const serverUrls = [0, 1].map((n) => `http://127.0.0.1:${port + 30 + n}`) as [string, string];
+const servers: (Subprocess | undefined)[] = [];
+const problems: string[] = [];
+
+installPackages();
+const watchdog = setTimeout(() => {
+  console.error(`The run did not end within ${RUN_MAX_MS / 1000} s.`);
+  void end(1);
+}, RUN_MAX_MS);
+for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => void end(1));
+
+try {
+  await cluster("up");
+  await runContract("rotating", { MEMORY_MAX: "0" });
+  await runContract("sticky", {});
+  await runEvents();
+} catch (error) {
+  problems.push(String(error));
+}
+for (const problem of problems) console.error(`FAILED ${problem}`);
+if (problems.length > 0) await showLogs();
+await end(problems.length === 0 ? 0 : 1);
+
+async function end(status: number): Promise<void> {
+  clearTimeout(watchdog);
+  for (const server of servers) server?.kill("SIGKILL");
+  await cluster("down").catch(() => {});
+  rmSync(folder, { recursive: true, force: true });
+  process.exit(status);
+}
+
+async function showLogs(): Promise<void> {
+  for (const n of [0, 1]) {
+    const log = await Bun.file(join(folder, `server${n}.log`))
+      .text()
+      .catch(() => "");
+    console.error(`The end of the log of server ${n}:\n${log.slice(-4_000)}`);
+  }
+}
+
+/** The first of 60 ports that are free. Outgoing connections take those from 32768 on. */
+function freePorts(): number {
+  for (;;) {
+    const first = 20_000 + 60 * Math.floor(Math.random() * 200);
+    const used = Bun.spawnSync(["ss", "-Htan", `( sport >= :${first} and sport < :${first + 60} )`]).stdout.toString();
+    if (used === "") return first;
+  }
+}
+
+function installPackages(): void {
+  if (["/usr/bin/etcd", "/usr/bin/patroni", "/usr/sbin/haproxy", "/usr/bin/psql"].every(existsSync)) return;
+  const packages = "etcd-server patroni postgresql haproxy curl iproute2 procps";
+  const command = `apt-get update -qq && apt-get install -y -qq --no-install-recommends ${packages} >/dev/null`;
+  const { exitCode } = Bun.spawnSync(["bash", "-c", command], { stdout: "inherit", stderr: "inherit" });
+  if (exitCode !== 0) process.exit(exitCode);
+}
+
+async function cluster(...command: string[]): Promise<string> {
+  const child = Bun.spawn(["bash", join(import.meta.dir, "cluster.sh"), ...command], {
+    env: {
+      PATH: process.env.PATH ?? "",
+      CLUSTER_DIR: join(folder, "cluster"),
+      CLUSTER_PORT: String(port),
+      CLUSTER_TTL: String(TTL_S),
+    },
+    stdout: "pipe",
+    stderr: "pipe",
+  });
+  const [out, err] = await Promise.all([child.stdout.text(), child.stderr.text()]);
+  if ((await child.exited) !== 0) throw new Error(`cluster.sh ${command.join(" ")}: ${err || out}`);
+  return out.trim();
+}
+
+/** Starts both servers: one that finds the primary among the nodes itself, and one behind HAProxy. */
+async function startServers(settings: Record<string, string>): Promise<void> {
+  await Promise.all(
+    servers.map((server) => {
+      server?.kill("SIGTERM");
+      return server?.exited;
+    }),
+  );
+  // The first one migrates.
+  for (const n of [0, 1]) await startServer(n, settings);
+}
+
+async function startServer(n: number, settings: Record<string, string>): Promise<void> {
+  const nodes = [0, 1, 2].map((node) => `127.0.0.1:${port + 20 + node}`).join(",");
+  const hosts = n === 0 ? nodes : `127.0.0.1:${urls.writable}`;
+  const log = Bun.file(join(folder, `server${n}.log`));
+  servers[n] = Bun.spawn([process.execPath, join(root, "src/main.ts"), "serve"], {
+    env: {
+      PATH: process.env.PATH ?? "",
+      HOST: "127.0.0.1",
+      PORT: String(port + 30 + n),
+      DATABASE_URL: `postgres://conduit:conduit@${hosts}/conduit?sslmode=disable&target_session_attrs=read-write`,
+      DATABASE_POOL_MAX: "8",
+      JWT_SECRET: "the secret of the servers on the cluster, for tests",
+      RATE_LIMITS: "off",
+      LOG_LEVEL: "warn",
+      ...settings,
+    },
+    stdout: log,
+    stderr: log,
+  });
+  await until(30_000, `server ${n} is ready`, () => isOk(`${serverUrls[n]}/health/ready`));
+}
+
+/** The official contract, if it lies next to the project, by way of HAProxy. */
+async function runContract(balance: "rotating" | "sticky", settings: Record<string, string>): Promise<void> {
+  await startServers(settings);
+  await until(10_000, "HAProxy has both servers", () => isOk(`${urls[balance]}/health/ready`));
+  const contract = join(root, "../shared/realworld/conformance.mjs");
+  if (!existsSync(contract)) return console.log(`skipped: ${contract} does not exist`);
+  const child = Bun.spawn(["node", contract, urls[balance]], { stdout: "pipe", stderr: "inherit" });
+  const output = await child.stdout.text();
+  console.log(`contract, ${balance}: ${output.trim().split("\n").at(-1)}`);
+  if ((await child.exited) !== 0) problems.push(`the contract with ${balance} requests: ${output}`);
+}
+
+/** What happened around an event, in milliseconds since it. */
+type Outcome = {
+  readonly event: string;
+  readonly newPrimaryMs: number | undefined;
+  readonly firstWriteMs: number | undefined;
+  readonly signOutMs: number | undefined;
+  readonly samples: readonly Sample[];
+  readonly lost: number;
+  readonly repeated: number;
+};
+
+type Event = {
+  readonly name: string;
+  /** Whether another node becomes the primary. */
+  readonly movesPrimary: boolean;
+  run(): Promise<void>;
+  /** Brings back what the event has ended. */
+  repair(): Promise<void>;
+  /** Statuses beyond success and 503 that some requests may have. */
+  readonly allowed?: readonly number[];
+  readonly readsMayFail: boolean;
+};
+
+async function runEvents(): Promise<void> {
+  await startServers({});
+  const people = await Promise.all(Array.from({ length: WRITERS }, (_, i) => newWriter(`writer${i}`)));
+  let node = "";
+  const restart = () => cluster("start-node", node).then(noResult);
+  const kill = async () => {
+    node = await cluster("primary");
+    await cluster("kill-node", node);
+  };
+  const events: Event[] = [
+    { name: "kill -9 of the primary", movesPrimary: true, run: kill, repair: restart, readsMayFail: true },
+    { name: "kill -9 of the next primary", movesPrimary: true, run: kill, repair: restart, readsMayFail: true },
+    {
+      name: "switchover",
+      movesPrimary: true,
+      run: () => cluster("switchover").then(noResult),
+      repair: async () => {},
+      readsMayFail: false,
+    },
+    {
+      name: "frozen primary",
+      movesPrimary: true,
+      async run() {
+        node = await cluster("primary");
+        await cluster("freeze-node", node);
+      },
+      repair: () => cluster("thaw-node", node).then(noResult),
+      readsMayFail: true,
+    },
+    {
+      name: "kill -9 of a server",
+      movesPrimary: false,
+      async run() {
+        servers[1]?.kill("SIGKILL");
+      },
+      repair: () => startServer(1, {}),
+      // From HAProxy, for requests that the server had received.
+      allowed: [502],
+      readsMayFail: true,
+    },
+    {
+      name: "kill -9 of a replica",
+      movesPrimary: false,
+      async run() {
+        node = await cluster("sync");
+        await cluster("kill-node", node);
+      },
+      repair: restart,
+      readsMayFail: false,
+    },
+  ];
+  const outcomes: Outcome[] = [];
+  for (const event of events) {
+    const outcome = await during(event, people);
+    outcomes.push(outcome);
+    problems.push(...judge(event, outcome).map((problem) => `${event.name}: ${problem}`));
+  }
+  print(outcomes);
+}
+
+const noResult = (): void => {};
+
+async function newWriter(name: string): Promise<Writer> {
+  const { token } = await register(name);
+  const article = { title: name, description: "For comments", body: "Comments are below" };
+  const headers = { Authorization: `Token ${token}`, "Content-Type": "application/json" };
+  const created = await fetch(`${urls.sticky}/api/articles`, {
+    method: "POST",
+    headers,
+    body: JSON.stringify({ article }),
+  });
+  return { token, slug: ((await created.json()) as { article: { slug: string } }).article.slug };
+}
+
+let registered = 0;
+
+async function register(name: string): Promise<{ token: string; refreshToken: string }> {
+  const username = `${name}-${process.pid}-${++registered}`;
+  const user = { username, email: `${username}@example.com`, password: "correct horse" };
+  const response = await post(`${urls.sticky}/api/users`, { user });
+  const body = (await response.json()) as { user: { token: string }; refresh_token: string };
+  return { token: body.user.token, refreshToken: body.refresh_token };
+}
+
+const post = (url: string, body: unknown): Promise<Response> =>
+  fetch(url, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
+
+async function during(event: Event, writers: readonly Writer[]): Promise<Outcome> {
+  await cluster("wait-ready");
+  const before = await cluster("primary");
+  const leaving = await register("leaving");
+  const load = startLoad(urls.rotating, writers, READERS);
+  await Bun.sleep(AFTERWARDS_MS);
+  const at = performance.now();
+  const since = () => performance.now() - at;
+  const ran = event.run();
+  let newPrimaryMs: number | undefined;
+  if (event.movesPrimary) {
+    newPrimaryMs = await until(40_000, "another primary", async () => {
+      const now = await findPrimary();
+      return now !== undefined && now !== before && since();
+    });
+  }
+  await ran;
+  const isGood = ({ kind, sentAt, status }: Sample) => kind === "write" && sentAt >= at && status < 300 && status > 0;
+  const written = await until(40_000, "a write succeeds", () => load.samples.find(isGood));
+  const signOutMs = event.movesPrimary ? await signOut(leaving) : undefined;
+  await event.repair();
+  await Bun.sleep(AFTERWARDS_MS);
+  await load.stop();
+  await cluster("wait-ready");
+  return {
+    event: event.name,
+    newPrimaryMs,
+    firstWriteMs: written.sentAt + written.tookMs - at,
+    signOutMs,
+    samples: load.samples.filter(({ sentAt, tookMs }) => sentAt + tookMs >= at),
+    ...(await compare(load.acknowledged)),
+  };
+}
+
+/** The node whose Patroni says that it is the primary. */
+async function findPrimary(): Promise<string | undefined> {
+  const found = await Promise.all(
+    [0, 1, 2].map(async (node) => ((await isOk(`http://127.0.0.1:${port + 10 + node}/primary`)) ? String(node) : "")),
+  );
+  return found.find((node) => node !== "");
+}
+
+/** Signs out at one server. Returns how long the token was valid at the other. */
+async function signOut({ token, refreshToken }: { token: string; refreshToken: string }): Promise<number> {
+  const statusAt = async (url: string) =>
+    (await fetch(`${url}/api/user`, { headers: { Authorization: `Token ${token}` } })).status;
+  await until(10_000, "the user is signed in", async () => (await statusAt(serverUrls[1])) === 200);
+  const response = await post(`${serverUrls[0]}/api/auth/logout`, { refresh_token: refreshToken });
+  if (!response.ok) throw new Error(`a sign-out failed: ${response.status}`);
+  const at = performance.now();
+  return await until(20_000, "the sign-out is known", async () =>
+    (await statusAt(serverUrls[1])) === 401 ? performance.now() - at : false,
+  );
+}
+
+/** Compares what was acknowledged with the rows of the database. */
+async function compare(acknowledged: ReadonlySet<string>): Promise<{ lost: number; repeated: number }> {
+  const sql = new SQL(`postgres://postgres:superuser@127.0.0.1:${urls.writable}/conduit?sslmode=disable`, { max: 1 });
+  const rows = (await sql`select body, count(*)::integer as copies from comments group by body`) as {
+    body: string;
+    copies: number;
+  }[];
+  await sql.close();
+  const stored = new Set(rows.map(({ body }) => body));
+  return {
+    lost: [...acknowledged].filter((body) => !stored.has(body)).length,
+    repeated: rows.filter(({ copies }) => copies > 1).length,
+  };
+}
+
+function judge(event: Event, { firstWriteMs, signOutMs, samples, lost, repeated }: Outcome): string[] {
+  const unexpected = samples.filter(({ status }) => !isExpected(event, status)).map(({ status }) => status);
+  const failedReads = samples.filter(({ kind, status }) => kind === "read" && (status === 0 || status >= 500)).length;
+  return [
+    ...(lost > 0 ? [`${lost} acknowledged writes were lost`] : []),
+    ...(repeated > 0 ? [`${repeated} writes took effect twice`] : []),
+    ...(unexpected.length > 0 ? [`responses with the statuses ${[...new Set(unexpected)].join(", ")}`] : []),
+    ...(failedReads > 0 && !event.readsMayFail ? [`${failedReads} reads failed`] : []),
+    ...((firstWriteMs ?? Number.POSITIVE_INFINITY) > TTL_S * 1_000 + MARGIN_MS
+      ? [`the first write succeeded after ${seconds(firstWriteMs)} s`]
+      : []),
+    ...((signOutMs ?? 0) > SIGN_OUT_MAX_MS
+      ? [`a sign-out reached the other server after ${seconds(signOutMs)} s`]
+      : []),
+  ];
+}
+
+/** Success, 503, or what requests may get that the event itself has ended; 0 is a lost connection. */
+const isExpected = ({ allowed = [] }: Event, status: number): boolean =>
+  (status >= 200 && status < 300) || status === 503 || allowed.includes(status);
+
+function print(outcomes: readonly Outcome[]): void {
+  const rows = outcomes.map(({ event, newPrimaryMs, firstWriteMs, signOutMs, samples, lost, repeated }) => {
+    const failed = (kind: Sample["kind"]) =>
+      samples.filter((sample) => sample.kind === kind && (sample.status === 0 || sample.status >= 500)).length;
+    return {
+      event,
+      "new primary, s": seconds(newPrimaryMs),
+      "first write, s": seconds(firstWriteMs),
+      "slowest, s": seconds(Math.max(...samples.map(({ tookMs }) => tookMs))),
+      requests: samples.length,
+      "failed reads": failed("read"),
+      "failed writes": failed("write"),
+      "lost writes": lost,
+      repeated,
+      "sign-out, ms": signOutMs === undefined ? "" : Math.round(signOutMs),
+    };
+  });
+  const [first] = rows;
+  if (first === undefined) return;
+  console.log(`| ${Object.keys(first).join(" | ")} |`);
+  console.log(
+    `| ${Object.keys(first)
+      .map(() => "---")
+      .join(" | ")} |`,
+  );
+  for (const row of rows) console.log(`| ${Object.values(row).join(" | ")} |`);
+}
+
+const seconds = (ms: number | undefined): string => (ms === undefined ? "" : (ms / 1000).toFixed(1));
+
+async function isOk(url: string): Promise<boolean> {
+  return await fetch(url, { signal: AbortSignal.timeout(2_000) }).then(
+    ({ ok }) => ok,
+    () => false,
+  );
+}
+
+async function until<T>(
+  timeoutMs: number,
+  what: string,
+  find: () => T | Promise<T>,
+): Promise<Exclude<T, false | undefined>> {
+  for (const deadline = performance.now() + timeoutMs; ; await Bun.sleep(20)) {
+    const found = await find();
+    if (found !== false && found !== undefined) return found as Exclude<T, false | undefined>;
+    if (performance.now() > deadline) throw new Error(`this did not happen within ${timeoutMs / 1000} s: ${what}`);
+  }
+}
