@@ -309,6 +309,13 @@ export const SETTINGS = {
     what: "Bytes of memory in which each process holds what many requests read ([scaling](scaling.md#memory)). 0 turns it off.",
     parse: wholeNumber(0, MEMORY_MAX_BYTES),
   }),
+  staleMaxMs: setting({
+    name: "STALE_MAX",
+    flag: "stale-max",
+    fallback: "60s",
+    what: "How old what is in memory may be that anonymous readers get while the database is away ([cluster](cluster.md)). 0s turns that off.",
+    parse: duration(0, DAY_MS),
+  }),
   corsOrigins: setting({
     name: "CORS_ORIGINS",
     flag: "cors-origins",

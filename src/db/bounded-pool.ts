@@ -68,8 +68,8 @@ type Waiter = { since: number; readonly proceed: () => void; readonly reject: (e
 const WATCH_INTERVAL_MS = 100;
 /** A connection whose statement runs longer than this is used for further ones only if there is no other. */
 const SLOW_MS = 20;
-/** To replace one bad connection takes a moment, for which statements wait in any case. */
-const MOMENT_MS = 500;
+/** To replace one bad connection takes a moment, for which statements wait in any case. What takes longer is an outage. */
+export const MOMENT_MS = 500;
 /** The most statements that wait for the end of an outage. */
 const WAITERS_MAX = 1_000;
 

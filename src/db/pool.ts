@@ -4,7 +4,7 @@ import type { DatabaseAddress } from "../config/database-address.ts";
 import { unavailable } from "../http/errors.ts";
 import type { StatementObserver } from "../observability/observers.ts";
 import { createBatches } from "./batches.ts";
-import { type BoundedPool, createBoundedPool, type PoolLimits, type PoolState } from "./bounded-pool.ts";
+import { type BoundedPool, createBoundedPool, MOMENT_MS, type PoolLimits, type PoolState } from "./bounded-pool.ts";
 import { isConnectionLost, isReadOnlyServer, isRolledBack, isUnavailable, wasNotSent } from "./errors.ts";
 import { followPrimary, type Primary } from "./primary.ts";
 import { type DatabaseState, openProbe, PROBE_TIMEOUT_MS } from "./probe.ts";
@@ -29,6 +29,8 @@ export type Database = Queries & {
   transaction<Result>(work: (tx: Queries) => Promise<Result>): Promise<Result>;
   /** Asks for the state of the database on a connection of its own, at most 2 s, so that load does not look like an outage. */
   probe(): Promise<DatabaseState>;
+  /** Whether the primary has been missing for longer than a moment. */
+  isAway(): boolean;
   /** Which server the connections lead to. */
   readonly primary: Primary;
   /** From now on, no statement waits for the end of an outage. Call this before you wait for statements at a shutdown. */
@@ -250,6 +252,10 @@ export function openDatabase(address: DatabaseAddress, limits: PoolLimits, obser
     row: async (statement, parameters) => (await rows(statement, parameters))[0],
     transaction,
     probe: probe.check,
+    isAway() {
+      const since = primary.searchingSince();
+      return since !== undefined && performance.now() - since > MOMENT_MS;
+    },
     primary,
     stopWaiting() {
       for (const pool of all) pool.stopWaiting();

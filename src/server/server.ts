@@ -95,6 +95,7 @@ export async function startServer(
 
     const memoryOptions = {
       bytesMax: config.memoryMaxBytes,
+      staleMaxMs: config.staleMaxMs,
       serverId: inherited?.serverId ?? crypto.randomUUID(),
       reportToWorkers: inherited?.otherWorkers.report ?? (async () => {}),
     };
@@ -136,6 +137,8 @@ export async function startServer(
       baseUrl: config.baseUrl,
       keepAliveTimeoutMs: config.keepAliveTimeoutMs,
       isDraining: () => isDraining,
+      // As long as requests wait for the database, or some do not need it.
+      outageGraceMs: Math.max(config.failoverWaitMs, config.staleMaxMs),
       observer: metrics,
       tracer: tracing,
     });

@@ -3,7 +3,8 @@ import type { Database } from "../db/pool.ts";
 import type { IdentityContext } from "../features/identity/context.ts";
 import type { UserRow } from "../features/identity/users/queries.ts";
 import type { WriteLimits } from "../features/identity/write-limits.ts";
-import type { Memory, Shelf } from "../memory/memory.ts";
+import { markStale } from "../http/caching.ts";
+import { AGE_MAX_MS, type Memory, type Shelf } from "../memory/memory.ts";
 import type { BrowserSessions } from "./browser-session.ts";
 import { type Page, type Rendered, rendered, respondToViewer, respondWithRendered } from "./page.ts";
 import { originOf } from "./requests.ts";
@@ -51,7 +52,7 @@ export type Content<Props> = { readonly props: Omit<Props, "frame">; readonly to
 
 /**
  * Responds with a page that is the same for all anonymous readers. They get it from memory, until something changes that it
- * shows. For everybody else it is read and rendered.
+ * shows, and while the database is away. For everybody else it is read and rendered.
  * @param key the same for equal requests
  * @param read what the page shows to a viewer; null is an anonymous reader
  */
@@ -73,6 +74,11 @@ export async function showToAll<Props extends { frame: Frame }>(
       const value = rendered(page({ ...props, frame } as Props), basePath);
       return { value, topics, bytes: value.html.byteLength + value.gzip.byteLength + HEADERS_BYTES };
     });
+  const stale = web.pages.findStale(fullKey);
+  if (stale !== undefined) {
+    markStale(c, stale.ageMs, AGE_MAX_MS);
+    return respondWithRendered(c, stale.value);
+  }
   // A reload ahead of time may fail. The next request reports the problem, if it still exists.
   const found = web.pages.find(fullKey, () => load().catch(() => {}));
   return respondWithRendered(c, found ?? (await load()));
