@@ -34,28 +34,30 @@ const urls = {
 const serverUrls = [0, 1].map((n) => `http://127.0.0.1:${port + 30 + n}`) as [string, string];
 const servers: (Subprocess | undefined)[] = [];
 const problems: string[] = [];
+let registered = 0;
 
-installPackages();
-const watchdog = setTimeout(() => {
-  console.error(`The run did not end within ${RUN_MAX_MS / 1000} s.`);
-  void end(1);
-}, RUN_MAX_MS);
-for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => void end(1));
-
-try {
-  await cluster("up");
-  await runContract("rotating", { MEMORY_MAX: "0" });
-  await runContract("sticky", {});
-  await runEvents();
-} catch (error) {
-  problems.push(String(error));
+async function main(): Promise<void> {
+  installPackages();
+  const watchdog = setTimeout(() => {
+    console.error(`The run did not end within ${RUN_MAX_MS / 1000} s.`);
+    void end(1);
+  }, RUN_MAX_MS);
+  for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => void end(1));
+  try {
+    await cluster("up");
+    await runContract("rotating", { MEMORY_MAX: "0" });
+    await runContract("sticky", {});
+    await runEvents();
+  } catch (error) {
+    problems.push(String(error));
+  }
+  clearTimeout(watchdog);
+  for (const problem of problems) console.error(`FAILED ${problem}`);
+  if (problems.length > 0) await showLogs();
+  await end(problems.length === 0 ? 0 : 1);
 }
-for (const problem of problems) console.error(`FAILED ${problem}`);
-if (problems.length > 0) await showLogs();
-await end(problems.length === 0 ? 0 : 1);
 
 async function end(status: number): Promise<void> {
-  clearTimeout(watchdog);
   for (const server of servers) server?.kill("SIGKILL");
   await cluster("down").catch(() => {});
   rmSync(folder, { recursive: true, force: true });
@@ -247,8 +249,6 @@ async function newWriter(name: string): Promise<Writer> {
   return { token, slug: ((await created.json()) as { article: { slug: string } }).article.slug };
 }
 
-let registered = 0;
-
 async function register(name: string): Promise<{ token: string; refreshToken: string }> {
   const username = `${name}-${process.pid}-${++registered}`;
   const user = { username, email: `${username}@example.com`, password: "correct horse" };
@@ -399,3 +399,5 @@ async function until<T>(
     if (performance.now() > deadline) throw new Error(`this did not happen within ${timeoutMs / 1000} s: ${what}`);
   }
 }
+
+await main();

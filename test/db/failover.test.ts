@@ -50,16 +50,27 @@ async function withTable() {
 
 const waiting = (db: Database): number => db.state().read.waiting + db.state().write.waiting;
 
+/**
+ * A read that waits. When it does, the driver has seen that all connections are closed: a write before that would fail, as
+ * it may have been executed.
+ */
+async function waitingRead(db: Database): Promise<{ reading: Promise<unknown> }> {
+  const reading = db.rows(ONE, []);
+  await until(() => db.state().read.waiting === 1);
+  return { reading };
+}
+
 test("reads and writes wait while the server refuses connections, and each write runs once", async () => {
   const { address, valuesOf } = await withTable();
   const proxy = proxyTo(address);
   const db = open(proxy.address);
   await Promise.all([db.rows(ONE, []), db.rows(ADD, ["before"])]);
   proxy.refuse();
+  const { reading } = await waitingRead(db);
   const results = Promise.all([
     ...["a", "b", "c"].map((value) => db.rows(ADD, [value])),
     db.transaction((tx) => tx.rows(ADD, ["d"])),
-    db.rows(ONE, []),
+    reading,
   ]);
   await until(() => waiting(db) === 5);
   proxy.restore();
@@ -84,8 +95,7 @@ test("no more than 1,000 statements wait", async () => {
   const db = open(proxy.address);
   await db.rows(ONE, []);
   proxy.refuse();
-  const first = db.rows(ONE, []);
-  await until(() => waiting(db) === 1);
+  const { reading } = await waitingRead(db);
   let refused = 0;
   const others = Array.from({ length: 1_050 }, () =>
     db.rows(ONE, []).catch(() => {
@@ -95,7 +105,7 @@ test("no more than 1,000 statements wait", async () => {
   await until(() => refused === 51);
   expect(waiting(db)).toBe(1_000);
   proxy.restore();
-  await Promise.all([first, ...others]);
+  await Promise.all([reading, ...others]);
   expect(refused).toBe(51);
 });
 
@@ -105,6 +115,7 @@ test("after an outage, reads go first", async () => {
   const db = open(proxy.address);
   await Promise.all([db.rows(ONE, []), db.rows(ADD, ["before"])]);
   proxy.refuse();
+  const { reading } = await waitingRead(db);
   let readsWaiting: number | undefined;
   const writes = ["a", "b", "c"].map(async (value) => {
     await db.rows(ADD, [value]);
@@ -112,9 +123,9 @@ test("after an outage, reads go first", async () => {
   });
   await until(() => db.state().write.waiting === 3);
   const reads = Array.from({ length: 900 }, () => db.rows(ONE, []));
-  await until(() => db.state().read.waiting === 900);
+  await until(() => db.state().read.waiting === 901);
   proxy.restore();
-  await Promise.all([...reads, ...writes]);
+  await Promise.all([reading, ...reads, ...writes]);
   expect(readsWaiting).toBe(0);
   expect(await valuesOf()).toEqual(["a", "b", "before", "c"]);
 });
