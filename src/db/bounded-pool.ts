@@ -1,5 +1,5 @@
 import type { SQL, TransactionSQL } from "bun";
-import { closeConnection, type Primary } from "./primary.ts";
+import { closeConnection, type FollowedServer } from "./followed-server.ts";
 
 export type PoolLimits = {
   /** Connections for writes. Reads, which are pipelined, have a quarter as many, but at least two. */
@@ -37,7 +37,7 @@ export type BoundedPool = {
    * @throws what `work` throws, or as `run`
    */
   transaction<Result>(work: (run: BoundedPool["run"]) => Promise<Result>): Promise<Result>;
-  /** Replaces the connections when the primary is found. Statements wait until then. */
+  /** Replaces the connections when a search has found a server. Statements wait until then. */
   recover(): void;
   /** From now on, no statement waits for the end of an outage. */
   stopWaiting(): void;
@@ -74,9 +74,9 @@ export const MOMENT_MS = 500;
 const WAITERS_MAX = 1_000;
 
 export type BoundedPoolOptions = {
-  /** Makes a connection to the server that `primary` names now. */
+  /** Makes a connection to the server of the moment. */
   readonly connect: () => SQL;
-  readonly primary: Primary;
+  readonly server: FollowedServer;
   readonly limits: PoolLimits;
   /** How many connections to open, each when it is first needed. */
   readonly connectionsMax: number;
@@ -93,12 +93,12 @@ export type BoundedPoolOptions = {
  *
  * The driver replaces a connection that closes. A connection that hangs (a network that lost it, a server that stands
  * still) gives no signal. It shows as a statement that has been at the head of its connection for longer than the server
- * lets a statement run. Then this pool replaces all its connections as soon as a search has found the primary; callers wait
+ * lets a statement run. Then this pool replaces all its connections as soon as a search has found a server; callers wait
  * meanwhile, for a bounded time. A queue of slow statements is no sign of that: each of them gets its time from when the one
  * before it has finished.
  */
 export function createBoundedPool(options: BoundedPoolOptions): BoundedPool {
-  const { connect, primary, limits, connectionsMax, depth, onWait, first } = options;
+  const { connect, server, limits, connectionsMax, depth, onWait, first } = options;
   const newConnections = () =>
     Array.from(
       { length: connectionsMax },
@@ -160,9 +160,9 @@ export function createBoundedPool(options: BoundedPoolOptions): BoundedPool {
   }
 
   async function endOutage(): Promise<void> {
-    const before = primary.server();
-    await primary.search();
-    const hasMoved = primary.server() !== before;
+    const before = server.server();
+    await server.search();
+    const hasMoved = server.server() !== before;
     const deadline = performance.now() + MOMENT_MS;
     while (first !== undefined && first.state().waiting > 0 && performance.now() < deadline) await Bun.sleep(1);
     if (isClosed) return;
@@ -174,8 +174,8 @@ export function createBoundedPool(options: BoundedPoolOptions): BoundedPool {
     while (!isFull() && waiters.length > 0) admitNext();
   }
 
-  // What a server says that is not the primary any more does not count.
-  primary.onFound((hasMoved) => {
+  // What the server before says does not count any more.
+  server.onFound((hasMoved) => {
     if (hasMoved && outage === undefined && !isClosed) replaceConnections(0);
   });
 

@@ -1,8 +1,8 @@
 import type { Pool } from "pg";
 import type { DatabaseAddress } from "../config/database-address.ts";
 import { StartupError } from "../config/startup-error.ts";
+import { firstServer } from "./followed-server.ts";
 import { openPgPool } from "./pg-pool.ts";
-import { firstServer } from "./primary.ts";
 
 /** The schema of the job queue, which graphile-worker installs and migrates itself. */
 export const JOB_SCHEMA = "graphile_worker";

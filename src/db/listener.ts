@@ -1,7 +1,7 @@
 import { SQL } from "bun";
 import type { Log } from "../observability/log.ts";
+import type { FollowedServer } from "./followed-server.ts";
 import { connectionOptions, type Database } from "./pool.ts";
-import type { Primary } from "./primary.ts";
 import { write } from "./statements.ts";
 
 /** What receives PostgreSQL's notifications on a channel. Its functions do not throw. */
@@ -38,7 +38,7 @@ const BEATS = "conduit_heartbeat";
  * one that delivers nothing. Resolves when the connection listens on all channels.
  */
 export async function openListener(
-  primary: Primary,
+  primary: FollowedServer,
   db: Database,
   log: Log,
   subscribers: readonly Subscriber[],

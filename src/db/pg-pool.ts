@@ -2,7 +2,7 @@ import { readFileSync } from "node:fs";
 import { dirname, extname } from "node:path";
 import pg from "pg";
 import type { DatabaseAddress } from "../config/database-address.ts";
-import type { CurrentServer } from "./primary.ts";
+import type { CurrentServer } from "./followed-server.ts";
 
 export type PgPoolOptions = {
   /** Connections at most. */

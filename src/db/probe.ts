@@ -1,7 +1,7 @@
 import { SQL } from "bun";
 import type { DatabaseAddress } from "../config/database-address.ts";
 import { TimedOut } from "./bounded-pool.ts";
-import type { Primary } from "./primary.ts";
+import type { FollowedServer } from "./followed-server.ts";
 import { read } from "./statements.ts";
 
 export type DatabaseState = {
@@ -28,7 +28,7 @@ export const PROBE_TIMEOUT_MS = 2_000;
 const CONNECTION_LIFETIME_MS = 10_000;
 
 /** Opens nothing: the first check connects. */
-export function openProbe(primary: Primary, options: (server: DatabaseAddress) => SQL.Options): Probe {
+export function openProbe(primary: FollowedServer, options: (server: DatabaseAddress) => SQL.Options): Probe {
   let connection: { sql: SQL; openedAt: number } | undefined;
   let running: Promise<DatabaseState> | undefined;
 

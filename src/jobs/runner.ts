@@ -1,10 +1,10 @@
 import { Logger, type LogLevel, parseCronItems, type Runner, run } from "graphile-worker";
 import type { Pool } from "pg";
 import { z } from "zod";
+import type { CurrentServer } from "../db/followed-server.ts";
 import { JOB_SCHEMA } from "../db/job-schema.ts";
 import { openPgPool } from "../db/pg-pool.ts";
 import type { Database } from "../db/pool.ts";
-import type { CurrentServer } from "../db/primary.ts";
 import type { Log } from "../observability/log.ts";
 import { capRetryDelays, type JobType, recoverJobs } from "./queue.ts";
 import { runTask, type Task, task } from "./task.ts";

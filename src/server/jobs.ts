@@ -1,6 +1,6 @@
 import type { Config } from "../config/settings.ts";
+import type { CurrentServer } from "../db/followed-server.ts";
 import type { Database } from "../db/pool.ts";
-import type { CurrentServer } from "../db/primary.ts";
 import { startIndexing } from "../features/articles/search/indexing.ts";
 import { purgeEmailLinks, renewLink } from "../features/identity/email-links.ts";
 import { purgeKnownNetworks } from "../features/identity/known-networks.ts";

@@ -9,7 +9,7 @@ import { configWarnings } from "../config/warnings.ts";
 import type { PoolLimits } from "../db/bounded-pool.ts";
 import { openListener } from "../db/listener.ts";
 import { watchDatabase } from "../db/metrics.ts";
-import { openDatabase, openPrimary } from "../db/pool.ts";
+import { openDatabase, openFollowed } from "../db/pool.ts";
 import { checkPooler, findServer } from "../db/reach.ts";
 import { keepRevalidating } from "../features/articles/versions.ts";
 import { createRevocations, followRevocations } from "../features/identity/sessions/revocations.ts";
@@ -87,7 +87,7 @@ export async function startServer(
     closers.push(() => db.close(config.databaseStatementTimeoutMs));
     if (metrics !== undefined) watchDatabase(metrics, db);
     const direct =
-      address.direct === undefined ? db.primary : openPrimary(address.direct, config.databaseConnectTimeoutMs);
+      address.direct === undefined ? db.primary : openFollowed(address.direct, config.databaseConnectTimeoutMs);
     closers.push(direct.stop);
     direct.onFound((hasMoved) => {
       if (hasMoved) log.warn({}, `the database has moved to ${locationOf(direct.server())}`);

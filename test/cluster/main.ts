@@ -22,10 +22,14 @@ const READERS = 4;
 const AFTERWARDS_MS = 1_000;
 
 const root = join(import.meta.dir, "../..");
+const port = freePorts();
+const nodes = [0, 1, 2].map((node) => `127.0.0.1:${port + 20 + node}`).join(",");
+const database = (hosts: string, target: string) =>
+  `postgres://conduit:conduit@${hosts}/conduit?sslmode=disable&target_session_attrs=${target}`;
+const REPLICAS = { DATABASE_READ_URL: database(nodes, "prefer-standby") };
 const folder = mkdtempSync(join(tmpdir(), "conduit-cluster-"));
 // PostgreSQL runs as another user.
 chmodSync(folder, 0o755);
-const port = freePorts();
 const urls = {
   writable: port + 40,
   rotating: `http://127.0.0.1:${port + 41}`,
@@ -46,7 +50,7 @@ async function main(): Promise<void> {
   try {
     await cluster("up");
     await runContract("rotating", { MEMORY_MAX: "0" });
-    await runContract("sticky", {});
+    await runContract("sticky", REPLICAS);
     await runEvents();
   } catch (error) {
     problems.push(String(error));
@@ -65,11 +69,11 @@ async function end(status: number): Promise<void> {
 }
 
 async function showLogs(): Promise<void> {
-  for (const n of [0, 1]) {
-    const log = await Bun.file(join(folder, `server${n}.log`))
+  for (const name of ["server0", "server1", "cluster/patroni0", "cluster/patroni1", "cluster/patroni2"]) {
+    const log = await Bun.file(join(folder, `${name}.log`))
       .text()
       .catch(() => "");
-    console.error(`The end of the log of server ${n}:\n${log.slice(-4_000)}`);
+    console.error(`The end of ${name}.log:\n${log.slice(-3_000)}`);
   }
 }
 
@@ -119,7 +123,6 @@ async function startServers(settings: Record<string, string>): Promise<void> {
 }
 
 async function startServer(n: number, settings: Record<string, string>): Promise<void> {
-  const nodes = [0, 1, 2].map((node) => `127.0.0.1:${port + 20 + node}`).join(",");
   const hosts = n === 0 ? nodes : `127.0.0.1:${urls.writable}`;
   const log = Bun.file(join(folder, `server${n}.log`));
   servers[n] = Bun.spawn([process.execPath, join(root, "src/main.ts"), "serve"], {
@@ -127,7 +130,8 @@ async function startServer(n: number, settings: Record<string, string>): Promise
       PATH: process.env.PATH ?? "",
       HOST: "127.0.0.1",
       PORT: String(port + 30 + n),
-      DATABASE_URL: `postgres://conduit:conduit@${hosts}/conduit?sslmode=disable&target_session_attrs=read-write`,
+      DATABASE_URL: database(hosts, "read-write"),
+      METRICS_PORT: String(port + 50 + n),
       DATABASE_POOL_MAX: "8",
       JWT_SECRET: "the secret of the servers on the cluster, for tests",
       RATE_LIMITS: "off",
@@ -161,6 +165,7 @@ type Outcome = {
   readonly samples: readonly Sample[];
   readonly lost: number;
   readonly repeated: number;
+  readonly unseen: number;
 };
 
 type Event = {
@@ -175,8 +180,11 @@ type Event = {
   readonly readsMayFail: boolean;
 };
 
+/** Nothing in memory, so that each read shows what a replica shows. */
+const FOR_EVENTS = { ...REPLICAS, MEMORY_MAX: "0" };
+
 async function runEvents(): Promise<void> {
-  await startServers({});
+  await startServers(FOR_EVENTS);
   const people = await Promise.all(Array.from({ length: WRITERS }, (_, i) => newWriter(`writer${i}`)));
   let node = "";
   const restart = () => cluster("start-node", node).then(noResult);
@@ -210,7 +218,7 @@ async function runEvents(): Promise<void> {
       async run() {
         servers[1]?.kill("SIGKILL");
       },
-      repair: () => startServer(1, {}),
+      repair: () => startServer(1, FOR_EVENTS),
       // From HAProxy, for requests that the server had received.
       allowed: [502],
       readsMayFail: true,
@@ -225,17 +233,42 @@ async function runEvents(): Promise<void> {
       repair: restart,
       readsMayFail: false,
     },
+    {
+      name: "replicas that do not follow",
+      movesPrimary: false,
+      run: () => onReplicas("select pg_wal_replay_pause()"),
+      repair: () => onReplicas("select pg_wal_replay_resume()"),
+      readsMayFail: false,
+    },
   ];
   const outcomes: Outcome[] = [];
   for (const event of events) {
+    console.log(`${new Date().toISOString().slice(11, 19)} ${event.name}`);
     const outcome = await during(event, people);
     outcomes.push(outcome);
     problems.push(...judge(event, outcome).map((problem) => `${event.name}: ${problem}`));
   }
   print(outcomes);
+  await printReplicas();
 }
 
 const noResult = (): void => {};
+
+async function onReplicas(statement: string): Promise<void> {
+  const primary = await findPrimary();
+  for (const node of [0, 1, 2].filter((node) => String(node) !== primary)) {
+    await withNode(port + 20 + node, (sql) => sql.unsafe(statement));
+  }
+}
+
+async function withNode<Result>(at: number, use: (sql: SQL) => Promise<Result>): Promise<Result> {
+  const sql = new SQL(`postgres://postgres:superuser@127.0.0.1:${at}/conduit?sslmode=disable`, { max: 1 });
+  try {
+    return await use(sql);
+  } finally {
+    await sql.close();
+  }
+}
 
 async function newWriter(name: string): Promise<Writer> {
   const { token } = await register(name);
@@ -289,6 +322,7 @@ async function during(event: Event, writers: readonly Writer[]): Promise<Outcome
     newPrimaryMs,
     firstWriteMs: written.sentAt + written.tookMs - at,
     signOutMs,
+    unseen: load.unseen.length,
     samples: load.samples.filter(({ sentAt, tookMs }) => sentAt + tookMs >= at),
     ...(await compare(load.acknowledged)),
   };
@@ -317,12 +351,11 @@ async function signOut({ token, refreshToken }: { token: string; refreshToken: s
 
 /** Compares what was acknowledged with the rows of the database. */
 async function compare(acknowledged: ReadonlySet<string>): Promise<{ lost: number; repeated: number }> {
-  const sql = new SQL(`postgres://postgres:superuser@127.0.0.1:${urls.writable}/conduit?sslmode=disable`, { max: 1 });
-  const rows = (await sql`select body, count(*)::integer as copies from comments group by body`) as {
-    body: string;
-    copies: number;
-  }[];
-  await sql.close();
+  const rows = await withNode(
+    urls.writable,
+    async (sql): Promise<{ body: string; copies: number }[]> =>
+      await sql`select body, count(*)::integer as copies from comments group by body`,
+  );
   const stored = new Set(rows.map(({ body }) => body));
   return {
     lost: [...acknowledged].filter((body) => !stored.has(body)).length,
@@ -330,12 +363,13 @@ async function compare(acknowledged: ReadonlySet<string>): Promise<{ lost: numbe
   };
 }
 
-function judge(event: Event, { firstWriteMs, signOutMs, samples, lost, repeated }: Outcome): string[] {
+function judge(event: Event, { firstWriteMs, signOutMs, samples, lost, repeated, unseen }: Outcome): string[] {
   const unexpected = samples.filter(({ status }) => !isExpected(event, status)).map(({ status }) => status);
   const failedReads = samples.filter(({ kind, status }) => kind === "read" && (status === 0 || status >= 500)).length;
   return [
     ...(lost > 0 ? [`${lost} acknowledged writes were lost`] : []),
     ...(repeated > 0 ? [`${repeated} writes took effect twice`] : []),
+    ...(unseen > 0 ? [`${unseen} writes were not in the next read of their author`] : []),
     ...(unexpected.length > 0 ? [`responses with the statuses ${[...new Set(unexpected)].join(", ")}`] : []),
     ...(failedReads > 0 && !event.readsMayFail ? [`${failedReads} reads failed`] : []),
     ...((firstWriteMs ?? Number.POSITIVE_INFINITY) > TTL_S * 1_000 + MARGIN_MS
@@ -352,7 +386,7 @@ const isExpected = ({ allowed = [] }: Event, status: number): boolean =>
   (status >= 200 && status < 300) || status === 503 || allowed.includes(status);
 
 function print(outcomes: readonly Outcome[]): void {
-  const rows = outcomes.map(({ event, newPrimaryMs, firstWriteMs, signOutMs, samples, lost, repeated }) => {
+  const rows = outcomes.map(({ event, newPrimaryMs, firstWriteMs, signOutMs, samples, lost, repeated, unseen }) => {
     const failed = (kind: Sample["kind"]) =>
       samples.filter((sample) => sample.kind === kind && (sample.status === 0 || sample.status >= 500)).length;
     return {
@@ -365,6 +399,7 @@ function print(outcomes: readonly Outcome[]): void {
       "failed writes": failed("write"),
       "lost writes": lost,
       repeated,
+      unseen,
       "sign-out, ms": signOutMs === undefined ? "" : Math.round(signOutMs),
     };
   });
@@ -377,6 +412,17 @@ function print(outcomes: readonly Outcome[]): void {
       .join(" | ")} |`,
   );
   for (const row of rows) console.log(`| ${Object.values(row).join(" | ")} |`);
+}
+
+/** How many reads the replicas of both servers have run. */
+async function printReplicas(): Promise<void> {
+  const texts = await Promise.all(
+    [0, 1].map(async (n) => await (await fetch(`http://127.0.0.1:${port + 50 + n}/metrics`)).text()),
+  );
+  const sum = (name: string) =>
+    texts.reduce((total, text) => total + Number(new RegExp(`^${name} (\\d+)`, "m").exec(text)?.[1] ?? 0), 0);
+  const [served, stale, away] = ["reads", "stale", "away"].map((name) => sum(`database_replica_${name}_total`));
+  console.log(`reads at a replica: ${served}; at the primary, as the replica was behind: ${stale}, or away: ${away}`);
 }
 
 const seconds = (ms: number | undefined): string => (ms === undefined ? "" : (ms / 1000).toFixed(1));

@@ -1,8 +1,8 @@
 import { afterAll, afterEach, describe, expect, test } from "bun:test";
 import type { Pool } from "pg";
 import type { DatabaseAddress } from "../../src/config/database-address.ts";
+import { firstServer } from "../../src/db/followed-server.ts";
 import { openPgPool, type PgPoolOptions } from "../../src/db/pg-pool.ts";
-import { firstServer } from "../../src/db/primary.ts";
 import { testPostgres } from "../support/harness.ts";
 import { startProxy } from "../support/proxy.ts";
 

@@ -1,8 +1,8 @@
 import { afterEach, beforeAll, describe, expect, test } from "bun:test";
 import { z } from "zod";
 import type { DatabaseAddress } from "../../src/config/database-address.ts";
+import { firstServer } from "../../src/db/followed-server.ts";
 import { type Database, openDatabase } from "../../src/db/pool.ts";
-import { firstServer } from "../../src/db/primary.ts";
 import { addJob, capRetryDelays, type JobType, purgeDeadJobs, readQueue } from "../../src/jobs/queue.ts";
 import { startJobs } from "../../src/jobs/runner.ts";
 import { JobFailure, type RunningJob, type Task, task } from "../../src/jobs/task.ts";

@@ -3,7 +3,7 @@ import type { DatabaseAddress } from "../../src/config/database-address.ts";
 import { loadConfig } from "../../src/config/settings.ts";
 import type { PoolLimits } from "../../src/db/bounded-pool.ts";
 import { type HeartbeatTimes, openListener } from "../../src/db/listener.ts";
-import { type Database, openDatabase, openPrimary } from "../../src/db/pool.ts";
+import { type Database, openDatabase, openFollowed } from "../../src/db/pool.ts";
 import { createRevocations } from "../../src/features/identity/sessions/revocations.ts";
 import { createLinkTokens } from "../../src/mail/links.ts";
 import { createMemory } from "../../src/memory/memory.ts";
@@ -58,7 +58,8 @@ export async function testServer({ listener, ...options }: TestServerOptions = {
   const db = openDatabase(address, limits);
   const memoryOptions = { ...DEFAULT_MEMORY, serverId: crypto.randomUUID(), ...options.memory };
   const { memory, ...opened } = openMemory(memoryOptions, db, SILENT);
-  const primary = listener?.address === undefined ? db.primary : openPrimary(listener.address, limits.connectTimeoutMs);
+  const primary =
+    listener?.address === undefined ? db.primary : openFollowed(listener.address, limits.connectTimeoutMs);
   const listening = await openListener(primary, db, SILENT, opened.subscribers, listener?.times);
   const app = testApp(db, { ...options, memory });
   responseCheck ??= createResponseCheck(app);

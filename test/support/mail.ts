@@ -1,6 +1,6 @@
 import { type ParsedMail, simpleParser } from "mailparser";
 import { SMTPServer, type SMTPServerOptions } from "smtp-server";
-import { firstServer } from "../../src/db/primary.ts";
+import { firstServer } from "../../src/db/followed-server.ts";
 import { startJobs } from "../../src/jobs/runner.ts";
 import { createLinkTokens } from "../../src/mail/links.ts";
 import { sendMail } from "../../src/mail/send.ts";

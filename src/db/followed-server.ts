@@ -8,10 +8,10 @@ const ATTEMPT_INTERVAL_MS = 500;
 const ATTEMPTS_MAX = 8;
 
 /**
- * Which server of an address to connect to. Whoever cannot connect to it, or finds that it takes no writes, asks for a
- * search. All connections of the process go to the server that the last search has found.
+ * Which server of an address to connect to. Whoever cannot connect to it, or finds that it is none of those wanted, asks for
+ * a search. All connections of the process to this address go to the server that the last search has found.
  */
-export type Primary = {
+export type FollowedServer = {
   server(): DatabaseAddress;
   /** With `target_session_attrs=read-write`: a server that takes no writes is of no use. */
   readonly mustWrite: boolean;
@@ -25,23 +25,24 @@ export type Primary = {
 };
 
 /** What a driver needs that makes its own connections. */
-export type CurrentServer = Pick<Primary, "server" | "onFound">;
+export type CurrentServer = Pick<FollowedServer, "server" | "onFound">;
 
 /** The first server of an address, for what does not outlive it. */
 export const firstServer = (address: DatabaseAddress): CurrentServer => ({ server: () => address, onFound() {} });
 
 /**
- * Follows the primary of a cluster from one server to another, and waits for a single server that restarts.
+ * Follows the primary of a cluster, or a standby, from one server to another, and waits for a single server that restarts.
  * @param open makes a connection to a server, which connects with its first statement
  * @param attemptTimeoutMs how long an attempt may take
  */
-export function followPrimary(
+export function followServer(
   address: DatabaseAddress,
   open: (server: DatabaseAddress) => SQL,
   attemptTimeoutMs: number,
-): Primary {
-  const servers = serversOf(address);
-  const mustWrite = address.target === "writable";
+): FollowedServer {
+  const { target = "any" } = address;
+  // Processes share the load of the standbys.
+  const servers = target === "standby" ? shuffled(serversOf(address)) : serversOf(address);
   const listeners: ((hasMoved: boolean) => void)[] = [];
   let [server = address] = servers;
   let running: { since: number; found: Promise<void>; end(): void } | undefined;
@@ -58,7 +59,8 @@ export function followPrimary(
 
     function tryServers(): void {
       // Any server will do: the present one has half a second before the next is tried.
-      const next = mustWrite ? servers : [servers[(servers.indexOf(server) + rounds) % servers.length] ?? server];
+      const next =
+        target !== "any" ? servers : [servers[(servers.indexOf(server) + rounds) % servers.length] ?? server];
       rounds++;
       for (const candidate of next) void attempt(candidate);
     }
@@ -69,9 +71,9 @@ export function followPrimary(
       attempts.set(sql, candidate);
       const timer = setTimeout(discard, attemptTimeoutMs, sql);
       try {
-        const [state] = (await sql.unsafe(TAKES_WRITES.text)) as { takesWrites: boolean }[];
+        const [is] = (await sql.unsafe(KIND.text)) as Record<typeof target, boolean>[];
         // Otherwise it was discarded meanwhile.
-        if (attempts.has(sql) && (!mustWrite || state?.takesWrites === true)) finish(candidate);
+        if (attempts.has(sql) && is?.[target] === true) finish(candidate);
       } catch {
         // It is not ready, or no longer there. The next attempt shows when it is.
       } finally {
@@ -106,7 +108,7 @@ export function followPrimary(
 
   return {
     server: () => server,
-    mustWrite,
+    mustWrite: target === "writable",
     search,
     searchingSince: () => running?.since,
     onFound: (hear) => void listeners.push(hear),
@@ -114,10 +116,16 @@ export function followPrimary(
   };
 }
 
-const TAKES_WRITES = read<{ takesWrites: boolean }>(
-  "takes_writes",
-  `select not current_setting('transaction_read_only')::boolean as "takesWrites"`,
+const KIND = read<Record<NonNullable<DatabaseAddress["target"]>, boolean>>(
+  "server_kind",
+  `select true as any, not current_setting('transaction_read_only')::boolean as writable, pg_is_in_recovery() as standby`,
 );
+
+const shuffled = <Item>(items: readonly Item[]): Item[] =>
+  items
+    .map((item) => ({ item, place: Math.random() }))
+    .sort((a, b) => a.place - b.place)
+    .map(({ item }) => item);
 
 /** Closes a connection of the driver when it is idle, after `timeoutMs` in any case. Never rejects; may never resolve. */
 export function closeConnection(sql: SQL, timeoutMs: number): Promise<void> {
