@@ -195,7 +195,7 @@ function targetOf(text: string | undefined, use: "all" | "reads"): Pick<Database
       throw new Error(`has target_session_attrs=${text}, but Conduit writes: use read-write or primary`);
     default:
       throw new Error(
-        "has an unknown target_session_attrs (known: any, read-write, primary, read-only, standby, prefer-standby)",
+        `has an unknown target_session_attrs (known: ${use === "reads" ? "any, prefer-standby, standby, read-only" : "any, read-write, primary"})`,
       );
   }
 }

@@ -56,6 +56,8 @@ export class TimedOut extends Error {
 /** One connection of the driver, which runs what is in flight on it one after the other. */
 type Connection = {
   readonly sql: SQL;
+  /** Whether it is established. */
+  isOpen: boolean;
   /** In the order in which they run. */
   readonly inFlight: Set<{ readonly since: number; readonly reject: (error: Error) => void }>;
   /** When the statement at its head was sent, or got there because the one before it finished. */
@@ -74,8 +76,8 @@ export const MOMENT_MS = 500;
 const WAITERS_MAX = 1_000;
 
 export type BoundedPoolOptions = {
-  /** Makes a connection to the server of the moment. */
-  readonly connect: () => SQL;
+  /** Makes a connection to the server of the moment, which reports whether it is established. */
+  readonly connect: (report: (isOpen: boolean) => void) => SQL;
   readonly server: FollowedServer;
   readonly limits: PoolLimits;
   /** How many connections to open, each when it is first needed. */
@@ -99,11 +101,14 @@ export type BoundedPoolOptions = {
  */
 export function createBoundedPool(options: BoundedPoolOptions): BoundedPool {
   const { connect, server, limits, connectionsMax, depth, onWait, first } = options;
-  const newConnections = () =>
-    Array.from(
-      { length: connectionsMax },
-      (): Connection => ({ sql: connect(), inFlight: new Set(), headSince: 0, transaction: undefined }),
-    );
+  function newConnection(): Connection {
+    const sql = connect((isOpen) => {
+      connection.isOpen = isOpen;
+    });
+    const connection: Connection = { sql, isOpen: false, inFlight: new Set(), headSince: 0, transaction: undefined };
+    return connection;
+  }
+  const newConnections = () => Array.from({ length: connectionsMax }, newConnection);
   const inFlightMax = connectionsMax * depth;
   let outageWaitMs = Math.max(limits.failoverWaitMs ?? 0, MOMENT_MS);
   let connections = newConnections();
@@ -126,7 +131,7 @@ export function createBoundedPool(options: BoundedPoolOptions): BoundedPool {
         waiters.shift()?.reject(new TimedOut("a connection"));
       }
     }
-    for (const { inFlight } of connections) rejectLate(inFlight, now);
+    for (const connection of connections) rejectLate(connection, now);
     const hung = connections.filter(
       ({ inFlight, transaction, headSince }) =>
         inFlight.size > 0 && transaction?.isIdle !== true && now - headSince > hangTimeoutMs,
@@ -140,7 +145,9 @@ export function createBoundedPool(options: BoundedPoolOptions): BoundedPool {
   watch.unref();
 
   /** The first is running. Others keep their places until the server has run them, but nobody waits for them any more. */
-  function rejectLate([, ...behind]: Connection["inFlight"], now: number): void {
+  function rejectLate({ isOpen, inFlight: [, ...behind] }: Connection, now: number): void {
+    // Before that, the driver's timeout for connecting says that nothing was sent.
+    if (!isOpen) return;
     for (const { since, reject } of behind) {
       if (now - since > limits.queueTimeoutMs) reject(new TimedOut("a connection"));
     }

@@ -153,7 +153,7 @@ export function openDatabase(address: DatabaseAddress, limits: PoolLimits, obser
   function open(server: FollowedServer, name: PoolName, options: OpenOptions): BoundedPool {
     const { connections, depth = 1, planCacheMode, statementTimeoutMs = limits.statementTimeoutMs, first } = options;
     const pool = createBoundedPool({
-      connect: () =>
+      connect: (report) =>
         new SQL({
           ...connectionOptions(server.server(), 1, {
             statement_timeout: String(statementTimeoutMs),
@@ -163,6 +163,8 @@ export function openDatabase(address: DatabaseAddress, limits: PoolLimits, obser
             plan_cache_mode: planCacheMode,
           }),
           connectionTimeout: limits.connectTimeoutMs / 1000,
+          onconnect: () => report(true),
+          onclose: () => report(false),
         } as SQL.Options),
       server,
       limits: { ...limits, failoverWaitMs: options.failoverWaitMs },

@@ -172,6 +172,8 @@ type Event = {
   readonly name: string;
   /** Whether another node becomes the primary. */
   readonly movesPrimary: boolean;
+  /** Chooses what `run` ends. */
+  prepare?(): Promise<void>;
   run(): Promise<void>;
   /** Brings back what the event has ended. */
   repair(): Promise<void>;
@@ -188,27 +190,25 @@ async function runEvents(): Promise<void> {
   const people = await Promise.all(Array.from({ length: WRITERS }, (_, i) => newWriter(`writer${i}`)));
   let node = "";
   const restart = () => cluster("start-node", node).then(noResult);
-  const kill = async () => {
+  const choosePrimary = async () => {
     node = await cluster("primary");
-    await cluster("kill-node", node);
   };
+  const kill = () => cluster("kill-node", node).then(noResult);
+  const primary = { movesPrimary: true, prepare: choosePrimary };
   const events: Event[] = [
-    { name: "kill -9 of the primary", movesPrimary: true, run: kill, repair: restart, readsMayFail: true },
-    { name: "kill -9 of the next primary", movesPrimary: true, run: kill, repair: restart, readsMayFail: true },
+    { ...primary, name: "kill -9 of the primary", run: kill, repair: restart, readsMayFail: true },
+    { ...primary, name: "kill -9 of the next primary", run: kill, repair: restart, readsMayFail: true },
     {
+      ...primary,
       name: "switchover",
-      movesPrimary: true,
       run: () => cluster("switchover").then(noResult),
       repair: async () => {},
       readsMayFail: false,
     },
     {
+      ...primary,
       name: "frozen primary",
-      movesPrimary: true,
-      async run() {
-        node = await cluster("primary");
-        await cluster("freeze-node", node);
-      },
+      run: () => cluster("freeze-node", node).then(noResult),
       repair: () => cluster("thaw-node", node).then(noResult),
       readsMayFail: true,
     },
@@ -219,17 +219,17 @@ async function runEvents(): Promise<void> {
         servers[1]?.kill("SIGKILL");
       },
       repair: () => startServer(1, FOR_EVENTS),
-      // From HAProxy, for requests that the server had received.
-      allowed: [502],
+      // Requests that the server had received.
+      allowed: [0, 502],
       readsMayFail: true,
     },
     {
       name: "kill -9 of a replica",
       movesPrimary: false,
-      async run() {
+      async prepare() {
         node = await cluster("sync");
-        await cluster("kill-node", node);
       },
+      run: kill,
       repair: restart,
       readsMayFail: false,
     },
@@ -255,8 +255,8 @@ async function runEvents(): Promise<void> {
 const noResult = (): void => {};
 
 async function onReplicas(statement: string): Promise<void> {
-  const primary = await findPrimary();
-  for (const node of [0, 1, 2].filter((node) => String(node) !== primary)) {
+  const primary = Number(await cluster("primary"));
+  for (const node of [0, 1, 2].filter((node) => node !== primary)) {
     await withNode(port + 20 + node, (sql) => sql.unsafe(statement));
   }
 }
@@ -299,18 +299,19 @@ async function during(event: Event, writers: readonly Writer[]): Promise<Outcome
   const leaving = await register("leaving");
   const load = startLoad(urls.rotating, writers, READERS);
   await Bun.sleep(AFTERWARDS_MS);
+  await event.prepare?.();
   const at = performance.now();
-  const since = () => performance.now() - at;
   const ran = event.run();
   let newPrimaryMs: number | undefined;
   if (event.movesPrimary) {
-    newPrimaryMs = await until(40_000, "another primary", async () => {
-      const now = await findPrimary();
-      return now !== undefined && now !== before && since();
-    });
+    await until(40_000, "another primary", () => findPrimary([0, 1, 2].filter((node) => String(node) !== before)));
+    newPrimaryMs = performance.now() - at;
   }
   await ran;
-  const isGood = ({ kind, sentAt, status }: Sample) => kind === "write" && sentAt >= at && status < 300 && status > 0;
+  // Before a switchover has begun, writes still succeed.
+  const from = at + (newPrimaryMs ?? 0);
+  const isGood = ({ kind, sentAt, tookMs, status }: Sample) =>
+    kind === "write" && sentAt + tookMs >= from && status >= 200 && status < 300;
   const written = await until(40_000, "a write succeeds", () => load.samples.find(isGood));
   const signOutMs = event.movesPrimary ? await signOut(leaving) : undefined;
   await event.repair();
@@ -328,12 +329,13 @@ async function during(event: Event, writers: readonly Writer[]): Promise<Outcome
   };
 }
 
-/** The node whose Patroni says that it is the primary. */
-async function findPrimary(): Promise<string | undefined> {
-  const found = await Promise.all(
-    [0, 1, 2].map(async (node) => ((await isOk(`http://127.0.0.1:${port + 10 + node}/primary`)) ? String(node) : "")),
-  );
-  return found.find((node) => node !== "");
+/** Which of these nodes is the primary, as its Patroni says. One that stands still does not respond. */
+async function findPrimary(candidates: readonly number[]): Promise<number | undefined> {
+  const asked = candidates.map(async (node) => {
+    if (!(await isOk(`http://127.0.0.1:${port + 10 + node}/primary`))) throw new Error("not the primary");
+    return node;
+  });
+  return await Promise.any(asked).catch(() => undefined);
 }
 
 /** Signs out at one server. Returns how long the token was valid at the other. */
