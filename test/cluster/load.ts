@@ -6,6 +6,8 @@ export type Sample = {
   readonly sentAt: number;
   readonly tookMs: number;
   readonly status: number;
+  /** Whether HAProxy responded for want of a server. */
+  readonly isRefused: boolean;
 };
 
 export type Writer = { readonly token: string; readonly slug: string };
@@ -47,7 +49,9 @@ export function startLoad(url: string, writers: readonly Writer[], readers: numb
     } catch {
       response = undefined;
     }
-    samples.push({ kind, sentAt, tookMs: performance.now() - sentAt, status: response?.status ?? 0 });
+    const status = response?.status ?? 0;
+    const isRefused = status === 503 && response?.headers.has("x-request-id") === false;
+    samples.push({ kind, sentAt, tookMs: performance.now() - sentAt, status, isRefused });
     return response;
   }
 

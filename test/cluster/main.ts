@@ -1,18 +1,29 @@
 // npm run test:cluster: two servers on a PostgreSQL cluster, whose machines fail one after the other. Prints what each event
 // cost, and exits with 1 if that was more than docs/operations/cluster.md promises. Runs as root on Debian, in four minutes.
 
-import { chmodSync, existsSync, mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { SQL, type Subprocess } from "bun";
+import {
+  asSuperuser,
+  cluster,
+  findPrimary,
+  isOk,
+  onReplicas,
+  REPLICAS,
+  replicaReads,
+  root,
+  servers,
+  serverUrls,
+  showLogs,
+  startServer,
+  startServers,
+  stopAll,
+  until,
+  urls,
+} from "./environment.ts";
 import { type Sample, startLoad, type Writer } from "./load.ts";
+import { type Event, judge, type Outcome, print } from "./report.ts";
 
-/** After how many seconds Patroni replaces a primary. */
-const TTL_S = 5;
-/** What a failover may take in addition, until a write succeeds. */
-const MARGIN_MS = 5_000;
-/** How soon a sign-out has to reach the other server. */
-const SIGN_OUT_MAX_MS = 3_000;
 /** A run that takes longer has failed, and must not hold up CI. */
 const RUN_MAX_MS = 240_000;
 
@@ -21,27 +32,10 @@ const READERS = 4;
 /** How long the load runs on after the servers have recovered. */
 const AFTERWARDS_MS = 1_000;
 
-const root = join(import.meta.dir, "../..");
-const port = freePorts();
-const nodes = [0, 1, 2].map((node) => `127.0.0.1:${port + 20 + node}`).join(",");
-const database = (hosts: string, target: string) =>
-  `postgres://conduit:conduit@${hosts}/conduit?sslmode=disable&target_session_attrs=${target}`;
-const REPLICAS = { DATABASE_READ_URL: database(nodes, "prefer-standby") };
-const folder = mkdtempSync(join(tmpdir(), "conduit-cluster-"));
-// PostgreSQL runs as another user.
-chmodSync(folder, 0o755);
-const urls = {
-  writable: port + 40,
-  rotating: `http://127.0.0.1:${port + 41}`,
-  sticky: `http://127.0.0.1:${port + 42}`,
-};
-const serverUrls = [0, 1].map((n) => `http://127.0.0.1:${port + 30 + n}`) as [string, string];
-const servers: (Subprocess | undefined)[] = [];
 const problems: string[] = [];
 let registered = 0;
 
 async function main(): Promise<void> {
-  installPackages();
   const watchdog = setTimeout(() => {
     console.error(`The run did not end within ${RUN_MAX_MS / 1000} s.`);
     void end(1);
@@ -61,87 +55,9 @@ async function main(): Promise<void> {
   await end(problems.length === 0 ? 0 : 1);
 }
 
-async function end(status: number): Promise<void> {
-  for (const server of servers) server?.kill("SIGKILL");
-  await cluster("down").catch(() => {});
-  rmSync(folder, { recursive: true, force: true });
+async function end(status: number): Promise<never> {
+  await stopAll();
   process.exit(status);
-}
-
-async function showLogs(): Promise<void> {
-  for (const name of ["server0", "server1", "cluster/patroni0", "cluster/patroni1", "cluster/patroni2"]) {
-    const log = await Bun.file(join(folder, `${name}.log`))
-      .text()
-      .catch(() => "");
-    console.error(`The end of ${name}.log:\n${log.slice(-3_000)}`);
-  }
-}
-
-/** The first of 60 ports that are free. Outgoing connections take those from 32768 on. */
-function freePorts(): number {
-  for (;;) {
-    const first = 20_000 + 60 * Math.floor(Math.random() * 200);
-    const used = Bun.spawnSync(["ss", "-Htan", `( sport >= :${first} and sport < :${first + 60} )`]).stdout.toString();
-    if (used === "") return first;
-  }
-}
-
-function installPackages(): void {
-  if (["/usr/bin/etcd", "/usr/bin/patroni", "/usr/sbin/haproxy", "/usr/bin/psql"].every(existsSync)) return;
-  const packages = "etcd-server patroni postgresql haproxy curl iproute2 procps";
-  const command = `apt-get update -qq && apt-get install -y -qq --no-install-recommends ${packages} >/dev/null`;
-  const { exitCode } = Bun.spawnSync(["bash", "-c", command], { stdout: "inherit", stderr: "inherit" });
-  if (exitCode !== 0) process.exit(exitCode);
-}
-
-async function cluster(...command: string[]): Promise<string> {
-  const child = Bun.spawn(["bash", join(import.meta.dir, "cluster.sh"), ...command], {
-    env: {
-      PATH: process.env.PATH ?? "",
-      CLUSTER_DIR: join(folder, "cluster"),
-      CLUSTER_PORT: String(port),
-      CLUSTER_TTL: String(TTL_S),
-    },
-    stdout: "pipe",
-    stderr: "pipe",
-  });
-  const [out, err] = await Promise.all([child.stdout.text(), child.stderr.text()]);
-  if ((await child.exited) !== 0) throw new Error(`cluster.sh ${command.join(" ")}: ${err || out}`);
-  return out.trim();
-}
-
-/** Starts both servers: one that finds the primary among the nodes itself, and one behind HAProxy. */
-async function startServers(settings: Record<string, string>): Promise<void> {
-  await Promise.all(
-    servers.map((server) => {
-      server?.kill("SIGTERM");
-      return server?.exited;
-    }),
-  );
-  // The first one migrates.
-  for (const n of [0, 1]) await startServer(n, settings);
-}
-
-async function startServer(n: number, settings: Record<string, string>): Promise<void> {
-  const hosts = n === 0 ? nodes : `127.0.0.1:${urls.writable}`;
-  const log = Bun.file(join(folder, `server${n}.log`));
-  servers[n] = Bun.spawn([process.execPath, join(root, "src/main.ts"), "serve"], {
-    env: {
-      PATH: process.env.PATH ?? "",
-      HOST: "127.0.0.1",
-      PORT: String(port + 30 + n),
-      DATABASE_URL: database(hosts, "read-write"),
-      METRICS_PORT: String(port + 50 + n),
-      DATABASE_POOL_MAX: "8",
-      JWT_SECRET: "the secret of the servers on the cluster, for tests",
-      RATE_LIMITS: "off",
-      LOG_LEVEL: "warn",
-      ...settings,
-    },
-    stdout: log,
-    stderr: log,
-  });
-  await until(30_000, `server ${n} is ready`, () => isOk(`${serverUrls[n]}/health/ready`));
 }
 
 /** The official contract, if it lies next to the project, by way of HAProxy. */
@@ -155,32 +71,6 @@ async function runContract(balance: "rotating" | "sticky", settings: Record<stri
   console.log(`contract, ${balance}: ${output.trim().split("\n").at(-1)}`);
   if ((await child.exited) !== 0) problems.push(`the contract with ${balance} requests: ${output}`);
 }
-
-/** What happened around an event, in milliseconds since it. */
-type Outcome = {
-  readonly event: string;
-  readonly newPrimaryMs: number | undefined;
-  readonly firstWriteMs: number | undefined;
-  readonly signOutMs: number | undefined;
-  readonly samples: readonly Sample[];
-  readonly lost: number;
-  readonly repeated: number;
-  readonly unseen: number;
-};
-
-type Event = {
-  readonly name: string;
-  /** Whether another node becomes the primary. */
-  readonly movesPrimary: boolean;
-  /** Chooses what `run` ends. */
-  prepare?(): Promise<void>;
-  run(): Promise<void>;
-  /** Brings back what the event has ended. */
-  repair(): Promise<void>;
-  /** Statuses beyond success and 503 that some requests may have. */
-  readonly allowed?: readonly number[];
-  readonly readsMayFail: boolean;
-};
 
 /** Nothing in memory, so that each read shows what a replica shows. */
 const FOR_EVENTS = { ...REPLICAS, MEMORY_MAX: "0" };
@@ -249,26 +139,11 @@ async function runEvents(): Promise<void> {
     problems.push(...judge(event, outcome).map((problem) => `${event.name}: ${problem}`));
   }
   print(outcomes);
-  await printReplicas();
+  const { reads, stale, away } = await replicaReads();
+  console.log(`reads at a replica: ${reads}; at the primary, as the replica was behind: ${stale}, or away: ${away}`);
 }
 
 const noResult = (): void => {};
-
-async function onReplicas(statement: string): Promise<void> {
-  const primary = Number(await cluster("primary"));
-  for (const node of [0, 1, 2].filter((node) => node !== primary)) {
-    await withNode(port + 20 + node, (sql) => sql.unsafe(statement));
-  }
-}
-
-async function withNode<Result>(at: number, use: (sql: SQL) => Promise<Result>): Promise<Result> {
-  const sql = new SQL(`postgres://postgres:superuser@127.0.0.1:${at}/conduit?sslmode=disable`, { max: 1 });
-  try {
-    return await use(sql);
-  } finally {
-    await sql.close();
-  }
-}
 
 async function newWriter(name: string): Promise<Writer> {
   const { token } = await register(name);
@@ -329,15 +204,6 @@ async function during(event: Event, writers: readonly Writer[]): Promise<Outcome
   };
 }
 
-/** Which of these nodes is the primary, as its Patroni says. One that stands still does not respond. */
-async function findPrimary(candidates: readonly number[]): Promise<number | undefined> {
-  const asked = candidates.map(async (node) => {
-    if (!(await isOk(`http://127.0.0.1:${port + 10 + node}/primary`))) throw new Error("not the primary");
-    return node;
-  });
-  return await Promise.any(asked).catch(() => undefined);
-}
-
 /** Signs out at one server. Returns how long the token was valid at the other. */
 async function signOut({ token, refreshToken }: { token: string; refreshToken: string }): Promise<number> {
   const statusAt = async (url: string) =>
@@ -353,7 +219,7 @@ async function signOut({ token, refreshToken }: { token: string; refreshToken: s
 
 /** Compares what was acknowledged with the rows of the database. */
 async function compare(acknowledged: ReadonlySet<string>): Promise<{ lost: number; repeated: number }> {
-  const rows = await withNode(
+  const rows = await asSuperuser(
     urls.writable,
     async (sql): Promise<{ body: string; copies: number }[]> =>
       await sql`select body, count(*)::integer as copies from comments group by body`,
@@ -363,89 +229,6 @@ async function compare(acknowledged: ReadonlySet<string>): Promise<{ lost: numbe
     lost: [...acknowledged].filter((body) => !stored.has(body)).length,
     repeated: rows.filter(({ copies }) => copies > 1).length,
   };
-}
-
-function judge(event: Event, { firstWriteMs, signOutMs, samples, lost, repeated, unseen }: Outcome): string[] {
-  const unexpected = samples.filter(({ status }) => !isExpected(event, status)).map(({ status }) => status);
-  const failedReads = samples.filter(({ kind, status }) => kind === "read" && (status === 0 || status >= 500)).length;
-  return [
-    ...(lost > 0 ? [`${lost} acknowledged writes were lost`] : []),
-    ...(repeated > 0 ? [`${repeated} writes took effect twice`] : []),
-    ...(unseen > 0 ? [`${unseen} writes were not in the next read of their author`] : []),
-    ...(unexpected.length > 0 ? [`responses with the statuses ${[...new Set(unexpected)].join(", ")}`] : []),
-    ...(failedReads > 0 && !event.readsMayFail ? [`${failedReads} reads failed`] : []),
-    ...((firstWriteMs ?? Number.POSITIVE_INFINITY) > TTL_S * 1_000 + MARGIN_MS
-      ? [`the first write succeeded after ${seconds(firstWriteMs)} s`]
-      : []),
-    ...((signOutMs ?? 0) > SIGN_OUT_MAX_MS
-      ? [`a sign-out reached the other server after ${seconds(signOutMs)} s`]
-      : []),
-  ];
-}
-
-/** Success, 503, or what requests may get that the event itself has ended; 0 is a lost connection. */
-const isExpected = ({ allowed = [] }: Event, status: number): boolean =>
-  (status >= 200 && status < 300) || status === 503 || allowed.includes(status);
-
-function print(outcomes: readonly Outcome[]): void {
-  const rows = outcomes.map(({ event, newPrimaryMs, firstWriteMs, signOutMs, samples, lost, repeated, unseen }) => {
-    const failed = (kind: Sample["kind"]) =>
-      samples.filter((sample) => sample.kind === kind && (sample.status === 0 || sample.status >= 500)).length;
-    return {
-      event,
-      "new primary, s": seconds(newPrimaryMs),
-      "first write, s": seconds(firstWriteMs),
-      "slowest, s": seconds(Math.max(...samples.map(({ tookMs }) => tookMs))),
-      requests: samples.length,
-      "failed reads": failed("read"),
-      "failed writes": failed("write"),
-      "lost writes": lost,
-      repeated,
-      unseen,
-      "sign-out, ms": signOutMs === undefined ? "" : Math.round(signOutMs),
-    };
-  });
-  const [first] = rows;
-  if (first === undefined) return;
-  console.log(`| ${Object.keys(first).join(" | ")} |`);
-  console.log(
-    `| ${Object.keys(first)
-      .map(() => "---")
-      .join(" | ")} |`,
-  );
-  for (const row of rows) console.log(`| ${Object.values(row).join(" | ")} |`);
-}
-
-/** How many reads the replicas of both servers have run. */
-async function printReplicas(): Promise<void> {
-  const texts = await Promise.all(
-    [0, 1].map(async (n) => await (await fetch(`http://127.0.0.1:${port + 50 + n}/metrics`)).text()),
-  );
-  const sum = (name: string) =>
-    texts.reduce((total, text) => total + Number(new RegExp(`^${name} (\\d+)`, "m").exec(text)?.[1] ?? 0), 0);
-  const [served, stale, away] = ["reads", "stale", "away"].map((name) => sum(`database_replica_${name}_total`));
-  console.log(`reads at a replica: ${served}; at the primary, as the replica was behind: ${stale}, or away: ${away}`);
-}
-
-const seconds = (ms: number | undefined): string => (ms === undefined ? "" : (ms / 1000).toFixed(1));
-
-async function isOk(url: string): Promise<boolean> {
-  return await fetch(url, { signal: AbortSignal.timeout(2_000) }).then(
-    ({ ok }) => ok,
-    () => false,
-  );
-}
-
-async function until<T>(
-  timeoutMs: number,
-  what: string,
-  find: () => T | Promise<T>,
-): Promise<Exclude<T, false | undefined>> {
-  for (const deadline = performance.now() + timeoutMs; ; await Bun.sleep(20)) {
-    const found = await find();
-    if (found !== false && found !== undefined) return found as Exclude<T, false | undefined>;
-    if (performance.now() > deadline) throw new Error(`this did not happen within ${timeoutMs / 1000} s: ${what}`);
-  }
 }
 
 await main();
