@@ -87,8 +87,8 @@ export async function checkCycles(): Promise<string[]> {
 
 /** Tests in a folder without a counterpart in src, and helpers among tests. */
 export async function checkTestFolders(): Promise<string[]> {
-  // bench, packages and project test what is outside src, and browser the whole in one.
-  const others = ["test/support", "test/bench", "test/browser", "test/packages", "test/project"];
+  // bench, packages and project test what is outside src; browser and cluster test the whole.
+  const others = ["test/support", "test/bench", "test/browser", "test/cluster", "test/packages", "test/project"];
   return filesOf("test/**/*.{ts,tsx}").flatMap((file) => {
     const folder = dirname(file);
     if (others.includes(folder)) return [];

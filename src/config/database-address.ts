@@ -24,10 +24,12 @@ export type DatabaseAddress = DatabaseHost & {
   readonly options?: string;
   /** Maximum time to connect, in milliseconds, unless `DATABASE_CONNECT_TIMEOUT` says otherwise. */
   readonly connectTimeoutMs?: number;
-  /** Further servers of the same database. `findServer` chooses one. */
+  /** Further servers of the same database. `findServer` chooses the first one to use, and `followServer` others later. */
   readonly otherHosts?: readonly DatabaseHost[];
-  /** Which of the servers to choose (libpq's `target_session_attrs`): the first that responds, or one that takes writes. */
-  readonly target?: "any" | "writable";
+  /** Which of the servers to choose (libpq's `target_session_attrs`): one that responds, that takes writes, or a standby. */
+  readonly target?: "any" | "writable" | "standby";
+  /** Standbys of the same cluster, for reads. */
+  readonly replicas?: DatabaseAddress;
   /**
    * PostgreSQL itself, if this address is a transaction pooler's, such as PgBouncer's. A pooler keeps no session, so
    * settings of a session, notifications and advisory locks need a direct connection.
@@ -41,3 +43,9 @@ export const directAddress = (address: DatabaseAddress): DatabaseAddress => addr
 /** Where an address points, for messages: `db.example.com:5432`, or the path of a socket. Never the password. */
 export const locationOf = ({ socketPath, hostname, port }: DatabaseHost): string =>
   socketPath ?? `${hostname.includes(":") ? `[${hostname}]` : hostname}:${port}`;
+
+/** The servers of an address, each as an address of its own. The first one comes first. */
+export function serversOf({ otherHosts = [], ...first }: DatabaseAddress): DatabaseAddress[] {
+  const { socketPath: _, ...rest } = first;
+  return [first, ...otherHosts.map((host) => ({ ...rest, ...host }))];
+}

@@ -53,10 +53,11 @@ const OF_OTHER_PROGRAMS = new Set([
 /**
  * Reads a connection URI in the forms of libpq (PostgreSQL 34.1.1.2): several hosts, percent-encoded socket folders, and
  * parameters that override what comes before them. Unlike libpq, it requires the name of a database.
+ * @param use "reads" for the standbys of a cluster, "all" for anything else
  * @throws Error that completes a sentence which begins with the setting's name. Neither it nor a warning quotes the text,
  *   as it contains a password.
  */
-export function parseDatabaseUrl(text: string): DatabaseUrl {
+export function parseDatabaseUrl(text: string, use: "all" | "reads" = "all"): DatabaseUrl {
   const [, authority, path = "", query = ""] =
     /^postgres(?:ql)?:\/\/([^/?#]*)(?:\/([^?#]*))?(?:\?([^#]*))?$/.exec(text.trim()) ?? [];
   if (authority === undefined) throw urlError(text);
@@ -90,7 +91,7 @@ export function parseDatabaseUrl(text: string): DatabaseUrl {
       ...(options === undefined ? {} : { options }),
       ...(connectTimeoutMs === undefined ? {} : { connectTimeoutMs }),
       ...(others.length === 0 ? {} : { otherHosts: others }),
-      ...targetOf(parameter("target_session_attrs")),
+      ...targetOf(parameter("target_session_attrs"), use),
     },
     warnings: warningsOf(given),
   };
@@ -178,21 +179,24 @@ function connectTimeout(text: string | undefined): number | undefined {
   return ms > 0 ? Math.min(ms, CONNECT_TIMEOUT_MAX_MS) : CONNECT_TIMEOUT_MAX_MS;
 }
 
-function targetOf(text: string | undefined): Pick<DatabaseAddress, "target"> {
+function targetOf(text: string | undefined, use: "all" | "reads"): Pick<DatabaseAddress, "target"> {
   switch (text) {
     case undefined:
-      return {};
     case "any":
-      return { target: "any" };
+      return use === "reads" ? { target: "standby" } : text === undefined ? {} : { target: "any" };
     case "read-write":
     case "primary":
-      return { target: "writable" };
+      if (use === "all") return { target: "writable" };
+      throw new Error(`has target_session_attrs=${text}, but is for standbys: use prefer-standby`);
     case "read-only":
     case "standby":
     case "prefer-standby":
+      if (use === "reads") return { target: "standby" };
       throw new Error(`has target_session_attrs=${text}, but Conduit writes: use read-write or primary`);
     default:
-      throw new Error("has an unknown target_session_attrs (known: any, read-write, primary)");
+      throw new Error(
+        `has an unknown target_session_attrs (known: ${use === "reads" ? "any, prefer-standby, standby, read-only" : "any, read-write, primary"})`,
+      );
   }
 }
 

@@ -75,6 +75,11 @@ export const SETTINGS = {
     what: "PostgreSQL itself, if `DATABASE_URL` is a transaction pooler such as PgBouncer 1.21 or newer. For migrations, notifications, background jobs and backups.",
     parse: (text) => parseDatabaseUrl(text).address,
   }),
+  databaseReadUrl: optional({
+    name: "DATABASE_READ_URL",
+    what: "Standbys of the same cluster, one or several hosts, which serve reads while they are up to date ([cluster](cluster.md#reads-from-replicas)).",
+    parse: (text) => parseDatabaseUrl(text, "reads").address,
+  }),
   databasePoolMax: setting({
     name: "DATABASE_POOL_MAX",
     flag: "database-pool-max",
@@ -102,6 +107,13 @@ export const SETTINGS = {
     fallback: "5s",
     what: "Maximum time that a statement runs.",
     parse: duration(100, 600_000),
+  }),
+  failoverWaitMs: setting({
+    name: "FAILOVER_WAIT",
+    flag: "failover-wait",
+    fallback: "40s",
+    what: "How long after the beginning of an outage of the database requests wait for its end ([cluster](cluster.md)). Longer than a failover takes. Requests that come later get a 503 at once.",
+    parse: duration(0, 600_000),
   }),
   databaseStartTimeoutMs: setting({
     name: "DATABASE_START_TIMEOUT",
@@ -330,6 +342,13 @@ export const SETTINGS = {
     what: "Bytes of memory in which each process holds what many requests read ([scaling](scaling.md#memory)). 0 turns it off.",
     parse: wholeNumber(0, MEMORY_MAX_BYTES),
   }),
+  staleMaxMs: setting({
+    name: "STALE_MAX",
+    flag: "stale-max",
+    fallback: "60s",
+    what: "How old what is in memory may be that anonymous readers get while the database is away ([cluster](cluster.md)). 0s turns that off.",
+    parse: duration(0, DAY_MS),
+  }),
   corsOrigins: setting({
     name: "CORS_ORIGINS",
     flag: "cors-origins",
@@ -497,6 +516,9 @@ export function loadConfig(env: Record<string, string | undefined>, flags: Recor
   if (values.databaseDirectUrl !== undefined && !env[SETTINGS.databaseUrl.name]) {
     problems.push("DATABASE_DIRECT_URL needs DATABASE_URL, the address of the pooler");
   }
+  if (values.databaseReadUrl !== undefined && !env[SETTINGS.databaseUrl.name]) {
+    problems.push("DATABASE_READ_URL needs DATABASE_URL, the address of the primary");
+  }
   if (production && env[SETTINGS.databaseUrl.name] && !env[SETTINGS.jwtSecret.name]) {
     problems.push("JWT_SECRET must be set in production (create one: openssl rand -base64 48)");
   }
@@ -521,13 +543,17 @@ export function loadConfig(env: Record<string, string | undefined>, flags: Recor
 
 /** Joins what several settings say about the database. */
 function withDatabase(values: Values, env: Record<string, string | undefined>, flags: Record<string, string>): Values {
-  const { databaseUrl, databaseDirectUrl } = values;
+  const { databaseUrl, databaseDirectUrl, databaseReadUrl } = values;
   if (databaseUrl === undefined) return values;
   const { name, flag } = SETTINGS.databaseConnectTimeoutMs;
   const hasConnectTimeout = Boolean(env[name]) || flags[flag ?? name] !== undefined;
   return {
     ...values,
-    databaseUrl: databaseDirectUrl === undefined ? databaseUrl : { ...databaseUrl, direct: databaseDirectUrl },
+    databaseUrl: {
+      ...databaseUrl,
+      ...(databaseDirectUrl === undefined ? {} : { direct: databaseDirectUrl }),
+      ...(databaseReadUrl === undefined ? {} : { replicas: databaseReadUrl }),
+    },
     databaseConnectTimeoutMs: hasConnectTimeout
       ? values.databaseConnectTimeoutMs
       : (databaseUrl.connectTimeoutMs ?? values.databaseConnectTimeoutMs),
@@ -535,9 +561,14 @@ function withDatabase(values: Values, env: Record<string, string | undefined>, f
 }
 
 function warningsOf(env: Record<string, string | undefined>): string[] {
-  return [SETTINGS.databaseUrl, SETTINGS.databaseDirectUrl].flatMap(({ name }) => {
+  const { databaseUrl, databaseDirectUrl, databaseReadUrl } = SETTINGS;
+  return [databaseUrl, databaseDirectUrl, databaseReadUrl].flatMap(({ name }) => {
     const text = env[name];
-    return text ? parseDatabaseUrl(text).warnings.map((warning) => `${name}: ${warning}`) : [];
+    return text
+      ? parseDatabaseUrl(text, name === databaseReadUrl.name ? "reads" : "all").warnings.map(
+          (warning) => `${name}: ${warning}`,
+        )
+      : [];
   });
 }
 

@@ -1,5 +1,5 @@
-import { SQL, type TransactionSQL } from "bun";
-import { closeConnection, type Recovery, startRecovery } from "./recovery.ts";
+import type { SQL, TransactionSQL } from "bun";
+import { closeConnection, type FollowedServer } from "./followed-server.ts";
 
 export type PoolLimits = {
   /** Connections for writes. Reads, which are pipelined, have a quarter as many, but at least two. */
@@ -9,6 +9,8 @@ export type PoolLimits = {
   readonly queueTimeoutMs: number;
   /** How long a statement may run. */
   readonly statementTimeoutMs: number;
+  /** How long after the beginning of an outage statements wait for its end; 0 by default. */
+  readonly failoverWaitMs?: number;
   /** How long a batch may wait for a lock before its calls run alone; 250 by default. */
   readonly batchLockTimeoutMs?: number;
 };
@@ -27,7 +29,7 @@ export type BoundedPool = {
   /**
    * Runs a statement.
    * @throws TimedOut after `queueTimeoutMs` in which it could not run, or after `statementTimeoutMs + connectTimeoutMs` without
-   *   a response; otherwise the driver's error
+   *   a response; during an outage, `failoverWaitMs` after it began; otherwise the driver's error
    */
   run(text: string, parameters: readonly unknown[]): Promise<unknown[]>;
   /**
@@ -35,6 +37,10 @@ export type BoundedPool = {
    * @throws what `work` throws, or as `run`
    */
   transaction<Result>(work: (run: BoundedPool["run"]) => Promise<Result>): Promise<Result>;
+  /** Replaces the connections when a search has found a server. Statements wait until then. */
+  recover(): void;
+  /** From now on, no statement waits for the end of an outage. */
+  stopWaiting(): void;
   state(): PoolState;
   /** Waits at most `timeoutMs` for what is in flight, and closes every connection. */
   close(timeoutMs: number): Promise<void>;
@@ -50,6 +56,8 @@ export class TimedOut extends Error {
 /** One connection of the driver, which runs what is in flight on it one after the other. */
 type Connection = {
   readonly sql: SQL;
+  /** Whether it is established. */
+  isOpen: boolean;
   /** In the order in which they run. */
   readonly inFlight: Set<{ readonly since: number; readonly reject: (error: Error) => void }>;
   /** When the statement at its head was sent, or got there because the one before it finished. */
@@ -57,43 +65,55 @@ type Connection = {
   /** Set while a transaction holds it, which may be idle between two statements. */
   transaction: { isIdle: boolean } | undefined;
 };
-type Waiter = { readonly since: number; readonly proceed: () => void; readonly reject: (error: Error) => void };
+type Waiter = { since: number; readonly proceed: () => void; readonly reject: (error: Error) => void };
 
 const WATCH_INTERVAL_MS = 100;
 /** A connection whose statement runs longer than this is used for further ones only if there is no other. */
 const SLOW_MS = 20;
+/** To replace one bad connection takes a moment, for which statements wait in any case. What takes longer is an outage. */
+export const MOMENT_MS = 500;
+/** The most statements that wait for the end of an outage. */
+const WAITERS_MAX = 1_000;
+
+export type BoundedPoolOptions = {
+  /** Makes a connection to the server of the moment, which reports whether it is established. */
+  readonly connect: (report: (isOpen: boolean) => void) => SQL;
+  readonly server: FollowedServer;
+  readonly limits: PoolLimits;
+  /** How many connections to open, each when it is first needed. */
+  readonly connectionsMax: number;
+  /** How many statements may be in flight on each. */
+  readonly depth: number;
+  /** Gets how long a statement waited for a connection, in milliseconds, when it had to wait. */
+  readonly onWait: (waitedMs: number) => void;
+  /** The pool whose statements go first after an outage. */
+  readonly first?: Pick<BoundedPool, "state">;
+};
 
 /**
  * Connections with a bound on how many statements are in flight, and on how long a caller waits.
  *
  * The driver replaces a connection that closes. A connection that hangs (a network that lost it, a server that stands
  * still) gives no signal. It shows as a statement that has been at the head of its connection for longer than the server
- * lets a statement run. Then this pool replaces all its connections and probes for new ones; callers are refused meanwhile.
- * A queue of slow statements is no sign of that: each of them gets its time from when the one before it has finished.
- *
- * @param connectionsMax how many connections to open, each when it is first needed
- * @param depth how many statements may be in flight on each
- * @param onWait gets how long a statement waited for a connection, in milliseconds, when it had to wait
+ * lets a statement run. Then this pool replaces all its connections as soon as a search has found a server; callers wait
+ * meanwhile, for a bounded time. A queue of slow statements is no sign of that: each of them gets its time from when the one
+ * before it has finished.
  */
-export function createBoundedPool(
-  options: SQL.Options,
-  limits: PoolLimits,
-  connectionsMax: number,
-  depth: number,
-  onWait: (waitedMs: number) => void,
-): BoundedPool {
-  const newConnection = (sql = new SQL({ ...options, max: 1 })): Connection => ({
-    sql,
-    inFlight: new Set(),
-    headSince: 0,
-    transaction: undefined,
-  });
-  const newConnections = (first?: SQL) =>
-    Array.from({ length: connectionsMax }, (_, i) => newConnection(i === 0 ? first : undefined));
+export function createBoundedPool(options: BoundedPoolOptions): BoundedPool {
+  const { connect, server, limits, connectionsMax, depth, onWait, first } = options;
+  function newConnection(): Connection {
+    const sql = connect((isOpen) => {
+      connection.isOpen = isOpen;
+    });
+    const connection: Connection = { sql, isOpen: false, inFlight: new Set(), headSince: 0, transaction: undefined };
+    return connection;
+  }
+  const newConnections = () => Array.from({ length: connectionsMax }, newConnection);
   const inFlightMax = connectionsMax * depth;
+  let outageWaitMs = Math.max(limits.failoverWaitMs ?? 0, MOMENT_MS);
   let connections = newConnections();
-  /** Set while the database hangs, and no statement is sent. */
-  let recovery: Recovery | undefined;
+  /** Set during an outage, in which no statement is sent. */
+  let outage: { readonly since: number } | undefined;
   let isClosed = false;
   let inUse = 0;
   /** Waiters that may proceed and have not sent their statement yet. */
@@ -101,54 +121,80 @@ export function createBoundedPool(
   const waiters: Waiter[] = [];
   const hangTimeoutMs = limits.statementTimeoutMs + limits.connectTimeoutMs;
 
+  const isLong = (now: number) => outage !== undefined && now - outage.since > outageWaitMs;
+
   // One timer for all statements: a timer for each cost 5 µs more a request.
   const watch = setInterval(() => {
     const now = performance.now();
-    while (waiters[0] !== undefined && now - waiters[0].since > limits.queueTimeoutMs) {
-      waiters.shift()?.reject(new TimedOut("a connection"));
+    if (outage === undefined) {
+      while (waiters[0] !== undefined && now - waiters[0].since > limits.queueTimeoutMs) {
+        waiters.shift()?.reject(new TimedOut("a connection"));
+      }
     }
-    for (const { inFlight } of connections) rejectLate(inFlight, now);
-    if (recovery === undefined) {
-      const hung = connections.filter(
-        ({ inFlight, transaction, headSince }) =>
-          inFlight.size > 0 && transaction?.isIdle !== true && now - headSince > hangTimeoutMs,
-      );
-      if (hung.length > 0) replaceConnections(hung);
+    for (const connection of connections) rejectLate(connection, now);
+    const hung = connections.filter(
+      ({ inFlight, transaction, headSince }) =>
+        inFlight.size > 0 && transaction?.isIdle !== true && now - headSince > hangTimeoutMs,
+    );
+    if (hung.length > 0) {
+      for (const { inFlight } of hung) abandon(inFlight);
+      recover();
     }
-    if (recovery?.isLong(now)) for (const waiter of waiters.splice(0)) waiter.reject(new TimedOut("the database"));
+    if (isLong(now)) for (const waiter of waiters.splice(0)) waiter.reject(new TimedOut("the database"));
   }, WATCH_INTERVAL_MS);
   watch.unref();
 
   /** The first is running. Others keep their places until the server has run them, but nobody waits for them any more. */
-  function rejectLate([, ...behind]: Connection["inFlight"], now: number): void {
+  function rejectLate({ isOpen, inFlight: [, ...behind] }: Connection, now: number): void {
+    // Before that, the driver's timeout for connecting says that nothing was sent.
+    if (!isOpen) return;
     for (const { since, reject } of behind) {
       if (now - since > limits.queueTimeoutMs) reject(new TimedOut("a connection"));
     }
   }
 
   /** What is in flight on a hung connection fails now; what is on the others may finish. */
-  function replaceConnections(hung: Connection[]): void {
-    for (const { inFlight } of hung) {
-      for (const { reject } of inFlight) reject(new TimedOut("a response"));
-      inUse -= inFlight.size;
-      inFlight.clear();
-    }
-    for (const { sql } of connections) void closeConnection(sql, hangTimeoutMs);
-    recovery = startRecovery(
-      () => newConnection().sql,
-      limits.connectTimeoutMs,
-      (sql) => {
-        connections = newConnections(sql);
-        recovery = undefined;
-        while (!isFull() && waiters.length > 0) admitNext();
-      },
-    );
+  function abandon(inFlight: Connection["inFlight"]): void {
+    for (const { reject } of inFlight) reject(new TimedOut("a response"));
+    inUse -= inFlight.size;
+    inFlight.clear();
+  }
+
+  function recover(): void {
+    if (outage !== undefined || isClosed) return;
+    outage = { since: performance.now() };
+    void endOutage();
+  }
+
+  async function endOutage(): Promise<void> {
+    const before = server.server();
+    await server.search();
+    const hasMoved = server.server() !== before;
+    const deadline = performance.now() + MOMENT_MS;
+    while (first !== undefined && first.state().waiting > 0 && performance.now() < deadline) await Bun.sleep(1);
+    if (isClosed) return;
+    replaceConnections(hasMoved ? 0 : hangTimeoutMs);
+    outage = undefined;
+    const now = performance.now();
+    // Their time to wait for a connection begins when there are connections.
+    for (const waiter of waiters) waiter.since = now;
+    while (!isFull() && waiters.length > 0) admitNext();
+  }
+
+  // What the server before says does not count any more.
+  server.onFound((hasMoved) => {
+    if (hasMoved && outage === undefined && !isClosed) replaceConnections(0);
+  });
+
+  function replaceConnections(closeTimeoutMs: number): void {
+    for (const { sql } of connections) void closeConnection(sql, closeTimeoutMs);
+    connections = newConnections();
   }
 
   // After connections were replaced, what may still finish on the old ones counts too.
   const isFull = () => inUse + admitted >= inFlightMax;
 
-  const mustWait = () => recovery !== undefined || waiters.length > 0 || isFull();
+  const mustWait = () => outage !== undefined || waiters.length > 0 || isFull();
 
   /** The connection with the least to do, one without a slow statement first. */
   function leastBusy(now: number): Connection {
@@ -232,7 +278,7 @@ export function createBoundedPool(
 
   /** Resolves when a statement may be sent, to the time. */
   async function admission(since: number): Promise<number> {
-    if (recovery?.isLong(since)) throw new TimedOut("the database");
+    if (isLong(since) || (outage !== undefined && waiters.length >= WAITERS_MAX)) throw new TimedOut("the database");
     try {
       await new Promise<void>((proceed, reject) => waiters.push({ proceed, reject, since }));
       admitted--;
@@ -243,7 +289,7 @@ export function createBoundedPool(
   }
 
   function admitNext(): void {
-    if (recovery !== undefined) return;
+    if (outage !== undefined) return;
     const waiter = waiters.shift();
     if (waiter === undefined) return;
     admitted++;
@@ -253,12 +299,15 @@ export function createBoundedPool(
   return {
     run,
     transaction,
+    recover,
+    stopWaiting() {
+      outageWaitMs = 0;
+    },
     state: () => ({ inUse, max: inFlightMax, waiting: waiters.length }),
     async close(timeoutMs) {
       if (isClosed) return;
       isClosed = true;
       clearInterval(watch);
-      recovery?.stop();
       for (const waiter of waiters.splice(0)) waiter.reject(new TimedOut("the database"));
       // The driver's promise may stay pending when a connection hangs; the bound is kept here.
       const ends = connections.map(({ sql }) => closeConnection(sql, timeoutMs));

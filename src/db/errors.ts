@@ -35,6 +35,18 @@ export function databaseMessage(error: unknown): string | undefined {
   return `The database reported a problem: ${message.replace(/\s*\n\s*/g, " ")} (${errno ?? code ?? "no code"}).`;
 }
 
+/**
+ * The connection could not be established, so the statement was not sent: refused, closed or without a response before the
+ * session began; or the server is starting or stopping (57P03, cannot_connect_now).
+ */
+export function wasNotSent(error: unknown): boolean {
+  if (!(error instanceof SQL.PostgresError)) return false;
+  return error.errno === undefined ? /_CONNECTION_(REFUSED|FAILED|TIMEOUT)$/.test(error.code) : error.errno === "57P03";
+}
+
+/** The server takes no writes, so the statement and its transaction changed nothing. */
+export const isReadOnlyServer = (error: unknown): boolean => sqlState(error) === "25006";
+
 /** The connection closed while the statement was running. Whether the statement took effect is unknown. */
 export function isConnectionLost(error: unknown): boolean {
   return sqlState(error) === "57P01" || isClosedConnection(error);

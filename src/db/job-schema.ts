@@ -1,6 +1,7 @@
 import type { Pool } from "pg";
 import type { DatabaseAddress } from "../config/database-address.ts";
 import { StartupError } from "../config/startup-error.ts";
+import { firstServer } from "./followed-server.ts";
 import { openPgPool } from "./pg-pool.ts";
 
 /** The schema of the job queue, which graphile-worker installs and migrates itself. */
@@ -18,7 +19,7 @@ export async function migrateJobSchema(
   lockTimeoutMs: number,
 ): Promise<void> {
   const { Logger, runMigrations } = await import("graphile-worker");
-  const pool = await openPgPool(address, {
+  const pool = await openPgPool(firstServer(address), {
     max: 1,
     applicationName: "conduit migrate",
     connectTimeoutMs,

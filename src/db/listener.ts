@@ -1,6 +1,6 @@
 import { SQL } from "bun";
-import type { DatabaseAddress } from "../config/database-address.ts";
 import type { Log } from "../observability/log.ts";
+import type { FollowedServer } from "./followed-server.ts";
 import { connectionOptions, type Database } from "./pool.ts";
 import { write } from "./statements.ts";
 
@@ -33,12 +33,12 @@ const CONNECT_TIMEOUT_MS = 5_000;
 const BEATS = "conduit_heartbeat";
 
 /**
- * Listens on a connection of its own, outside the pools, which is never idle and never shared. All instances notify each
+ * Listens on a connection of its own to the primary, outside the pools, which is never idle and never shared. All instances notify each
  * other of nothing, about once a second in total. One that hears nothing for three seconds has lost its connection, or has
  * one that delivers nothing. Resolves when the connection listens on all channels.
  */
 export async function openListener(
-  address: DatabaseAddress,
+  primary: FollowedServer,
   db: Database,
   log: Log,
   subscribers: readonly Subscriber[],
@@ -55,7 +55,7 @@ export async function openListener(
   async function listen(): Promise<void> {
     openedAt = performance.now();
     patienceMs = CONNECT_TIMEOUT_MS;
-    const options = connectionOptions(address, 1, { application_name: "conduit listen" });
+    const options = connectionOptions(primary.server(), 1, { application_name: "conduit listen" });
     const opened = new SQL({ ...options, connectionTimeout: CONNECT_TIMEOUT_MS / 1000 });
     sql = opened;
     const hear = () => {
@@ -84,12 +84,27 @@ export async function openListener(
     });
   }
 
-  async function beat(): Promise<void> {
+  /** What waits for the database. One at a time for each subscriber and for the beat, and none waits for another. */
+  const running = new Map<unknown, Promise<void>>();
+  function runAlone(key: unknown, run: () => Promise<unknown>): void {
+    if (running.has(key)) return;
+    const ended = run()
+      // The database cannot be reached, which the next read reports.
+      .catch(() => {})
+      .then(() => void running.delete(key));
+    running.set(key, ended);
+  }
+
+  const isImpatient = () => performance.now() - openedAt >= patienceMs;
+
+  function beat(): void {
     const silentForMs = performance.now() - heardAt;
-    await Promise.all(subscribers.map((subscriber) => subscriber.onBeat(silentForMs >= times.silentMs)));
-    if (silentForMs >= times.reopenMs && performance.now() - openedAt >= patienceMs) reopen();
+    const isSilent = silentForMs >= times.silentMs;
+    for (const subscriber of subscribers) runAlone(subscriber, () => subscriber.onBeat(isSilent));
+    if (isSilent) void primary.search();
+    if (silentForMs >= times.reopenMs && isImpatient()) reopen();
     // Whoever beats first spares the others theirs.
-    if (performance.now() - heardAt >= times.everyMs / 2) await db.rows(NOTIFY_BEAT, [BEATS]);
+    if (silentForMs >= times.everyMs / 2) runAlone(BEATS, () => db.rows(NOTIFY_BEAT, [BEATS]));
   }
 
   try {
@@ -98,23 +113,19 @@ export async function openListener(
     await sql?.close({ timeout: 0 });
     throw error;
   }
-  /** One at a time. */
-  let beating: Promise<void> | undefined;
-  const timer = setInterval(() => {
-    beating ??= beat()
-      // The database cannot be reached, which the next read reports.
-      .catch(() => {})
-      .finally(() => {
-        beating = undefined;
-      });
-  }, times.everyMs);
+  const timer = setInterval(beat, times.everyMs);
   timer.unref();
+  primary.onFound((hasMoved) => {
+    const isSilent = performance.now() - heardAt >= times.silentMs;
+    // After an outage, the driver would take its time.
+    if (!isStopped && (hasMoved || (isSilent && isImpatient()))) reopen();
+  });
 
   return {
     async stop() {
       isStopped = true;
       clearInterval(timer);
-      await beating;
+      await Promise.all(running.values());
       await sql?.close({ timeout: 0 });
     },
   };

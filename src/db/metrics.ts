@@ -1,8 +1,6 @@
 import type { Metrics } from "../observability/metrics.ts";
-import type { Database, PoolName } from "./pool.ts";
+import { type Database, POOLS } from "./pool.ts";
 import { read, statements } from "./statements.ts";
-
-const POOLS: readonly PoolName[] = ["read", "write", "slow", "search"];
 
 /** PostgreSQL's statistics cost little, but not nothing: they are read at most this often. */
 const TABLE_ROWS_KEPT_MS = 30_000;
@@ -24,6 +22,13 @@ export function watchDatabase(metrics: Metrics, db: Database): void {
         return Object.fromEntries(POOLS.map((pool) => [pool, state[pool][key]]));
       },
     });
+  }
+  for (const [name, help, key] of [
+    ["database_replica_reads_total", "Reads that a replica has run.", "served"],
+    ["database_replica_stale_total", "Reads that the primary has run, as the replica was not up to date.", "stale"],
+    ["database_replica_away_total", "Reads that the primary has run, as no replica was available.", "away"],
+  ] as const) {
+    metrics.counter({ name, help, value: () => db.replicas()?.[key] ?? 0 });
   }
   let readAt = Number.NEGATIVE_INFINITY;
   metrics.gauges({

@@ -2,6 +2,7 @@ import { readFileSync } from "node:fs";
 import { dirname, extname } from "node:path";
 import pg from "pg";
 import type { DatabaseAddress } from "../config/database-address.ts";
+import type { CurrentServer } from "./followed-server.ts";
 
 export type PgPoolOptions = {
   /** Connections at most. */
@@ -21,9 +22,9 @@ export type PgPoolOptions = {
  * variable and no `.pgpass` changes it.
  * @throws the driver's error if `sslmode` is `allow` or `prefer` and the database cannot be reached
  */
-export async function openPgPool(address: DatabaseAddress, options: PgPoolOptions): Promise<pg.Pool> {
-  const client = await clientConfig(address, options);
-  const pool = new pg.Pool({ ...client, max: options.max });
+export async function openPgPool(current: CurrentServer, options: PgPoolOptions): Promise<pg.Pool> {
+  const client = await clientConfig(current.server(), options);
+  const pool = new pg.Pool({ ...client, max: options.max, Client: clientOf(current) });
   // Without listeners, a connection that closes would end the process.
   pool.on("error", options.onError);
   pool.on("connect", (connection) => connection.on("error", options.onError));
@@ -35,12 +36,34 @@ export async function openPgPool(address: DatabaseAddress, options: PgPoolOption
   return pool;
 }
 
+/** Connects to the server of the moment, and closes when there is another one. */
+function clientOf(current: CurrentServer): typeof pg.Client {
+  const open = new Set<pg.Client>();
+  current.onFound((hasMoved) => {
+    if (!hasMoved) return;
+    // A server that stands still gives no signal, and would never confirm the end of the session.
+    for (const { connection } of open as Set<pg.Client & { connection: pg.Connection }>) connection.stream.destroy();
+  });
+  return class extends pg.Client {
+    constructor(config: pg.ClientConfig) {
+      // The pool hides the password from what copies its options.
+      super({ ...config, password: config.password, ...hostOf(current.server()) });
+      open.add(this);
+      this.once("end", () => open.delete(this));
+    }
+  };
+}
+
+function hostOf({ socketPath, hostname, port }: DatabaseAddress): Pick<pg.ClientConfig, "host" | "port"> {
+  return socketPath === undefined
+    ? { host: hostname, port }
+    : { host: dirname(socketPath), port: Number(extname(socketPath).slice(1)) };
+}
+
 async function clientConfig(address: DatabaseAddress, options: PgPoolOptions): Promise<pg.ClientConfig> {
   const { connectTimeoutMs, statementTimeoutMs } = options;
   const config: pg.ClientConfig = {
-    ...(address.socketPath === undefined
-      ? { host: address.hostname, port: address.port }
-      : { host: dirname(address.socketPath), port: Number(extname(address.socketPath).slice(1)) }),
+    ...hostOf(address),
     user: address.username,
     // A function, as an empty password would be replaced by one from the environment.
     password: () => address.password,

@@ -1,16 +1,18 @@
 import { availableParallelism } from "node:os";
-import type { SQL } from "bun";
+import { SQL } from "bun";
 import type { DatabaseAddress } from "../config/database-address.ts";
-import { unavailable } from "../http/errors.ts";
 import type { StatementObserver } from "../observability/observers.ts";
 import { createBatches } from "./batches.ts";
-import { type BoundedPool, createBoundedPool, type PoolLimits, type PoolState } from "./bounded-pool.ts";
-import { isConnectionLost, isRolledBack, isUnavailable } from "./errors.ts";
+import { type BoundedPool, createBoundedPool, MOMENT_MS, type PoolLimits, type PoolState } from "./bounded-pool.ts";
+import { type FollowedServer, followServer } from "./followed-server.ts";
 import { type DatabaseState, openProbe, PROBE_TIMEOUT_MS } from "./probe.ts";
-import { type NamedParameters, type Parameters, positional, type Statement } from "./statements.ts";
+import { openReplicas, type ReplicasState } from "./replicas.ts";
+import { retried } from "./retries.ts";
+import { type NamedParameters, type Parameters, positional, type Speed, type Statement } from "./statements.ts";
 
-/** `slow` is for reads that may take long, `search` for searches. */
-export type PoolName = "read" | "write" | "slow" | "search";
+/** `slow` is for reads that may take long, `search` for searches. The last three are connections to a replica. */
+export type PoolName = (typeof POOLS)[number];
+export const POOLS = ["read", "write", "slow", "search", "replica_read", "replica_slow", "replica_search"] as const;
 
 /** What runs statements: the database, or one transaction on it. */
 export type Queries = {
@@ -28,7 +30,16 @@ export type Database = Queries & {
   transaction<Result>(work: (tx: Queries) => Promise<Result>): Promise<Result>;
   /** Asks for the state of the database on a connection of its own, at most 2 s, so that load does not look like an outage. */
   probe(): Promise<DatabaseState>;
+  /** Whether the primary has been missing for longer than a moment. */
+  isAway(): boolean;
+  /** Which server the connections lead to. */
+  readonly primary: FollowedServer;
+  /** From now on, no statement waits for the end of an outage. Call this before you wait for statements at a shutdown. */
+  stopWaiting(): void;
+  /** Pools without a replica are empty. */
   state(): Record<PoolName, PoolState>;
+  /** Of `DATABASE_READ_URL`; undefined without it. */
+  replicas(): ReplicasState | undefined;
   /** Waits at most `timeoutMs` for what is in flight, and closes every connection. */
   close(timeoutMs: number): Promise<void>;
 };
@@ -79,6 +90,34 @@ export function connectionOptions(
   } as SQL.Options;
 }
 
+/** Follows the server of an address, with connections outside the pools. */
+export const openFollowed = (address: DatabaseAddress, connectTimeoutMs: number): FollowedServer =>
+  followServer(
+    address,
+    (server) =>
+      new SQL({
+        ...connectionOptions(server, 1, { application_name: "conduit search" }),
+        connectionTimeout: connectTimeoutMs / 1000,
+      } as SQL.Options),
+    connectTimeoutMs,
+  );
+
+type OpenOptions = {
+  readonly connections: number;
+  readonly depth?: number;
+  readonly planCacheMode: string;
+  readonly statementTimeoutMs?: number;
+  readonly failoverWaitMs: number;
+  readonly first?: BoundedPool;
+};
+
+/** Most statements have one good plan, whatever their values: they are planned once a connection. */
+const ONE_PLAN = "force_generic_plan";
+/** Those that may take long are planned for their values at each call. */
+const PLAN_EACH = "force_custom_plan";
+
+const NONE: PoolState = { inUse: 0, max: 0, waiting: 0 };
+
 /** Where the caller sets no other. */
 const CONNECT_TIMEOUT_S = 10;
 
@@ -107,47 +146,62 @@ const SEARCH_TIMEOUT_MS = 2_000;
  * Reads and writes have connections of their own. Reads are pipelined: many travel on one connection, which doubles the
  * throughput of small ones (docs/performance.md). Writes are not: one may wait for a row lock of another transaction, and
  * would delay what comes behind it on the same connection. For the same reason, reads that may take long have connections of
- * their own. They wait for each other there, and for nobody else. They are planned for their values at each call.
+ * their own. They wait for each other there, and for nobody else.
  */
 export function openDatabase(address: DatabaseAddress, limits: PoolLimits, observer?: StatementObserver): Database {
-  const open = (
-    name: PoolName,
-    connections: number,
-    depth: number,
-    planCacheMode: string,
-    statementTimeoutMs = limits.statementTimeoutMs,
-  ): BoundedPool =>
-    createBoundedPool(
-      {
-        ...connectionOptions(address, connections, {
-          statement_timeout: String(statementTimeoutMs),
-          idle_in_transaction_session_timeout: String(IDLE_IN_TRANSACTION_TIMEOUT_MS),
-          // Compiling a statement to machine code costs more than any of ours takes.
-          jit: "off",
-          plan_cache_mode: planCacheMode,
-        }),
-        connectionTimeout: limits.connectTimeoutMs / 1000,
-      },
-      limits,
-      connections,
+  const pools: Partial<Record<PoolName, BoundedPool>> = {};
+  function open(server: FollowedServer, name: PoolName, options: OpenOptions): BoundedPool {
+    const { connections, depth = 1, planCacheMode, statementTimeoutMs = limits.statementTimeoutMs, first } = options;
+    const pool = createBoundedPool({
+      connect: (report) =>
+        new SQL({
+          ...connectionOptions(server.server(), 1, {
+            statement_timeout: String(statementTimeoutMs),
+            idle_in_transaction_session_timeout: String(IDLE_IN_TRANSACTION_TIMEOUT_MS),
+            // Compiling a statement to machine code costs more than any of ours takes.
+            jit: "off",
+            plan_cache_mode: planCacheMode,
+          }),
+          connectionTimeout: limits.connectTimeoutMs / 1000,
+          onconnect: () => report(true),
+          onclose: () => report(false),
+        } as SQL.Options),
+      server,
+      limits: { ...limits, failoverWaitMs: options.failoverWaitMs },
+      connectionsMax: connections,
       depth,
-      (ms) => observer?.onWait(name, ms),
-    );
-  const pools: Record<PoolName, BoundedPool> = {
-    // Most statements have one good plan, whatever their values: they are planned once a connection.
-    read: open("read", readConnections(limits.poolMax), 64, "force_generic_plan"),
-    write: open("write", limits.poolMax, 1, "force_generic_plan"),
-    slow: open("slow", SLOW_CONNECTIONS, 1, "force_custom_plan"),
-    search: open(
-      "search",
-      SLOW_CONNECTIONS,
-      1,
-      "force_custom_plan",
-      Math.min(limits.statementTimeoutMs || SEARCH_TIMEOUT_MS, SEARCH_TIMEOUT_MS),
-    ),
-  };
+      onWait: (ms) => observer?.onWait(name, ms),
+      ...(first === undefined ? {} : { first }),
+    });
+    pools[name] = pool;
+    return pool;
+  }
 
-  const poolOf = ({ kind, speed }: Statement<unknown>) => (speed === "fast" ? pools[kind] : pools[speed]);
+  function openReads(
+    server: FollowedServer,
+    prefix: "" | "replica_",
+    failoverWaitMs: number,
+  ): Record<Speed, BoundedPool> {
+    const connections = readConnections(limits.poolMax);
+    const fast = open(server, `${prefix}read`, { connections, depth: 64, planCacheMode: ONE_PLAN, failoverWaitMs });
+    const slow = { connections: SLOW_CONNECTIONS, planCacheMode: PLAN_EACH, failoverWaitMs, first: fast };
+    const statementTimeoutMs = Math.min(limits.statementTimeoutMs || SEARCH_TIMEOUT_MS, SEARCH_TIMEOUT_MS);
+    return {
+      fast,
+      slow: open(server, `${prefix}slow`, slow),
+      search: open(server, `${prefix}search`, { ...slow, statementTimeoutMs }),
+    };
+  }
+
+  const { failoverWaitMs = 0, poolMax, connectTimeoutMs } = limits;
+  const primary = openFollowed(address, connectTimeoutMs);
+  const reads = openReads(primary, "", failoverWaitMs);
+  const writeOptions = { connections: poolMax, planCacheMode: ONE_PLAN, failoverWaitMs, first: reads.fast };
+  const writes = open(primary, "write", writeOptions);
+
+  // Nothing waits for a standby that is away: the primary serves.
+  const standby = address.replicas && openFollowed(address.replicas, connectTimeoutMs);
+  const replicas = standby && openReplicas(standby, openReads(standby, "replica_", 0), reads.fast);
 
   async function observed<Row>(statement: Statement<Row>, run: () => Promise<unknown[]>): Promise<Row[]> {
     const started = performance.now();
@@ -162,26 +216,31 @@ export function openDatabase(address: DatabaseAddress, limits: PoolLimits, obser
   }
 
   const batches = createBatches(
-    ({ text }, values) => pools.write.run(text, values),
+    ({ text }, values) => writes.run(text, values),
     (statement, durationMs, error) => observer?.onStatement(statement, durationMs, error),
     limits.batchLockTimeoutMs ?? BATCH_LOCK_TIMEOUT_MS,
   );
 
+  const retries = { mustWrite: primary.mustWrite, waitMs: failoverWaitMs };
+  const writeRetries = { ...retries, pool: writes, isRead: false };
+
   function rows<Row>(statement: Statement<Row>, parameters: Parameters): Promise<Row[]> {
     if (statement.batchKey !== undefined) {
       return observed(statement, async () => [
-        await retried(false, () => batches.row(statement, parameters as NamedParameters)),
+        await retried(writeRetries, () => batches.row(statement, parameters as NamedParameters)),
       ]);
     }
     const values = positional(statement, parameters);
-    return observed(statement, () =>
-      retried(statement.kind === "read", () => poolOf(statement).run(statement.text, values)),
-    );
+    const isRead = statement.kind === "read";
+    const pool = isRead ? reads[statement.speed] : writes;
+    const run = () => retried({ ...retries, pool, isRead }, () => pool.run(statement.text, values));
+    if (replicas === undefined || !isRead) return observed(statement, run);
+    return observed(statement, async () => (await replicas.rows(statement, values)) ?? (await run()));
   }
 
   function transaction<Result>(work: (tx: Queries) => Promise<Result>): Promise<Result> {
-    return retried(false, () =>
-      pools.write.transaction((run) => {
+    return retried(writeRetries, () =>
+      writes.transaction((run) => {
         const inTransaction: Queries["rows"] = (statement, parameters) =>
           observed(statement, () => run(statement.text, positional(statement, parameters)));
         return work({
@@ -192,8 +251,8 @@ export function openDatabase(address: DatabaseAddress, limits: PoolLimits, obser
     );
   }
 
-  const probe = openProbe(
-    connectionOptions(address, 1, {
+  const probe = openProbe(primary, (server) =>
+    connectionOptions(server, 1, {
       application_name: "conduit health",
       statement_timeout: String(PROBE_TIMEOUT_MS),
     }),
@@ -204,30 +263,21 @@ export function openDatabase(address: DatabaseAddress, limits: PoolLimits, obser
     row: async (statement, parameters) => (await rows(statement, parameters))[0],
     transaction,
     probe: probe.check,
-    state: () => ({
-      read: pools.read.state(),
-      write: pools.write.state(),
-      slow: pools.slow.state(),
-      search: pools.search.state(),
-    }),
+    isAway() {
+      const since = primary.searchingSince();
+      return since !== undefined && performance.now() - since > MOMENT_MS;
+    },
+    primary,
+    stopWaiting() {
+      for (const pool of all) pool.stopWaiting();
+    },
+    state: () =>
+      Object.fromEntries(POOLS.map((name) => [name, pools[name]?.state() ?? NONE])) as Record<PoolName, PoolState>,
+    replicas: () => replicas?.state(),
     close: async (timeoutMs) => {
+      primary.stop();
+      standby?.stop();
       await Promise.all([probe.close(), ...all.map((pool) => pool.close(timeoutMs))]);
     },
   };
-}
-
-/**
- * Runs again what PostgreSQL rolled back. A read also runs again when its connection closed meanwhile: after a restart of
- * the server every pooled connection does. A write does not, since it may have taken effect.
- */
-async function retried<Result>(isRead: boolean, run: () => Promise<Result>): Promise<Result> {
-  for (let attempt = 1; ; attempt++) {
-    try {
-      return await run();
-    } catch (error) {
-      const attemptsMax = isRolledBack(error) ? 5 : isRead && isConnectionLost(error) ? 3 : 1;
-      if (attempt >= attemptsMax) throw isUnavailable(error) ? unavailable("database", 1, error) : error;
-      await Bun.sleep(Math.random() * 20 * attempt);
-    }
-  }
 }

@@ -1,5 +1,7 @@
 import { SQL } from "bun";
+import type { DatabaseAddress } from "../config/database-address.ts";
 import { TimedOut } from "./bounded-pool.ts";
+import type { FollowedServer } from "./followed-server.ts";
 import { read } from "./statements.ts";
 
 export type DatabaseState = {
@@ -26,14 +28,14 @@ export const PROBE_TIMEOUT_MS = 2_000;
 const CONNECTION_LIFETIME_MS = 10_000;
 
 /** Opens nothing: the first check connects. */
-export function openProbe(options: SQL.Options): Probe {
+export function openProbe(primary: FollowedServer, options: (server: DatabaseAddress) => SQL.Options): Probe {
   let connection: { sql: SQL; openedAt: number } | undefined;
   let running: Promise<DatabaseState> | undefined;
 
   function open(): SQL {
     if (connection !== undefined && performance.now() - connection.openedAt > CONNECTION_LIFETIME_MS) void discard();
     connection ??= {
-      sql: new SQL({ ...options, connectionTimeout: PROBE_TIMEOUT_MS / 1000 } as SQL.Options),
+      sql: new SQL({ ...options(primary.server()), connectionTimeout: PROBE_TIMEOUT_MS / 1000 } as SQL.Options),
       openedAt: performance.now(),
     };
     return connection.sql;
@@ -44,6 +46,10 @@ export function openProbe(options: SQL.Options): Probe {
     connection = undefined;
     await old?.close({ timeout: 0 }).catch(() => {});
   }
+
+  primary.onFound((hasMoved) => {
+    if (hasMoved) void discard();
+  });
 
   async function check(): Promise<DatabaseState> {
     const { promise: late, reject } = Promise.withResolvers<never>();

@@ -1,5 +1,5 @@
 import { SQL } from "bun";
-import { type DatabaseAddress, locationOf } from "../config/database-address.ts";
+import { type DatabaseAddress, type DatabaseHost, locationOf, serversOf } from "../config/database-address.ts";
 import { StartupError } from "../config/startup-error.ts";
 import { sqlState } from "./errors.ts";
 import { connectionOptions } from "./pool.ts";
@@ -27,8 +27,7 @@ export type ReachOptions = {
  * @throws StartupError if there is none, it is too old, or its database is not UTF-8
  */
 export async function findServer(address: DatabaseAddress, options: ReachOptions): Promise<DatabaseAddress> {
-  const { otherHosts = [], ...first } = address;
-  const candidates = [first, ...otherHosts.map((host) => at(first, host))];
+  const candidates = serversOf(address);
   const needsWrites = options.mustWrite || address.target === "writable";
   const deadline = performance.now() + options.timeoutMs;
   for (let isReported = false; ; ) {
@@ -62,11 +61,7 @@ export async function findServer(address: DatabaseAddress, options: ReachOptions
   }
 }
 
-function at({ socketPath: _, ...address }: DatabaseAddress, host: ReturnType<typeof hostOf>): DatabaseAddress {
-  return { ...address, ...host };
-}
-
-function hostOf({ hostname, port, socketPath }: DatabaseAddress) {
+function hostOf({ hostname, port, socketPath }: DatabaseAddress): DatabaseHost {
   return { hostname, port, ...(socketPath === undefined ? {} : { socketPath }) };
 }
 

@@ -15,3 +15,14 @@ export function dependsOnToken(c: Context): void {
  */
 export const validatedCaching = (c: Context): string =>
   c.get("isPersonal") === true ? "private, no-cache" : "no-cache";
+
+/**
+ * Says that a response was made some time ago and not verified since: `Age` (RFC 9111, 5.1) and `Cache-Status` (RFC 9211).
+ * @param ageMs since it was made
+ * @param freshMs how long it counts as fresh
+ */
+export function markStale(c: Context, ageMs: number, freshMs: number): void {
+  c.header("Age", String(Math.floor(ageMs / 1000)));
+  const ttlS = Math.floor((freshMs - ageMs) / 1000);
+  c.header("Cache-Status", `conduit; hit; ttl=${ttlS}; detail="database unavailable"`);
+}

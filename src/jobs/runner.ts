@@ -1,7 +1,7 @@
 import { Logger, type LogLevel, parseCronItems, type Runner, run } from "graphile-worker";
 import type { Pool } from "pg";
 import { z } from "zod";
-import type { DatabaseAddress } from "../config/database-address.ts";
+import type { CurrentServer } from "../db/followed-server.ts";
 import { JOB_SCHEMA } from "../db/job-schema.ts";
 import { openPgPool } from "../db/pg-pool.ts";
 import type { Database } from "../db/pool.ts";
@@ -18,7 +18,7 @@ export type TaskGroup = {
 };
 
 export type JobRunnerOptions = {
-  readonly address: DatabaseAddress;
+  readonly database: CurrentServer;
   readonly db: Database;
   readonly log: Log;
   readonly groups: readonly TaskGroup[];
@@ -43,7 +43,7 @@ const BACKFILL_MS = 3_600_000;
 export async function startJobs(options: JobRunnerOptions): Promise<{ stop(timeoutMs: number): Promise<void> }> {
   const { db, log, connectTimeoutMs, statementTimeoutMs } = options;
   const groups = withMaintenance(db, options.groups);
-  const pool = await openPgPool(options.address, {
+  const pool = await openPgPool(options.database, {
     // Each group keeps one to listen; the statements of all share another.
     max: groups.length + 1,
     applicationName: "conduit jobs",

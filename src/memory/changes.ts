@@ -9,46 +9,61 @@ export type Changes = {
   add(topics: Iterable<string>): void;
   /** Records that anything may have changed. */
   addEverything(): void;
-  /** Whether one of the topics has changed after the change with this number, which is at most `keptMs` old. */
+  /** Whether one of the topics has changed after the change with this number, or may have. */
   haveTouched(topics: readonly string[], since: number): boolean;
 };
 
-/** A flood of changes takes no more memory than this many topics: beyond it, everything counts as changed. */
+/** A flood of changes takes no more memory than this many topics. */
 const TOPICS_MAX = 100_000;
 
-/** @param keptMs how long a change is remembered at least */
+/** How many times are marked while a change is remembered: changes are forgotten in so many parts. */
+const MARKS = 16;
+
+/** @param keptMs how long a change is remembered at least, unless there are more than `TOPICS_MAX` */
 export function createChanges(keptMs: number): Changes {
   let count = 0;
-  let everything = 0;
-  // Two generations: a change moves from the first to the second, and is then forgotten.
-  let recent = new Map<string, number>();
-  let older = new Map<string, number>();
-  let recentSince = performance.now();
+  /** Of changes up to this number, those of some topics are no longer known: each may have changed. */
+  let forgotten = 0;
+  /** The number of the last change of each topic. The one that changed longest ago comes first. */
+  const latest = new Map<string, number>();
+  /** The number of the last change at some times, oldest first. */
+  const marks: { readonly at: number; readonly count: number }[] = [];
+
+  function forgetOld(now: number): void {
+    for (let mark = marks[0]; mark !== undefined && now - mark.at > keptMs; mark = marks[0]) {
+      forgotten = Math.max(forgotten, mark.count);
+      marks.shift();
+    }
+    for (const [topic, number] of latest) {
+      if (number > forgotten && latest.size <= TOPICS_MAX) break;
+      latest.delete(topic);
+      forgotten = Math.max(forgotten, number);
+    }
+  }
 
   function addEverything(): void {
-    everything = ++count;
-    recent.clear();
-    older.clear();
+    forgotten = ++count;
+    latest.clear();
   }
 
   return {
     count: () => count,
     add(topics) {
-      const now = performance.now();
-      if (now - recentSince > keptMs) {
-        older = recent;
-        recent = new Map();
-        recentSince = now;
-      }
       count++;
-      for (const topic of topics) recent.set(topic, count);
-      if (recent.size > TOPICS_MAX) addEverything();
+      for (const topic of topics) {
+        latest.delete(topic);
+        latest.set(topic, count);
+      }
+      const now = performance.now();
+      const last = marks.at(-1);
+      if (last === undefined || now - last.at > keptMs / MARKS) marks.push({ at: now, count });
+      forgetOld(now);
     },
     addEverything,
     haveTouched(topics, since) {
-      if (everything > since) return true;
+      if (forgotten > since) return true;
       for (const topic of topics) {
-        if ((recent.get(topic) ?? older.get(topic) ?? 0) > since) return true;
+        if ((latest.get(topic) ?? 0) > since) return true;
       }
       return false;
     },

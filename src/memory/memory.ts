@@ -39,7 +39,15 @@ export type Shelf<Value> = {
    * right when they asked; but then it is not kept.
    */
   load(key: string, read: () => Promise<Loaded<Value>>): Promise<Value>;
+  /**
+   * While the database is away: the value under a key, if it is in memory, is not known to have changed, and is not older
+   * than `staleMaxMs`. Otherwise undefined.
+   */
+  findStale(key: string): Stale<Value> | undefined;
 };
+
+/** A value, and the time since the load that read it began. */
+export type Stale<Value> = { readonly value: Value; readonly ageMs: number };
 
 export type Memory = {
   shelf<Value>(name: string): Shelf<Value>;
@@ -56,6 +64,7 @@ export type Memory = {
   revalidate(findChanged: (versions: readonly Version[]) => Promise<readonly string[]>): Promise<void>;
   /** Whether values are kept and served. They are only while other processes can report what they change. */
   isServing(): boolean;
+  /** Forgets everything when it ends serving, unless the database is away: that may be served by `findStale`. */
   setServing(isServing: boolean): void;
   /** Ends serving at this time, by `performance.now()`. Without a call, there is no end. */
   serveUntil(time: number): void;
@@ -90,6 +99,10 @@ export type MemoryOptions = {
   /** How much the values may take; 0 keeps none. */
   readonly bytesMax: number;
   readonly ageMaxMs?: number;
+  /** How old values may be that are served while the database is away; 0 by default. */
+  readonly staleMaxMs?: number;
+  /** Whether the database cannot be reached; never by default. */
+  readonly isAway?: () => boolean;
   /** Reports to other processes what this one has changed; resolves when those of this server know. */
   report(topics: readonly string[]): Promise<void>;
 };
@@ -98,8 +111,10 @@ export type MemoryOptions = {
  * Values that were read from the database, for other requests that need the same. The one that was used longest ago goes
  * first.
  */
-export function createMemory({ bytesMax, ageMaxMs = AGE_MAX_MS, report }: MemoryOptions): Memory {
-  const changes = createChanges(ageMaxMs);
+export function createMemory(options: MemoryOptions): Memory {
+  const { bytesMax, ageMaxMs = AGE_MAX_MS, staleMaxMs = 0, isAway = () => false, report } = options;
+  const keptMs = Math.max(ageMaxMs, staleMaxMs);
+  const changes = createChanges(keptMs);
   const entries =
     bytesMax === 0
       ? undefined
@@ -120,8 +135,9 @@ export function createMemory({ bytesMax, ageMaxMs = AGE_MAX_MS, report }: Memory
     }
     const now = performance.now();
     const ageMs = now - entry.loadedAt;
-    if (ageMs > ageMaxMs || hasChanged(entry)) {
-      entries?.delete(key);
+    const isUseless = ageMs > keptMs || hasChanged(entry);
+    if (isUseless) entries?.delete(key);
+    if (isUseless || ageMs > ageMaxMs) {
       misses++;
       return undefined;
     }
@@ -132,6 +148,14 @@ export function createMemory({ bytesMax, ageMaxMs = AGE_MAX_MS, report }: Memory
     entry.usedAt = now;
     hits++;
     return entry.value;
+  }
+
+  function findStale(key: string): Stale<unknown> | undefined {
+    if (!isAway()) return undefined;
+    const entry = entries?.get(key);
+    if (entry === undefined) return undefined;
+    const ageMs = performance.now() - entry.loadedAt;
+    return ageMs > staleMaxMs || hasChanged(entry) ? undefined : { value: entry.value, ageMs };
   }
 
   function hasChanged(entry: Entry): boolean {
@@ -204,6 +228,7 @@ export function createMemory({ bytesMax, ageMaxMs = AGE_MAX_MS, report }: Memory
       return {
         find: (key, reload) => find(`${name} ${key}`, reload) as Value | undefined,
         load: (key, read) => load(`${name} ${key}`, read) as Promise<Value>,
+        findStale: (key) => findStale(`${name} ${key}`) as Stale<Value> | undefined,
       } satisfies Shelf<Value>;
     },
     changed(topics) {
@@ -216,7 +241,8 @@ export function createMemory({ bytesMax, ageMaxMs = AGE_MAX_MS, report }: Memory
     isServing,
     setServing(now) {
       isOpen = now;
-      if (now) return;
+      // While the database is away, nothing changes that another process could report.
+      if (now || isAway()) return;
       entries?.clear();
       // For what is being loaded.
       changes.addEverything();

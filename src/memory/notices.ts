@@ -99,7 +99,8 @@ export function followNotices(memory: Memory, serverId: string): Subscriber {
       memory.setServing(true);
     },
     async onBeat(isSilent) {
-      if (memory.isServing() === isSilent) memory.setServing(!isSilent);
+      // Repeated, as what is kept while the database is away has to go when it is back.
+      if (isSilent || !memory.isServing()) memory.setServing(!isSilent);
     },
   };
 }

@@ -4,7 +4,7 @@ import type { Log } from "../observability/log.ts";
 import { createMemory, type Memory, type MemoryOptions } from "./memory.ts";
 import { createNotices, followNotices } from "./notices.ts";
 
-export type OpenMemoryOptions = Omit<MemoryOptions, "report"> & {
+export type OpenMemoryOptions = Omit<MemoryOptions, "report" | "isAway"> & {
   /** The same for all processes of a server. */
   readonly serverId: string;
   /** Tells the other processes of this server what has changed; resolves when they have forgotten it. */
@@ -27,6 +27,7 @@ export function openMemory(
   const notices = createNotices(db, serverId, log);
   const memory = createMemory({
     ...options,
+    isAway: db.isAway,
     report(topics) {
       notices.send(topics);
       return reportToWorkers(topics);

@@ -81,6 +81,8 @@ export type AppOptions = {
   keepAliveTimeoutMs?: number;
   /** Whether the server is shutting down. */
   isDraining?: () => boolean;
+  /** How long `/health/ready` reports an outage of the database as "degraded"; 0 by default. */
+  outageGraceMs?: number;
   observer?: RequestObserver | undefined;
   tracer?: RequestTracer | undefined;
 };
@@ -88,7 +90,7 @@ export type AppOptions = {
 /** The whole HTTP application. It has no side effects: it opens no connection and no port. */
 export function createApp(options: AppOptions) {
   const { db, memory, log, jwtSecret, sessionLimits, revocations, corsOrigins } = options;
-  const { keepAliveTimeoutMs = 75_000, isDraining = () => false, observer, tracer } = options;
+  const { keepAliveTimeoutMs = 75_000, isDraining = () => false, outageGraceMs = 0, observer, tracer } = options;
   const tokens = createTokens(jwtSecret, sessionLimits.accessTokenTtlS);
   const guards = createGuards(tokens, revocations.isRevoked);
   const addressOf: ClientAddress = (c) => c.env.clientAddress;
@@ -125,7 +127,7 @@ export function createApp(options: AppOptions) {
     .use(headLength)
     .use("/assets/*", serveAssets)
     .use("/avatars/:file", serveAvatar)
-    .route("/", healthRoutes(db, { migrations, isDraining }))
+    .route("/", healthRoutes(db, { migrations, isDraining, outageGraceMs }))
     .route("/", feedRoutes(db, memory, options.links, options.baseUrl))
     .route("/", sitemapRoutes(db, options.links, options.baseUrl));
   // Before the documentation, whose index is for programs.

@@ -1,5 +1,5 @@
-import type { DatabaseAddress } from "../config/database-address.ts";
 import type { Config } from "../config/settings.ts";
+import type { CurrentServer } from "../db/followed-server.ts";
 import type { Database } from "../db/pool.ts";
 import { startIndexing } from "../features/articles/search/indexing.ts";
 import { purgeEmailLinks, renewLink } from "../features/identity/email-links.ts";
@@ -72,13 +72,13 @@ export function mailUsers(mail: Pick<Mail, "newLink">, db: Database): MailUsers 
 export async function startBackgroundJobs(
   mail: OpenMail,
   config: Config,
-  address: DatabaseAddress,
+  database: CurrentServer,
   db: Database,
   log: Log,
   serverUrl: string,
 ): Promise<{ stop(): Promise<void> }> {
   const jobs = await startJobs({
-    address,
+    database,
     db,
     log,
     groups: taskGroups(mail, config, db, log, serverUrl),

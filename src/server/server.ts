@@ -1,7 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { isIP } from "node:net";
 import { join } from "node:path";
-import { type DatabaseAddress, directAddress } from "../config/database-address.ts";
+import { type DatabaseAddress, locationOf } from "../config/database-address.ts";
 import { secretFromFile } from "../config/secret-file.ts";
 import type { Config } from "../config/settings.ts";
 import { StartupError } from "../config/startup-error.ts";
@@ -9,7 +9,7 @@ import { configWarnings } from "../config/warnings.ts";
 import type { PoolLimits } from "../db/bounded-pool.ts";
 import { openListener } from "../db/listener.ts";
 import { watchDatabase } from "../db/metrics.ts";
-import { openDatabase } from "../db/pool.ts";
+import { openDatabase, openFollowed } from "../db/pool.ts";
 import { checkPooler, findServer } from "../db/reach.ts";
 import { keepRevalidating } from "../features/articles/versions.ts";
 import { createRevocations, followRevocations } from "../features/identity/sessions/revocations.ts";
@@ -86,9 +86,16 @@ export async function startServer(
     const db = openDatabase(address, { ...poolLimits(config), poolMax }, observer);
     closers.push(() => db.close(config.databaseStatementTimeoutMs));
     if (metrics !== undefined) watchDatabase(metrics, db);
+    const direct =
+      address.direct === undefined ? db.primary : openFollowed(address.direct, config.databaseConnectTimeoutMs);
+    closers.push(direct.stop);
+    direct.onFound((hasMoved) => {
+      if (hasMoved) log.warn({}, `the database has moved to ${locationOf(direct.server())}`);
+    });
 
     const memoryOptions = {
       bytesMax: config.memoryMaxBytes,
+      staleMaxMs: config.staleMaxMs,
       serverId: inherited?.serverId ?? crypto.randomUUID(),
       reportToWorkers: inherited?.otherWorkers.report ?? (async () => {}),
     };
@@ -98,7 +105,7 @@ export async function startServer(
     const revocations = createRevocations();
     const revocationsFollower = followRevocations(db, log, revocations);
     const subscribers = [revocationsFollower, ...opened.subscribers];
-    const listener = await openListener(directAddress(address), db, log, subscribers);
+    const listener = await openListener(direct, db, log, subscribers);
     closers.push(listener.stop);
     await revocationsFollower.refresh();
 
@@ -107,6 +114,8 @@ export async function startServer(
     if (inherited === undefined) warn(config, log);
 
     closers.push(keepRevalidating(db, memory).stop);
+    // What is closed before this has bounds of its own; what is closed after it waits for its statements.
+    closers.push(db.stopWaiting);
 
     let isDraining = false;
     const app = createApp({
@@ -129,12 +138,14 @@ export async function startServer(
       links: config,
       keepAliveTimeoutMs: config.keepAliveTimeoutMs,
       isDraining: () => isDraining,
+      // As long as requests wait for the database, or some do not need it.
+      outageGraceMs: Math.max(config.failoverWaitMs, config.staleMaxMs),
       observer: metrics,
       tracer: tracing,
     });
     const http = listen(config, inherited, limitRequests(config, app.fetch));
     closers.push(() => stopListening(http, config.shutdownTimeoutMs));
-    const jobs = await startBackgroundJobs(mail, config, directAddress(address), db, log, http.url.origin);
+    const jobs = await startBackgroundJobs(mail, config, direct, db, log, http.url.origin);
     // Requests and jobs finish at the same time, within one SHUTDOWN_TIMEOUT.
     closers.push(() => Promise.all([stopListening(http, config.shutdownTimeoutMs), jobs.stop()]));
     if (metrics !== undefined) watchServer(metrics, http, db);
@@ -274,6 +285,7 @@ export function poolLimits(config: Config): PoolLimits {
     connectTimeoutMs: config.databaseConnectTimeoutMs,
     queueTimeoutMs: config.databaseQueueTimeoutMs,
     statementTimeoutMs: config.databaseStatementTimeoutMs,
+    failoverWaitMs: config.failoverWaitMs,
   };
 }
 

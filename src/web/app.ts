@@ -52,7 +52,7 @@ export type Content<Props> = { readonly props: Omit<Props, "frame">; readonly to
 
 /**
  * Responds with a page that is the same for all anonymous readers. They get it from memory, until something changes that it
- * shows. For everybody else it is read and rendered.
+ * shows, and while the database is away. For everybody else it is read and rendered.
  * @param key the same for equal requests
  * @param read what the page shows to a viewer; null is an anonymous reader
  */

@@ -1,7 +1,8 @@
 import type { Context } from "hono";
+import { markStale } from "../http/caching.ts";
 import { respond } from "../http/responses.ts";
 import { etagOf, isKnown } from "../http/validation.ts";
-import type { Shelf } from "../memory/memory.ts";
+import { AGE_MAX_MS, type Shelf } from "../memory/memory.ts";
 import { acceptsGzip } from "./requests.ts";
 
 /** A response that is the same for all anonymous readers, with the headers of both its forms. */
@@ -35,6 +36,11 @@ export async function respondFromMemory(
       const { value, topics } = await render();
       return { value, topics, bytes: value.body.byteLength + value.gzip.byteLength + HEADERS_BYTES };
     });
+  const stale = shelf.findStale(key);
+  if (stale !== undefined) {
+    markStale(c, stale.ageMs, AGE_MAX_MS);
+    return respondWithRendered(c, stale.value);
+  }
   // A reload ahead of time may fail. The next request reports the problem, if it still exists.
   const found = shelf.find(key, () => load().catch(() => {}));
   return respondWithRendered(c, found ?? (await load()));

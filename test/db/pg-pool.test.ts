@@ -1,6 +1,7 @@
 import { afterAll, afterEach, describe, expect, test } from "bun:test";
 import type { Pool } from "pg";
 import type { DatabaseAddress } from "../../src/config/database-address.ts";
+import { firstServer } from "../../src/db/followed-server.ts";
 import { openPgPool, type PgPoolOptions } from "../../src/db/pg-pool.ts";
 import { testPostgres } from "../support/harness.ts";
 import { startProxy } from "../support/proxy.ts";
@@ -17,7 +18,7 @@ afterEach(async () => {
 
 async function open(to: DatabaseAddress, options: Partial<PgPoolOptions> = {}): Promise<Pool> {
   const defaults = { max: 1, applicationName: "test", connectTimeoutMs: 1_000, statementTimeoutMs: 300 };
-  const pool = await openPgPool(to, { ...defaults, onError: () => {}, ...options });
+  const pool = await openPgPool(firstServer(to), { ...defaults, onError: () => {}, ...options });
   pools.push(pool);
   return pool;
 }

@@ -1,6 +1,7 @@
 import { afterEach, beforeAll, describe, expect, test } from "bun:test";
 import { z } from "zod";
 import type { DatabaseAddress } from "../../src/config/database-address.ts";
+import { firstServer } from "../../src/db/followed-server.ts";
 import { type Database, openDatabase } from "../../src/db/pool.ts";
 import { addJob, capRetryDelays, type JobType, purgeDeadJobs, readQueue } from "../../src/jobs/queue.ts";
 import { startJobs } from "../../src/jobs/runner.ts";
@@ -43,7 +44,7 @@ async function start(
   { log = SILENT, at = address, groups = [tasks], concurrency = 3 }: StartOptions = {},
 ) {
   const jobs = await startJobs({
-    address: at,
+    database: firstServer(at),
     db,
     log,
     groups: groups.map((tasks) => ({ tasks, concurrency, pollIntervalMs: 100 })),

@@ -3,7 +3,7 @@ import type { DatabaseAddress } from "../../src/config/database-address.ts";
 import { loadConfig } from "../../src/config/settings.ts";
 import type { PoolLimits } from "../../src/db/bounded-pool.ts";
 import { type HeartbeatTimes, openListener } from "../../src/db/listener.ts";
-import { type Database, openDatabase } from "../../src/db/pool.ts";
+import { type Database, openDatabase, openFollowed } from "../../src/db/pool.ts";
 import { createRevocations } from "../../src/features/identity/sessions/revocations.ts";
 import { createLinkTokens } from "../../src/mail/links.ts";
 import { createMemory } from "../../src/memory/memory.ts";
@@ -54,11 +54,14 @@ export type TestServerOptions = Partial<Omit<AppOptions, "memory">> & {
 /** @param options what differs from the defaults */
 export async function testServer({ listener, ...options }: TestServerOptions = {}): Promise<TestServer> {
   const address = options.address ?? (await testDatabase());
-  const limits = { ...poolLimits(loadConfig({})), poolMax: 4, ...options.limits };
+  // Tests of outages say how long requests wait.
+  const limits = { ...poolLimits(loadConfig({})), poolMax: 4, failoverWaitMs: 0, ...options.limits };
   const db = openDatabase(address, limits);
   const memoryOptions = { ...DEFAULT_MEMORY, serverId: crypto.randomUUID(), ...options.memory };
   const { memory, ...opened } = openMemory(memoryOptions, db, SILENT);
-  const listening = await openListener(listener?.address ?? address, db, SILENT, opened.subscribers, listener?.times);
+  const primary =
+    listener?.address === undefined ? db.primary : openFollowed(listener.address, limits.connectTimeoutMs);
+  const listening = await openListener(primary, db, SILENT, opened.subscribers, listener?.times);
   const app = testApp(db, { ...options, memory });
   responseCheck ??= createResponseCheck(app);
   const check = responseCheck;
@@ -77,6 +80,8 @@ export async function testServer({ listener, ...options }: TestServerOptions = {
     if (stopped) return;
     stopped = true;
     await http.stop(true);
+    primary.stop();
+    db.stopWaiting();
     await Promise.all([listening.stop(), opened.stop()]);
     await Promise.all([db.close(1_000), sql.close({ timeout: 0 })]);
   };

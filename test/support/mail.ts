@@ -1,5 +1,6 @@
 import { type ParsedMail, simpleParser } from "mailparser";
 import { SMTPServer, type SMTPServerOptions } from "smtp-server";
+import { firstServer } from "../../src/db/followed-server.ts";
 import { startJobs } from "../../src/jobs/runner.ts";
 import { createLinkTokens } from "../../src/mail/links.ts";
 import { sendMail } from "../../src/mail/send.ts";
@@ -89,7 +90,7 @@ export async function startSending(
     }),
   ];
   const jobs = await startJobs({
-    address,
+    database: firstServer(address),
     db,
     log,
     groups: [{ tasks, concurrency: 5, pollIntervalMs: 100 }],

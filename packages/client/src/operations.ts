@@ -42,7 +42,7 @@ export function operationsOf(call: Call) {
     /** Check that the process responds. For process managers. It does not check the database, because restarting the server does not repair a database. */
     getHealthLive: (options?: CallOptions): Promise<LiveResponse> => call("GET", "/health/live", {}, options),
 
-    /** Check that the server is ready for requests. For load balancers. Returns 503 if the database is unreachable or read-only, if migrations are missing, or while the server shuts down. Load does not make a server unready. */
+    /** Check that the server is ready for requests. For load balancers. Returns 503 if migrations are missing, while the server shuts down, and if the database is unreachable or read-only for longer than `FAILOVER_WAIT` and `STALE_MAX`; until then, `degraded`. Load does not make a server unready. */
     getHealthReady: (options?: CallOptions): Promise<ReadyResponse> => call("GET", "/health/ready", {}, options),
 
     /** Get an overview of the API. The name and version of the API, and where to find its documentation. Browsers receive a page. */

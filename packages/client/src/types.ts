@@ -166,7 +166,8 @@ export type ReadArticleResponse = {
 };
 
 export type ReadyResponse = {
-  status: "ok" | "error";
+  /** `degraded` is an outage of the database that has just begun, in which requests may wait for its end */
+  status: "ok" | "degraded" | "error";
   checks: {
     name: "draining" | "database" | "migrations" | "writable";
     status: "ok" | "error";

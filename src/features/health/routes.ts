@@ -11,9 +11,26 @@ export type HealthOptions = {
   migrations: readonly Migration[];
   /** Whether the server is stopping, and finishes the requests in flight. */
   isDraining: () => boolean;
+  /** How long an outage of the database does not make the server unready. */
+  outageGraceMs: number;
 };
 
-export function healthRoutes(db: Database, { migrations, isDraining }: HealthOptions) {
+export function healthRoutes(db: Database, { migrations, isDraining, outageGraceMs }: HealthOptions) {
+  /** When the database was first found away, if it was at the last check, by `performance.now()`. */
+  let awaySince: number | undefined;
+
+  /** The servers share a database. If its outage made them all unready, it would also end what they can do meanwhile. */
+  function statusOf(checks: readonly ReadyCheck[]): ReadyResponse["status"] {
+    const failed = checks.flatMap(({ name, status }) => (status === "ok" ? [] : [name]));
+    const isUnreachable = failed.includes("database");
+    awaySince = isUnreachable || failed.includes("writable") ? (awaySince ?? performance.now()) : undefined;
+    if (failed.length === 0) return "ok";
+    // Nothing is known of the migrations in a database that is unreachable.
+    const isOutageAlone = !failed.includes("draining") && (isUnreachable || !failed.includes("migrations"));
+    const isShort = awaySince !== undefined && performance.now() - awaySince < outageGraceMs;
+    return isOutageAlone && isShort ? "degraded" : "error";
+  }
+
   return new Hono()
     .get(
       "/health",
@@ -64,16 +81,16 @@ export function healthRoutes(db: Database, { migrations, isDraining }: HealthOpt
           }),
           check("writable", async () => ((await state).isReadOnly ? "the database is read-only" : undefined)),
         ]);
-        const isReady = checks.every(({ status }) => status === "ok");
-        if (!isReady) c.header("Retry-After", "1");
-        return jsonOf(c, { status: isReady ? "ok" : "error", checks }, isReady ? 200 : 503);
+        const status = statusOf(checks);
+        if (status === "error") c.header("Retry-After", "1");
+        return jsonOf(c, { status, checks }, status === "error" ? 503 : 200);
       },
       describeRoute({
         operationId: "GetHealthReady",
         tag: "Operations",
         summary: "Check that the server is ready for requests",
         description:
-          "For load balancers. Returns 503 if the database is unreachable or read-only, if migrations are missing, or while the server shuts down. Load does not make a server unready.",
+          "For load balancers. Returns 503 if migrations are missing, while the server shuts down, and if the database is unreachable or read-only for longer than `FAILOVER_WAIT` and `STALE_MAX`; until then, `degraded`. Load does not make a server unready.",
         responses: { 200: ReadyResponse, 503: ReadyResponse },
       }),
     );

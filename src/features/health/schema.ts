@@ -19,5 +19,12 @@ const ReadyCheck = z.object({
 export type ReadyCheck = z.infer<typeof ReadyCheck>;
 
 export const ReadyResponse = z
-  .object({ status: z.enum(["ok", "error"]), checks: z.array(ReadyCheck) })
+  .object({
+    status: z.enum(["ok", "degraded", "error"]).meta({
+      description:
+        "`degraded` is an outage of the database that has just begun, in which requests may wait for its end",
+    }),
+    checks: z.array(ReadyCheck),
+  })
   .meta({ id: "ReadyResponse" });
+export type ReadyResponse = z.infer<typeof ReadyResponse>;

@@ -1,8 +1,9 @@
 import type { Context } from "hono";
 import type { Database } from "../../db/pool.ts";
+import { markStale } from "../../http/caching.ts";
 import { linkNextPage, nextPageLink } from "../../http/cursor.ts";
 import { json, jsonText } from "../../http/validation.ts";
-import type { Memory, Version } from "../../memory/memory.ts";
+import { AGE_MAX_MS, type Memory, type Stale, type Version } from "../../memory/memory.ts";
 import { markBadToken } from "../identity/guards.ts";
 import { type Body, bodyOf, bytesOf, type FlaggedIds, textFor } from "./body.ts";
 import { findReader, type Reader } from "./readers.ts";
@@ -29,7 +30,8 @@ type Read = (viewerId: string | null) => Promise<Seen>;
 export type SharedReads = {
   /**
    * Responds to a GET whose responses to different readers differ only in flags. One copy in memory serves all readers. Where
-   * it is missing, the statement for the viewer runs, as without memory, and fills it.
+   * it is missing, the statement for the viewer runs, as without memory, and fills it. While the database is away, anonymous
+   * readers get a copy that may be old, which headers say.
    * @param key the same for equal requests, whoever sends them
    */
   respond(c: Context, key: string, read: Read): Response | Promise<Response>;
@@ -41,6 +43,8 @@ export function createSharedReads(db: Database, memory: Memory): SharedReads {
 
   function respond(c: Context, key: string, read: Read): Response | Promise<Response> {
     const viewerId: string | null = c.get("viewerId") ?? null;
+    const stale = viewerId === null ? bodies.findStale(key) : undefined;
+    if (stale !== undefined) return sendStale(c, stale);
     if (!memory.isServing()) return respondFromDatabase(c, read, viewerId);
     const body = bodies.find(key, () => loadBody(key, () => read(null)).catch(ignore));
     if (viewerId === null) return body === undefined ? respondToAnonymous(c, key, read) : sendShared(c, body);
@@ -106,6 +110,11 @@ export function createSharedReads(db: Database, memory: Memory): SharedReads {
 function sendShared(c: Context, body: Body): Response {
   setLink(c, body);
   return jsonText(c, body.text, body.etag);
+}
+
+function sendStale(c: Context, { value, ageMs }: Stale<Body>): Response {
+  markStale(c, ageMs, AGE_MAX_MS);
+  return sendShared(c, value);
 }
 
 function sendTo(c: Context, body: Body, reader: Reader): Response {

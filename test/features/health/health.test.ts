@@ -133,6 +133,27 @@ describe("health", () => {
     await turning.stop();
   });
 
+  test("GET /health/ready is degraded in the first time of an outage, unless there is another problem", async () => {
+    let isStopping = false;
+    const proxy = startProxy(await testDatabase());
+    const options = { address: proxy.address, outageGraceMs: 3_600_000, isDraining: () => isStopping };
+    const patient = await testServer({ ...options, limits: { connectTimeoutMs: 300 } });
+    expect((await ready(patient)).body.status).toBe("ok");
+    proxy.refuse();
+    const { status, body, retryAfter } = await ready(patient);
+    expect([status, body.status, retryAfter]).toEqual([200, "degraded", null]);
+    expect(body.checks.map(({ status }) => status)).toEqual(["ok", "error", "error", "error"]);
+    isStopping = true;
+    expect((await ready(patient)).status).toBe(503);
+    isStopping = false;
+    proxy.restore();
+    expect((await ready(patient)).body.status).toBe("ok");
+    await patient.sql`update schema_migrations set checksum = 'other' where version = '0006'`;
+    expect((await ready(patient)).status).toBe(503);
+    await patient.stop();
+    proxy.stop();
+  });
+
   test("GET /health/ready says so within its own time where the database hangs", async () => {
     const patient = await testServer({ address: proxy.address, limits: { statementTimeoutMs: 20_000 } });
     expect((await ready(patient)).status).toBe(200);

@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import type { DatabaseAddress } from "../../../../src/config/database-address.ts";
 import { type HeartbeatTimes, openListener } from "../../../../src/db/listener.ts";
+import { openFollowed } from "../../../../src/db/pool.ts";
 import {
   createRevocations,
   followRevocations,
@@ -34,7 +35,7 @@ const TIMES: HeartbeatTimes = { everyMs: 20, silentMs: NEVER_MS, reopenMs: NEVER
 
 async function follow(address: DatabaseAddress, on: TestServer, revocations: Revocations, times = TIMES) {
   const following = followRevocations(on.db, silent, revocations, NEVER_MS);
-  const listener = await openListener(address, on.db, silent, [following], times);
+  const listener = await openListener(openFollowed(address, 1_000), on.db, silent, [following], times);
   await following.refresh();
   return listener;
 }

@@ -1,0 +1,133 @@
+import type { SQL } from "bun";
+import { type DatabaseAddress, serversOf } from "../config/database-address.ts";
+import { read } from "./statements.ts";
+
+/** How often new connections are tried, since an earlier attempt may never get a response. */
+const ATTEMPT_INTERVAL_MS = 500;
+/** The most attempts at a server without a response at a time. */
+const ATTEMPTS_MAX = 8;
+
+/**
+ * Which server of an address to connect to. Whoever cannot connect to it, or finds that it is none of those wanted, asks for
+ * a search. All connections of the process to this address go to the server that the last search has found.
+ */
+export type FollowedServer = {
+  server(): DatabaseAddress;
+  /** With `target_session_attrs=read-write`: a server that takes no writes is of no use. */
+  readonly mustWrite: boolean;
+  /** Searches until a server can be used. Joins a search that is running. Never rejects; pending for ever after `stop`. */
+  search(): Promise<void>;
+  /** When the search began that is running, by `performance.now()`. */
+  searchingSince(): number | undefined;
+  /** Calls a function at the end of each search, before the promise of the search resolves. */
+  onFound(hear: (hasMoved: boolean) => void): void;
+  stop(): void;
+};
+
+/** What a driver needs that makes its own connections. */
+export type CurrentServer = Pick<FollowedServer, "server" | "onFound">;
+
+/** The first server of an address, for what does not outlive it. */
+export const firstServer = (address: DatabaseAddress): CurrentServer => ({ server: () => address, onFound() {} });
+
+/**
+ * Follows the primary of a cluster, or a standby, from one server to another, and waits for a single server that restarts.
+ * @param open makes a connection to a server, which connects with its first statement
+ * @param attemptTimeoutMs how long an attempt may take
+ */
+export function followServer(
+  address: DatabaseAddress,
+  open: (server: DatabaseAddress) => SQL,
+  attemptTimeoutMs: number,
+): FollowedServer {
+  const { target = "any" } = address;
+  // Processes share the load of the standbys.
+  const servers = target === "standby" ? shuffled(serversOf(address)) : serversOf(address);
+  const listeners: ((hasMoved: boolean) => void)[] = [];
+  let [server = address] = servers;
+  let running: { since: number; found: Promise<void>; end(): void } | undefined;
+
+  function search(): Promise<void> {
+    running ??= start();
+    return running.found;
+  }
+
+  function start(): NonNullable<typeof running> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const attempts = new Map<SQL, DatabaseAddress>();
+    let rounds = 0;
+
+    function tryServers(): void {
+      // Any server will do: the present one has half a second before the next is tried.
+      const next =
+        target !== "any" ? servers : [servers[(servers.indexOf(server) + rounds) % servers.length] ?? server];
+      rounds++;
+      for (const candidate of next) void attempt(candidate);
+    }
+
+    async function attempt(candidate: DatabaseAddress): Promise<void> {
+      if ([...attempts.values()].filter((other) => other === candidate).length >= ATTEMPTS_MAX) return;
+      const sql = open(candidate);
+      attempts.set(sql, candidate);
+      const timer = setTimeout(discard, attemptTimeoutMs, sql);
+      try {
+        const [is] = (await sql.unsafe(KIND.text)) as Record<typeof target, boolean>[];
+        // Otherwise it was discarded meanwhile.
+        if (attempts.has(sql) && is?.[target] === true) finish(candidate);
+      } catch {
+        // It is not ready, or no longer there. The next attempt shows when it is.
+      } finally {
+        clearTimeout(timer);
+        discard(sql);
+      }
+    }
+
+    function discard(sql: SQL): void {
+      if (attempts.delete(sql)) void closeConnection(sql, 0);
+    }
+
+    function end(): void {
+      clearInterval(interval);
+      for (const sql of attempts.keys()) discard(sql);
+    }
+
+    function finish(found: DatabaseAddress): void {
+      end();
+      const hasMoved = found !== server;
+      server = found;
+      running = undefined;
+      for (const hear of listeners) hear(hasMoved);
+      resolve();
+    }
+
+    const interval = setInterval(tryServers, ATTEMPT_INTERVAL_MS);
+    interval.unref();
+    tryServers();
+    return { since: performance.now(), found: promise, end };
+  }
+
+  return {
+    server: () => server,
+    mustWrite: target === "writable",
+    search,
+    searchingSince: () => running?.since,
+    onFound: (hear) => void listeners.push(hear),
+    stop: () => running?.end(),
+  };
+}
+
+const KIND = read<Record<NonNullable<DatabaseAddress["target"]>, boolean>>(
+  "server_kind",
+  `select true as any, not current_setting('transaction_read_only')::boolean as writable, pg_is_in_recovery() as standby`,
+);
+
+const shuffled = <Item>(items: readonly Item[]): Item[] =>
+  items
+    .map((item) => ({ item, place: Math.random() }))
+    .sort((a, b) => a.place - b.place)
+    .map(({ item }) => item);
+
+/** Closes a connection of the driver when it is idle, after `timeoutMs` in any case. Never rejects; may never resolve. */
+export function closeConnection(sql: SQL, timeoutMs: number): Promise<void> {
+  return sql.close({ timeout: timeoutMs / 1000 }).catch(() => {});
+}

@@ -1,0 +1,185 @@
+import { afterEach, expect, test } from "bun:test";
+import { randomUUID } from "node:crypto";
+import type { DatabaseAddress } from "../../src/config/database-address.ts";
+import { openPgPool } from "../../src/db/pg-pool.ts";
+import { type Database, openDatabase } from "../../src/db/pool.ts";
+import { read, write } from "../../src/db/statements.ts";
+import { createRevocations } from "../../src/features/identity/sessions/revocations.ts";
+import { connect, testDatabase, testServer } from "../support/harness.ts";
+import { startProxy } from "../support/proxy.ts";
+import { until } from "../support/until.ts";
+
+// Servers of a cluster are proxies here, in front of one PostgreSQL. test/cluster has a real cluster.
+
+const LIMITS = {
+  poolMax: 4,
+  connectTimeoutMs: 1_000,
+  queueTimeoutMs: 1_000,
+  statementTimeoutMs: 5_000,
+  failoverWaitMs: 40_000,
+};
+const ONE = read<{ one: number }>("failover_test_read", "select 1 as one");
+const ADD = write("failover_test_write", "insert into failover_test values ($1)");
+
+const stops: (() => unknown)[] = [];
+afterEach(async () => {
+  for (const stop of stops.splice(0).reverse()) await stop();
+});
+
+function proxyTo(address: DatabaseAddress): ReturnType<typeof startProxy> {
+  const proxy = startProxy(address);
+  stops.push(proxy.stop);
+  return proxy;
+}
+
+function open(address: DatabaseAddress, limits: Partial<typeof LIMITS> = {}): Database {
+  const db = openDatabase(address, { ...LIMITS, ...limits });
+  stops.push(() => db.close(0));
+  return db;
+}
+
+/** A database with a table for `ADD`, and how often it has each value. */
+async function withTable() {
+  const address = await testDatabase();
+  const sql = connect(address);
+  await sql`create table failover_test (value text)`;
+  const valuesOf = async () =>
+    ((await sql`select value from failover_test order by value`) as { value: string }[]).map(({ value }) => value);
+  return { address, sql, valuesOf };
+}
+
+const waiting = (db: Database): number => db.state().read.waiting + db.state().write.waiting;
+
+/**
+ * A read that waits. When it does, the driver has seen that all connections are closed: a write before that would fail, as
+ * it may have been executed.
+ */
+async function waitingRead(db: Database): Promise<{ reading: Promise<unknown> }> {
+  const reading = db.rows(ONE, []);
+  await until(() => db.state().read.waiting === 1);
+  return { reading };
+}
+
+test("reads and writes wait while the server refuses connections, and each write runs once", async () => {
+  const { address, valuesOf } = await withTable();
+  const proxy = proxyTo(address);
+  const db = open(proxy.address);
+  await Promise.all([db.rows(ONE, []), db.rows(ADD, ["before"])]);
+  proxy.refuse();
+  const { reading } = await waitingRead(db);
+  const results = Promise.all([
+    ...["a", "b", "c"].map((value) => db.rows(ADD, [value])),
+    db.transaction((tx) => tx.rows(ADD, ["d"])),
+    reading,
+  ]);
+  await until(() => waiting(db) === 5);
+  proxy.restore();
+  expect((await results)[4]).toEqual([{ one: 1 }]);
+  expect(await valuesOf()).toEqual(["a", "b", "before", "c", "d"]);
+});
+
+test("after FAILOVER_WAIT, statements fail, and further ones do so without waiting", async () => {
+  const { address } = await withTable();
+  const proxy = proxyTo(address);
+  const db = open(proxy.address, { failoverWaitMs: 600 });
+  proxy.refuse();
+  await expect(db.rows(ONE, [])).rejects.toThrow("unavailable");
+  const late = db.rows(ONE, []);
+  expect(waiting(db)).toBe(0);
+  await expect(late).rejects.toThrow("unavailable");
+});
+
+test("no more than 1,000 statements wait", async () => {
+  const { address } = await withTable();
+  const proxy = proxyTo(address);
+  const db = open(proxy.address);
+  await db.rows(ONE, []);
+  proxy.refuse();
+  const { reading } = await waitingRead(db);
+  let refused = 0;
+  const others = Array.from({ length: 1_050 }, () =>
+    db.rows(ONE, []).catch(() => {
+      refused++;
+    }),
+  );
+  await until(() => refused === 51);
+  expect(waiting(db)).toBe(1_000);
+  proxy.restore();
+  await Promise.all([reading, ...others]);
+  expect(refused).toBe(51);
+});
+
+test("after an outage, reads go first", async () => {
+  const { address, valuesOf } = await withTable();
+  const proxy = proxyTo(address);
+  const db = open(proxy.address);
+  await Promise.all([db.rows(ONE, []), db.rows(ADD, ["before"])]);
+  proxy.refuse();
+  const { reading } = await waitingRead(db);
+  let readsWaiting: number | undefined;
+  const writes = ["a", "b", "c"].map(async (value) => {
+    await db.rows(ADD, [value]);
+    readsWaiting ??= db.state().read.waiting;
+  });
+  await until(() => db.state().write.waiting === 3);
+  const reads = Array.from({ length: 900 }, () => db.rows(ONE, []));
+  await until(() => db.state().read.waiting === 901);
+  proxy.restore();
+  await Promise.all([reading, ...reads, ...writes]);
+  expect(readsWaiting).toBe(0);
+  expect(await valuesOf()).toEqual(["a", "b", "before", "c"]);
+});
+
+test("with target_session_attrs=read-write, a write that a standby refuses waits for a primary; otherwise it fails", async () => {
+  const { address, sql, valuesOf } = await withTable();
+  const db = open({ ...address, target: "writable" });
+  const indifferent = open(address);
+  await sql.unsafe(`alter database ${address.database} set default_transaction_read_only = on`);
+  await expect(indifferent.rows(ADD, ["never"])).rejects.toThrow("unavailable");
+  const written = db.rows(ADD, ["later"]);
+  await until(() => db.state().write.waiting === 1);
+  // Reads do not need a primary.
+  expect(await db.rows(ONE, [])).toEqual([{ one: 1 }]);
+  await sql.unsafe("set default_transaction_read_only = off");
+  await sql.unsafe(`alter database ${address.database} reset default_transaction_read_only`);
+  await written;
+  expect(await valuesOf()).toEqual(["later"]);
+});
+
+test("statements, notifications and the job queue move to the server that takes over", async () => {
+  const address = await testDatabase();
+  const first = proxyTo(address);
+  const second = proxyTo(address);
+  const { hostname, port } = second.address;
+  const hosts: DatabaseAddress = { ...first.address, otherHosts: [{ hostname, port }], target: "writable" };
+  second.refuse();
+  const revocations = createRevocations();
+  const server = await testServer({ address: hosts, limits: { failoverWaitMs: 40_000 }, revocations });
+  stops.push(server.stop);
+  const pool = await openPgPool(server.db.primary, {
+    max: 1,
+    applicationName: "conduit jobs",
+    connectTimeoutMs: 1_000,
+    statementTimeoutMs: 1_000,
+    onError() {},
+  });
+  stops.push(() => pool.end());
+  await pool.query("select 1");
+  const other = await testServer({ address, memory: { bytesMax: 1_000_000 } });
+  stops.push(other.stop);
+  const user = await server.register("ada");
+
+  first.refuse();
+  second.restore();
+  const [article, list] = await Promise.all([
+    server.publish(user, { title: randomUUID() }),
+    server.request("GET", "/api/articles", { token: user.token }),
+  ]);
+  expect(list.status).toBe(200);
+  expect(server.db.primary.server().port).toBe(port);
+  await until(async () => (await pool.query("select 1 as one").catch(() => undefined))?.rows[0].one === 1);
+  const listening = () => server.memory.state().changes;
+  const before = listening();
+  await other.request("POST", `/api/articles/${article.slug}/favorite`, { token: user.token });
+  await until(() => listening() > before);
+});
