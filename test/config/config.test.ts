@@ -175,7 +175,7 @@ describe("secrets", () => {
     const settings = Object.values(SETTINGS) as { name: string; flag?: string }[];
     for (const { name, flag } of settings) {
       // URLs of pages contain no password: the parser rejects one.
-      if (["BASE_URL", "VERIFY_URL", "RESET_URL"].includes(name)) continue;
+      if (["BASE_URL", "SITE_URL", "VERIFY_URL", "RESET_URL"].includes(name)) continue;
       // About passwords, without one.
       if (["REQUIRE_CURRENT_PASSWORD", "PASSWORD_BLOCKLIST"].includes(name)) continue;
       if (/SECRET|PASSWORD|URL|KEY$/.test(name)) expect([name, flag]).toEqual([name, undefined]);
@@ -230,7 +230,7 @@ describe("mail", () => {
   });
 
   test("accepts URLs of pages in BASE_URL, VERIFY_URL and RESET_URL", () => {
-    for (const name of ["BASE_URL", "VERIFY_URL", "RESET_URL"]) {
+    for (const name of ["BASE_URL", "SITE_URL", "VERIFY_URL", "RESET_URL"]) {
       for (const bad of ["conduit.example", "ftp://conduit.example", "https://me:pw@conduit.example"]) {
         expect(problems({ [name]: bad })).toEqual([expect.stringMatching(new RegExp(`^${name} must be a URL`))]);
       }

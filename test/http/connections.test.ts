@@ -128,7 +128,7 @@ describe("HEAD", () => {
     const size = (await got.arrayBuffer()).byteLength;
     const { received, until, close } = rawConnection(
       server.url,
-      `HEAD ${path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Token ${token}\r\n\r\n`,
+      `HEAD ${path} HTTP/1.1\r\nHost: ${new URL(server.url).host}\r\nAuthorization: Token ${token}\r\n\r\n`,
     );
     await until("\r\n\r\n");
     close();

@@ -24,7 +24,7 @@ beforeAll(async () => {
   hostile = await server.publish(author, {
     title: HOSTILE,
     description: HOSTILE,
-    body: `# Heading\n\n${HOSTILE} <script>alert(1)</script>\n\n[a](/about) [b](other-article) [c](#notes) ![d](/d.png) [e](https://example.com/?a=1&b=2) \`[x](/y)\``,
+    body: `# Heading\n\n${HOSTILE} <script>alert(1)</script>\n\n[a](/about) [b](other-article) [c](#notes) ![d](/d.png) [e](https://example.com/?a=1&b=2) [f](/javascript:alert(1)) [g](./javascript:alert(2)) \`[x](/y)\``,
     tagList: ["tea & <cake>", "tea"],
   });
 });
@@ -108,6 +108,8 @@ function expectWholeSafeHtml(html: string): void {
   expect(html).toContain(`href="${server.url}/article/${hostile.slug}#notes"`);
   expect(html).toContain(`src="${server.url}/d.png"`);
   expect(html).toContain('href="https://example.com/?a=1&amp;b=2"');
+  expect(html).toContain(`href="${server.url}/javascript:alert(1)"`);
+  expect(html).toContain(`href="${server.url}/article/javascript:alert(2)"`);
   expect(html).toContain("<code>[x](/y)</code>");
 }
 

@@ -52,9 +52,9 @@ function withWholeLinks(html: string, article: string, home: string): string {
   const rewrite = (name: "href" | "src") => ({
     element(element: HTMLRewriterTypes.Element) {
       const value = element.getAttribute(name) ?? "";
-      // Below the path of SITE_URL, as on a page.
-      const [target, base] = value.startsWith("/") ? [value.slice(1), home] : [value, article];
-      if (URL.canParse(target, base)) element.setAttribute(name, new URL(target, base).href);
+      // Below the path of SITE_URL, as on a page. Joined as texts: what follows the slash may look like a scheme.
+      const whole = value.startsWith("/") ? home + value.slice(1) : value;
+      if (URL.canParse(whole, article)) element.setAttribute(name, new URL(whole, article).href);
     },
   });
   return new HTMLRewriter().on("[href]", rewrite("href")).on("[src]", rewrite("src")).transform(html);
