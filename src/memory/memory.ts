@@ -151,7 +151,6 @@ export function createMemory(options: MemoryOptions): Memory {
   }
 
   function findStale(key: string): Stale<unknown> | undefined {
-    if (!isAway()) return undefined;
     const entry = entries?.get(key);
     if (entry === undefined) return undefined;
     const ageMs = performance.now() - entry.loadedAt;
@@ -228,7 +227,7 @@ export function createMemory(options: MemoryOptions): Memory {
       return {
         find: (key, reload) => find(`${name} ${key}`, reload) as Value | undefined,
         load: (key, read) => load(`${name} ${key}`, read) as Promise<Value>,
-        findStale: (key) => findStale(`${name} ${key}`) as Stale<Value> | undefined,
+        findStale: (key) => (isAway() ? (findStale(`${name} ${key}`) as Stale<Value> | undefined) : undefined),
       } satisfies Shelf<Value>;
     },
     changed(topics) {
