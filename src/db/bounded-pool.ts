@@ -278,7 +278,8 @@ export function createBoundedPool(options: BoundedPoolOptions): BoundedPool {
 
   /** Resolves when a statement may be sent, to the time. */
   async function admission(since: number): Promise<number> {
-    if (isLong(since) || (outage !== undefined && waiters.length >= WAITERS_MAX)) throw new TimedOut("the database");
+    const isCrowded = outage !== undefined && waiters.length >= WAITERS_MAX;
+    if (isClosed || isLong(since) || isCrowded) throw new TimedOut("the database");
     try {
       await new Promise<void>((proceed, reject) => waiters.push({ proceed, reject, since }));
       admitted--;

@@ -33,9 +33,9 @@ const CONNECT_TIMEOUT_MS = 5_000;
 const BEATS = "conduit_heartbeat";
 
 /**
- * Listens on a connection of its own to the primary, outside the pools, which is never idle and never shared. All instances notify each
- * other of nothing, about once a second in total. One that hears nothing for three seconds has lost its connection, or has
- * one that delivers nothing. Resolves when the connection listens on all channels.
+ * Listens on a connection of its own to the primary, outside the pools, which is never idle and never shared. All instances
+ * notify each other of nothing, about once a second in total. One that hears nothing for three seconds has lost its
+ * connection, or has one that delivers nothing. Resolves when the connection listens on all channels.
  */
 export async function openListener(
   primary: FollowedServer,

@@ -221,25 +221,31 @@ export function openDatabase(address: DatabaseAddress, limits: PoolLimits, obser
     limits.batchLockTimeoutMs ?? BATCH_LOCK_TIMEOUT_MS,
   );
 
-  const retries = { mustWrite: primary.mustWrite, waitMs: failoverWaitMs };
-  const writeRetries = { ...retries, pool: writes, isRead: false };
+  const { mustWrite } = primary;
+  const readRetries = { isRead: true, mustWrite, waitMs: failoverWaitMs };
+  const retries = {
+    fast: { ...readRetries, pool: reads.fast },
+    slow: { ...readRetries, pool: reads.slow },
+    search: { ...readRetries, pool: reads.search },
+    write: { isRead: false, mustWrite, waitMs: failoverWaitMs, pool: writes },
+  };
 
   function rows<Row>(statement: Statement<Row>, parameters: Parameters): Promise<Row[]> {
     if (statement.batchKey !== undefined) {
       return observed(statement, async () => [
-        await retried(writeRetries, () => batches.row(statement, parameters as NamedParameters)),
+        await retried(retries.write, () => batches.row(statement, parameters as NamedParameters)),
       ]);
     }
     const values = positional(statement, parameters);
-    const isRead = statement.kind === "read";
-    const pool = isRead ? reads[statement.speed] : writes;
-    const run = () => retried({ ...retries, pool, isRead }, () => pool.run(statement.text, values));
-    if (replicas === undefined || !isRead) return observed(statement, run);
+    const isWrite = statement.kind === "write";
+    const how = retries[isWrite ? "write" : statement.speed];
+    const run = () => retried(how, () => how.pool.run(statement.text, values));
+    if (replicas === undefined || isWrite) return observed(statement, run);
     return observed(statement, async () => (await replicas.rows(statement, values)) ?? (await run()));
   }
 
   function transaction<Result>(work: (tx: Queries) => Promise<Result>): Promise<Result> {
-    return retried(writeRetries, () =>
+    return retried(retries.write, () =>
       writes.transaction((run) => {
         const inTransaction: Queries["rows"] = (statement, parameters) =>
           observed(statement, () => run(statement.text, positional(statement, parameters)));

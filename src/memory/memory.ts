@@ -135,6 +135,8 @@ export function createMemory(options: MemoryOptions): Memory {
     }
     const now = performance.now();
     const ageMs = now - entry.loadedAt;
+    // Also of one that is too old: values are in the order of their last use.
+    entry.usedAt = now;
     const isUseless = ageMs > keptMs || hasChanged(entry);
     if (isUseless) entries?.delete(key);
     if (isUseless || ageMs > ageMaxMs) {
@@ -145,16 +147,16 @@ export function createMemory(options: MemoryOptions): Memory {
       entry.isReloading = true;
       reload();
     }
-    entry.usedAt = now;
     hits++;
     return entry.value;
   }
 
   function findStale(key: string): Stale<unknown> | undefined {
-    if (!isAway()) return undefined;
     const entry = entries?.get(key);
     if (entry === undefined) return undefined;
-    const ageMs = performance.now() - entry.loadedAt;
+    const now = performance.now();
+    const ageMs = now - entry.loadedAt;
+    entry.usedAt = now;
     return ageMs > staleMaxMs || hasChanged(entry) ? undefined : { value: entry.value, ageMs };
   }
 
@@ -228,7 +230,7 @@ export function createMemory(options: MemoryOptions): Memory {
       return {
         find: (key, reload) => find(`${name} ${key}`, reload) as Value | undefined,
         load: (key, read) => load(`${name} ${key}`, read) as Promise<Value>,
-        findStale: (key) => findStale(`${name} ${key}`) as Stale<Value> | undefined,
+        findStale: (key) => (isAway() ? (findStale(`${name} ${key}`) as Stale<Value> | undefined) : undefined),
       } satisfies Shelf<Value>;
     },
     changed(topics) {
