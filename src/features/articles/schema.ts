@@ -52,7 +52,7 @@ const tagList = z
       "At most 20 tags of at most 50 characters each. The order is kept, duplicates and blank tags are removed.",
   });
 
-const STATUSES = ["draft", "scheduled", "published"] as const;
+export const STATUSES = ["draft", "scheduled", "published"] as const;
 
 const status = z.enum(STATUSES, { error: "must be draft, scheduled or published" });
 
