@@ -145,6 +145,7 @@ const DIRECT = [
   "GET /api/search",
   "GET /api/search/suggestions",
   "GET /api/user",
+  "GET /api/user/articles",
 ];
 
 test("every route that writes is among these writes, or changes nothing that readers see", () => {
