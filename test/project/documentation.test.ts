@@ -58,6 +58,7 @@ const NOT_MEASURED = [
   "POST /api/users",
   "POST /api/users/login",
   "PUT /api/user",
+  "GET /api/user/articles",
   "DELETE /api/articles/:slug/comments/:id",
   "GET /health",
   "GET /health/live",

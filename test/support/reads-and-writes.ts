@@ -184,7 +184,7 @@ export const WRITES: Readonly<Record<string, Write>> = {
       "by author, second page",
       "by tag and author",
       "feed",
-      "tags",
+      ...TAGS,
     ],
   },
   "edit a draft": {
@@ -269,7 +269,7 @@ export const WRITES: Readonly<Record<string, Write>> = {
     by: "author",
     path: () => "/api/user",
     body: () => ({ user: { bio: "A biography" } }),
-    shownBy: [...ARTICLE, ...FAVORITES, "profile of author"],
+    shownBy: [...ARTICLE, ...FAVORITES, "draft", "profile of author"],
   },
   "rename the author": {
     route: "PUT /api/user",
@@ -280,6 +280,7 @@ export const WRITES: Readonly<Record<string, Write>> = {
       ...ARTICLE,
       ...FAVORITES,
       "by author, second page",
+      "draft",
       "by new name",
       "profile of author",
       "profile of new name",

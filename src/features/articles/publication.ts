@@ -9,9 +9,9 @@ import { topics } from "../../memory/topics.ts";
 import type { CurrentSession } from "../identity/current-session.ts";
 import { VIEWER, type Viewer } from "../profiles/viewer.ts";
 import { editArticle, insertArticle, listsWith, updateArticle, type WrittenArticle, withFreeSlug } from "./queries.ts";
-import { type ArticleRow, articleColumns, articleOf } from "./rows.ts";
+import { type ArticleRow, articleColumns, articleOf, isPublished } from "./rows.ts";
 import { SUFFIX_LENGTH } from "./rules.ts";
-import type { ArticleStatus, ArticleUpdate, NewArticle } from "./schema.ts";
+import type { ArticleUpdate, NewArticle } from "./schema.ts";
 
 // Drafts and scheduled articles (docs/decisions/0033-drafts.md). The hot path, an article that is published at once, is one
 // statement. Everything else is a short transaction, which also adds or removes the job of a scheduled article.
@@ -108,17 +108,17 @@ async function publishDue(db: Database, memory: Memory, articleId: string): Prom
   if (row !== undefined) await memory.changed(changedByStatus(row));
 }
 
-type StatusRow = ArticleRow & { statusBefore: ArticleStatus; slugBefore: string };
+/** An article after a change of its status, and whether it was published just before, and ever. */
+type StatusRow = ArticleRow & { wasListed: boolean; wasPublished: boolean };
 
-function changedByStatus(row: StatusRow): string[] {
-  const { articleId, userId, slug, slugBefore, tagList, status, statusBefore } = row;
+function changedByStatus({ articleId, userId, tagList, status, wasListed, wasPublished }: StatusRow): string[] {
+  if ((status === "published") === wasListed) return [];
   return [
-    topics.article(articleId),
-    ...(slug === slugBefore ? [] : [topics.comments(articleId)]),
-    ...((status === "published") === (statusBefore === "published")
-      ? []
-      : // Its favourites appear and disappear with it.
-        [topics.comments(articleId), topics.deletions, ...listsWith(userId, tagList)]),
+    // What is not published is not in memory.
+    ...(wasListed ? [topics.article(articleId), topics.comments(articleId)] : []),
+    // Its favourites disappear and return with it.
+    ...(wasPublished ? [topics.deletions] : []),
+    ...listsWith(userId, tagList),
   ];
 }
 
@@ -151,7 +151,7 @@ const statusChange = (name: string, target: string, status: string, publishAt: s
                    slug_has_suffix = a.slug_has_suffix and not shortens
               from next where a.id = next.id
             returning a.*)
-     select ${articleColumns(viewer)}, b.status::text as "statusBefore", b.slug as "slugBefore"
+     select ${articleColumns(viewer)}, ${isPublished("b")} as "wasListed", b.published_at is not null as "wasPublished"
        from a join before b on b.id = a.id join users u on u.id = a.author_id`,
   );
 

@@ -187,7 +187,10 @@ export async function editArticle(
   requireOwned(outcome);
   // The article was deleted while the statement waited for it.
   if (outcome.slug === null) throw notFound("article");
-  return { article: articleOf(outcome), articleId: outcome.articleId, changed: changedByEdit(outcome, slug) };
+  const article = articleOf(outcome);
+  // What is not published is not in memory.
+  const changed = article.status === "published" ? changedByEdit(outcome, slug) : [];
+  return { article, articleId: outcome.articleId, changed };
 }
 
 function changedByEdit(

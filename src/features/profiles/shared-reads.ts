@@ -1,6 +1,7 @@
 import type { Context } from "hono";
 import type { Database } from "../../db/pool.ts";
 import { linkNextPage, nextPageLink } from "../../http/cursor.ts";
+import { ApiError } from "../../http/errors.ts";
 import { json, jsonText } from "../../http/validation.ts";
 import type { Memory, Version } from "../../memory/memory.ts";
 import { markBadToken } from "../identity/guards.ts";
@@ -47,7 +48,9 @@ export function createSharedReads(db: Database, memory: Memory): SharedReads {
     const response = respondFromMemory(c, key, read, viewerId);
     if (!(response instanceof Promise)) return response;
     return response.catch((error) => {
-      if (error !== PRIVATE) throw error;
+      // What does not exist for others may exist for this viewer.
+      const mayBeOwn = viewerId !== null && error instanceof ApiError && error.code === "not_found";
+      if (error !== PRIVATE && !mayBeOwn) throw error;
       return respondFromDatabase(c, read, viewerId);
     });
   }
