@@ -169,7 +169,8 @@ export class Model {
   /** The plain path if it is free, otherwise one with a suffix, as always for a draft. */
   #checkPath(slug: string, title: string, itself: Article | undefined, isPublished: boolean): void {
     const base = slugBase(title);
-    const isTaken = !isPublished || this.articles.some((other) => other !== itself && other.slug === base) || base === "feed";
+    const isTaken =
+      !isPublished || this.articles.some((other) => other !== itself && other.slug === base) || base === "feed";
     const isGood = isTaken ? new RegExp(`^${base}-[0-9a-z]{8}$`).test(slug) : slug === base;
     if (!isGood) throw new Error(`the path of "${title}" is ${slug}`);
   }

@@ -55,7 +55,11 @@ const ARTICLE_BY_SLUG = readForViewer<RowUpToSize & { version: string; viewerGon
 const LARGE_ARTICLE = slowForViewer(ARTICLE_BY_SLUG);
 
 /** An article after a write, and what the write has changed. */
-export type WrittenArticle = { readonly article: Article; readonly articleId: string; readonly changed: readonly string[] };
+export type WrittenArticle = {
+  readonly article: Article;
+  readonly articleId: string;
+  readonly changed: readonly string[];
+};
 
 /**
  * Publishes an article. Its slug is the title's, with a suffix if another article has that. That of a draft always has one:
