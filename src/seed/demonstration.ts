@@ -48,6 +48,7 @@ export async function insertDemonstration(tx: SQL, passwordHash: string, site: s
       age_s,
     })),
   );
+  await insert(INSERT_DRAFT, [{ author: DEMO_USERNAME }]);
   await insert(
     INSERT_COMMENTS,
     articles.flatMap(commentsWithAge).sort((a, b) => b.age_s - a.age_s),
@@ -142,6 +143,14 @@ const INSERT_ARTICLES = write(
      left join users u on u.username = a.author,
           lateral (select now() - make_interval(secs => age_s) as at) t
     order by age_s desc`,
+);
+
+const INSERT_DRAFT = write(
+  "seed_insert_draft",
+  `insert into articles (author_id, slug, slug_has_suffix, title, description, body, status, published_at)
+   select u.id, 'what-to-write-next-d4t9wq2x', true, 'What to write next', 'Ideas, for nobody but me.',
+          E'- How we moved the library\\n- A week without a list', 'draft', null
+     from json_to_recordset($1::text::json) as a (author text) join users u on u.username = a.author`,
 );
 
 const INSERT_COMMENTS = write(

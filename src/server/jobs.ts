@@ -1,6 +1,7 @@
 import type { DatabaseAddress } from "../config/database-address.ts";
 import type { Config } from "../config/settings.ts";
 import type { Database } from "../db/pool.ts";
+import { publishOverdue, publishScheduled } from "../features/articles/publication.ts";
 import { startIndexing } from "../features/articles/search/indexing.ts";
 import { purgeEmailLinks, renewLink } from "../features/identity/email-links.ts";
 import { purgeKnownNetworks } from "../features/identity/known-networks.ts";
@@ -14,16 +15,24 @@ import { startJobs, type TaskGroup } from "../jobs/runner.ts";
 import { linkUrls, type OpenMail } from "../mail/open.ts";
 import type { Mail } from "../mail/queue.ts";
 import { type MailUsers, sendMail } from "../mail/send.ts";
+import type { Memory } from "../memory/memory.ts";
 import type { Log } from "../observability/log.ts";
 
 /** Maximum number of mails sent at the same time. */
 const MAILS_MAX = 5;
 
 /** The background tasks. The features implement them; add a task here. */
-export function taskGroups(mail: OpenMail, config: Config, db: Database, log: Log, serverUrl: string): TaskGroup[] {
+export function taskGroups(
+  mail: OpenMail,
+  config: Config,
+  db: Database,
+  memory: Memory,
+  log: Log,
+  serverUrl: string,
+): TaskGroup[] {
   const general: TaskGroup = {
-    tasks: [cleanUp(purges(db), log)],
-    concurrency: 2,
+    tasks: [cleanUp(purges(db), log), publishScheduled(db, memory), publishOverdue(db, memory)],
+    concurrency: 4,
     // Jobs for a time in the future start within a second of it.
     pollIntervalMs: 800,
   };
@@ -74,6 +83,7 @@ export async function startBackgroundJobs(
   config: Config,
   address: DatabaseAddress,
   db: Database,
+  memory: Memory,
   log: Log,
   serverUrl: string,
 ): Promise<{ stop(): Promise<void> }> {
@@ -81,7 +91,7 @@ export async function startBackgroundJobs(
     address,
     db,
     log,
-    groups: taskGroups(mail, config, db, log, serverUrl),
+    groups: taskGroups(mail, config, db, memory, log, serverUrl),
     connectTimeoutMs: config.databaseConnectTimeoutMs,
     statementTimeoutMs: config.databaseStatementTimeoutMs,
   });

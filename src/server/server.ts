@@ -133,7 +133,7 @@ export async function startServer(
     });
     const http = listen(config, inherited, limitRequests(config, app.fetch));
     closers.push(() => stopListening(http, config.shutdownTimeoutMs));
-    const jobs = await startBackgroundJobs(mail, config, directAddress(address), db, log, http.url.origin);
+    const jobs = await startBackgroundJobs(mail, config, directAddress(address), db, memory, log, http.url.origin);
     // Requests and jobs finish at the same time, within one SHUTDOWN_TIMEOUT.
     closers.push(() => Promise.all([stopListening(http, config.shutdownTimeoutMs), jobs.stop()]));
     if (metrics !== undefined) watchServer(metrics, http, db);

@@ -47,7 +47,12 @@ export function show<Props extends { frame: Frame }>(
 }
 
 /** What a page shows, and the topics that it depends on (memory/topics.ts). */
-export type Content<Props> = { readonly props: Omit<Props, "frame">; readonly topics: readonly string[] };
+export type Content<Props> = {
+  readonly props: Omit<Props, "frame">;
+  readonly topics: readonly string[];
+  /** Whether nobody but the viewer may see it, so that nothing stores it. */
+  readonly isPersonal?: boolean;
+};
 
 /**
  * Responds with a page that is the same for all anonymous readers. They get it from memory, until something changes that it
@@ -63,7 +68,10 @@ export async function showToAll<Props extends { frame: Frame }>(
   read: (viewerId: string | null) => Promise<Content<Props>>,
 ): Promise<Response> {
   const viewer: UserRow | null = c.get("viewer");
-  if (viewer !== null) return show(c, web, page, (await read(viewer.id)).props);
+  if (viewer !== null) {
+    const { props, isPersonal = false } = await read(viewer.id);
+    return show(c, web, page, props, { isPersonal });
+  }
   const frame = frameOf(c, web);
   const fullKey = `${frame.site} ${key}`;
   const basePath: string | undefined = c.get("basePath");

@@ -33,7 +33,7 @@ export function articleRoutes(web: WebContext) {
     const body = await renderBody(article.body);
     const { comments: shown, nextCursor: olderComments } = comments.value;
     const props = { article: { ...article, body }, comments: shown, olderComments };
-    return { props, topics: [...found.topics, ...comments.topics] };
+    return { props, topics: [...found.topics, ...comments.topics], isPersonal: article.status !== "published" };
   }
 
   return new Hono()

@@ -16,6 +16,7 @@ const LABELS: Readonly<Record<string, string>> = {
   description: "The description",
   body: "The text",
   tagList: "The list of tags",
+  publishAt: "The time of publication",
   requests: "Requests",
   server: "The server",
 };

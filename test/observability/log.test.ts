@@ -215,6 +215,8 @@ test("no token, password, email or body is in the log, whatever a client sends a
     await send("GET", `/api/articles?limit=${email}`);
     await send("GET", "/api/articles/feed");
     await send("GET", `/api/articles/${slug}`);
+    await send("POST", "/api/articles", { article: { ...article, status: "draft", publishAt: text } });
+    await send("GET", `/api/user/articles?status=${email}`);
     await send("PUT", `/api/articles/${slug}`, { article: { body: text } });
     await send("POST", `/api/articles/${slug}/favorite`);
     await send("DELETE", `/api/articles/${slug}/favorite`);

@@ -15,6 +15,8 @@ export type World = {
   readonly stranger: TestUser;
   readonly article: ArticleJson;
   readonly other: ArticleJson;
+  /** By the author, with the tag `tag`. */
+  readonly draft: ArticleJson;
   readonly commentId: number;
   readonly tag: string;
   readonly otherTag: string;
@@ -29,6 +31,7 @@ export async function createWorld(server: TestServer, registered: TestUser): Pro
   const [tag, otherTag] = [`${prefix}tag`, `${prefix}other`];
   const article = await server.publish(author, { title: `${prefix} article`, tagList: [tag, otherTag] });
   const other = await server.publish(stranger, { title: `${prefix} other` });
+  const draft = await server.publish(author, { title: `${prefix} draft`, tagList: [tag], status: "draft" });
   const send = async (path: string, body?: object) => {
     const response = await server.request("POST", path, { token: reader.token, body });
     if (response.status > 299) throw new Error(`${path}: ${response.status} ${response.text}`);
@@ -37,7 +40,7 @@ export async function createWorld(server: TestServer, registered: TestUser): Pro
   await send(`/api/profiles/${author.username}/follow`);
   await send(`/api/articles/${article.slug}/favorite`);
   const { comment } = await send(`/api/articles/${article.slug}/comments`, { comment: { body: "A comment" } });
-  return { prefix, author, reader, stranger, article, other, commentId: comment.id, tag, otherTag };
+  return { prefix, author, reader, stranger, article, other, draft, commentId: comment.id, tag, otherTag };
 }
 
 /** The reads, by name. */
@@ -63,6 +66,9 @@ export const READS: Readonly<Record<string, (world: World) => string>> = {
   article: ({ article }) => `/api/articles/${article.slug}`,
   "other article": ({ other }) => `/api/articles/${other.slug}`,
   "article with new title": ({ prefix }) => `/api/articles/${prefix}-new`,
+  draft: ({ draft }) => `/api/articles/${draft.slug}`,
+  "article that was a draft": ({ prefix }) => `/api/articles/${prefix}-draft`,
+  "comments of draft": ({ draft }) => `/api/articles/${draft.slug}/comments`,
   comments: ({ article }) => `/api/articles/${article.slug}/comments`,
   "comments, first page": ({ article }) => `/api/articles/${article.slug}/comments?limit=1`,
   "comments with new title": ({ prefix }) => `/api/articles/${prefix}-new/comments`,
@@ -160,6 +166,51 @@ export const WRITES: Readonly<Record<string, Write>> = {
     body: ({ prefix, otherTag }) => ({ article: { tagList: [otherTag, `${prefix}new`] } }),
     shownBy: [...ARTICLE, ...FAVORITES, ...TAGS, "by tag, second page", "by new tag"],
   },
+  "publish a draft": {
+    route: "PUT /api/articles/:slug",
+    by: "author",
+    path: ({ draft }) => `/api/articles/${draft.slug}`,
+    body: () => ({ article: { status: "published" } }),
+    shownBy: [
+      "draft",
+      "article that was a draft",
+      "comments of draft",
+      "all articles",
+      "all articles, second page",
+      "all articles, past the end",
+      "by tag",
+      "by tag, second page",
+      "by author",
+      "by author, second page",
+      "by tag and author",
+      "feed",
+      ...TAGS,
+    ],
+  },
+  "edit a draft": {
+    route: "PUT /api/articles/:slug",
+    by: "author",
+    path: ({ draft }) => `/api/articles/${draft.slug}`,
+    body: ({ prefix }) => ({ article: { body: "Another body", tagList: [`${prefix}new`] } }),
+    shownBy: ["draft"],
+  },
+  withdraw: {
+    route: "PUT /api/articles/:slug",
+    by: "author",
+    path: ({ article }) => `/api/articles/${article.slug}`,
+    body: () => ({ article: { status: "draft" } }),
+    shownBy: [
+      "by other tag, second page",
+      "all articles, past the end",
+      ...ARTICLE,
+      ...FAVORITES,
+      ...COMMENTS,
+      ...TAGS,
+      "by tag, second page",
+      "by author, second page",
+      "favorites, second page",
+    ],
+  },
   delete: {
     route: "DELETE /api/articles/:slug",
     by: "author",
@@ -218,7 +269,7 @@ export const WRITES: Readonly<Record<string, Write>> = {
     by: "author",
     path: () => "/api/user",
     body: () => ({ user: { bio: "A biography" } }),
-    shownBy: [...ARTICLE, ...FAVORITES, "profile of author"],
+    shownBy: [...ARTICLE, ...FAVORITES, "draft", "profile of author"],
   },
   "rename the author": {
     route: "PUT /api/user",
@@ -229,6 +280,7 @@ export const WRITES: Readonly<Record<string, Write>> = {
       ...ARTICLE,
       ...FAVORITES,
       "by author, second page",
+      "draft",
       "by new name",
       "profile of author",
       "profile of new name",

@@ -18,7 +18,14 @@ export type TestServer = {
   /** Publishes an article by this user. */
   publish(
     user: TestUser,
-    article?: Partial<{ title: string; description: string; body: string; tagList: string[] }>,
+    article?: Partial<{
+      title: string;
+      description: string;
+      body: string;
+      tagList: string[];
+      status: string;
+      publishAt: string;
+    }>,
   ): Promise<ArticleJson>;
   stop(): Promise<void>;
 };
@@ -54,6 +61,8 @@ export type ArticleJson = {
   createdAt: string;
   publishedAt: string;
   updatedAt: string;
+  status: string;
+  publishAt: string | null;
   favorited: boolean;
   favoritesCount: number;
   author: ProfileJson;

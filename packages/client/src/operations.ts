@@ -6,6 +6,7 @@ import type {
   ArticlesResponse,
   CommentResponse,
   CommentsResponse,
+  DraftsResponse,
   ForgotPasswordRequest,
   HealthResponse,
   LiveResponse,
@@ -194,7 +195,7 @@ export function operationsOf(call: Call) {
       options?: CallOptions,
     ): Promise<ArticlesResponse> => call("GET", "/api/articles", args, options),
 
-    /** Create an article. The server derives the `slug` from the title, and adds a suffix if another article already has that slug. */
+    /** Create an article. The server derives the `slug` from the title, and adds a suffix if another article already has that slug. With `status`, the article is a draft, or is published at `publishAt`. Only you can see it until then. */
     createArticle: (
       args: {
         body: NewArticleRequest;
@@ -215,6 +216,19 @@ export function operationsOf(call: Call) {
       options?: CallOptions,
     ): Promise<ArticlesResponse> => call("GET", "/api/articles/feed", args, options),
 
+    /** List your drafts and scheduled articles. Your articles that are not published, those that you began last first. `nextCursor` leads to the next page. */
+    getDrafts: (
+      args?: {
+        /** Return only articles with this status. Published ones are in `GET /articles?author=…`. */
+        status?: "draft" | "scheduled" | undefined;
+        /** The number of articles to return. Values above 100 count as 100. */
+        limit?: number | undefined;
+        /** Where the page begins: the `nextCursor` of the page before, with the same filters */
+        cursor?: string | undefined;
+      },
+      options?: CallOptions,
+    ): Promise<DraftsResponse> => call("GET", "/api/user/articles", args, options),
+
     /** Get an article. The full article, with its body. */
     getArticle: (
       args: {
@@ -223,7 +237,7 @@ export function operationsOf(call: Call) {
       options?: CallOptions,
     ): Promise<ArticleResponse> => call("GET", "/api/articles/{slug}", args, options),
 
-    /** Update an article. Only the author can update an article. A new title changes the `slug` as well. */
+    /** Update an article. Only the author can update an article. A new title changes the `slug` as well, and so may the first publication of a draft. `status` publishes an article, schedules it or withdraws it. Withdrawn, it keeps its comments and favorites, which return with it. */
     updateArticle: (
       args: {
         slug: string;

@@ -5,14 +5,19 @@ export type Article = {
   title: string;
   description: string;
   tagList: string[];
+  /** When it was written, maybe as a draft */
   createdAt: string;
-  /** When it was first published; lists sort by it */
-  publishedAt: string;
+  /** When it was first published; null if it never was */
+  publishedAt: string | null;
   updatedAt: string;
   /** Whether the current user has favorited the article */
   favorited: boolean;
   favoritesCount: number;
   author: Profile;
+  /** Only its author sees an article that is not `published` */
+  status: "draft" | "scheduled" | "published";
+  /** When it will be published; null unless it is `scheduled` */
+  publishAt: string | null;
   body: string;
 };
 
@@ -22,6 +27,7 @@ export type ArticlePreview = {
   title: string;
   description: string;
   tagList: string[];
+  /** When it was written, maybe as a draft */
   createdAt: string;
   /** When it was first published; lists sort by it */
   publishedAt: string;
@@ -62,6 +68,12 @@ export type CommentsResponse = {
   nextCursor: string | null;
 };
 
+export type DraftsResponse = {
+  articles: OwnArticle[];
+  /** The `cursor` of the next page, which `Link: …; rel="next"` leads to. Null on the last page. */
+  nextCursor: string | null;
+};
+
 export type ErrorResponse = {
   /** The problems, by the name of the field, parameter or resource */
   errors: Record<string, string[]>;
@@ -76,6 +88,7 @@ export type FoundArticle = {
   title: string;
   description: string;
   tagList: string[];
+  /** When it was written, maybe as a draft */
   createdAt: string;
   /** When it was first published; lists sort by it */
   publishedAt: string;
@@ -115,6 +128,9 @@ export type NewArticleRequest = {
     body: string;
     /** At most 20 tags of at most 50 characters each. The order is kept, duplicates and blank tags are removed. */
     tagList?: string[];
+    status?: "draft" | "scheduled" | "published";
+    /** When to publish the article, within a year. Required for the status `scheduled`, and for no other. */
+    publishAt?: string | null;
   };
 };
 
@@ -131,6 +147,27 @@ export type NewUserRequest = {
     email: string;
     password: string;
   };
+};
+
+/** An article that is not published, without its body, for its author */
+export type OwnArticle = {
+  slug: string;
+  title: string;
+  description: string;
+  tagList: string[];
+  /** When it was written, maybe as a draft */
+  createdAt: string;
+  /** When it was first published; null if it never was */
+  publishedAt: string | null;
+  updatedAt: string;
+  /** Whether the current user has favorited the article */
+  favorited: boolean;
+  favoritesCount: number;
+  author: Profile;
+  /** Only its author sees an article that is not `published` */
+  status: "draft" | "scheduled" | "published";
+  /** When it will be published; null unless it is `scheduled` */
+  publishAt: string | null;
 };
 
 export type Profile = {
@@ -250,6 +287,9 @@ export type UpdateArticleRequest = {
     body?: string;
     /** At most 20 tags of at most 50 characters each. The order is kept, duplicates and blank tags are removed. */
     tagList?: string[];
+    status?: "draft" | "scheduled" | "published";
+    /** When to publish the article, within a year. Required for the status `scheduled`, and for no other. */
+    publishAt?: string | null;
   };
 };
 

@@ -1,5 +1,5 @@
 import { violatedConstraint } from "../../db/errors.ts";
-import type { Database } from "../../db/pool.ts";
+import type { Database, Queries } from "../../db/pool.ts";
 import type { LeftJoined } from "../../db/rows.ts";
 import { batch, textArray, write } from "../../db/statements.ts";
 import { forbidden, notFound } from "../../http/errors.ts";
@@ -14,12 +14,12 @@ import {
 } from "../identity/current-session.ts";
 import type { Seen } from "../profiles/shared-reads.ts";
 import { readForViewer, rowsForViewer, slowForViewer, VIEWER, viewerGone } from "../profiles/viewer.ts";
-import { type ArticleRow, articleColumns, articleOf, seenArticles } from "./rows.ts";
+import { type ArticleRow, articleColumns, articleOf, isPublished, isVisible, seenArticles } from "./rows.ts";
 import { SUFFIX_LENGTH, slugBase, slugWithSuffix } from "./rules.ts";
 import type { Article, ArticleUpdate, NewArticle } from "./schema.ts";
 import { ARTICLE_VERSION } from "./versions.ts";
 
-/** One article, as the viewer sees it. Throws 404. */
+/** One article, as the viewer sees it, who may be the author of a draft. Throws 404. */
 export async function findArticle(
   db: Database,
   viewerId: string | null,
@@ -31,8 +31,9 @@ export async function findArticle(
     small?.body === null ? (await rowsForViewer(db, LARGE_ARTICLE, viewerId, { slug, bodySizeMax }))[0] : small;
   if (row === undefined) throw notFound("article");
   const { articleId: id, version, viewerGone } = row;
-  const value = { article: articleOf(row as ArticleRow) };
-  return { value, viewerGone, version: { id, version }, ...seenArticles([row]) };
+  const article = articleOf(row as ArticleRow);
+  const isPrivate = article.status !== "published";
+  return { value: { article }, isPrivate, viewerGone, version: { id, version }, ...seenArticles([row]) };
 }
 
 /** In bytes: what the connection that other reads share may carry at a time. */
@@ -48,19 +49,26 @@ const ARTICLE_BY_SLUG = readForViewer<RowUpToSize & { version: string; viewerGon
   (viewer) => `select ${articleColumns(viewer, { body: bodyUpTo(":bodySizeMax::bigint") })},
              ${ARTICLE_VERSION} as version, ${viewerGone(viewer)}
      from articles a join users u on u.id = a.author_id
-    where a.slug = :slug`,
+    where a.slug = :slug and ${isVisible("a", viewer)}`,
 );
 
 const LARGE_ARTICLE = slowForViewer(ARTICLE_BY_SLUG);
 
 /** An article after a write, and what the write has changed. */
-type WrittenArticle = { readonly article: Article; readonly changed: readonly string[] };
+export type WrittenArticle = {
+  readonly article: Article;
+  readonly articleId: string;
+  readonly changed: readonly string[];
+};
 
-/** Publishes an article. Its slug is the title's, with a suffix if another article has that. Throws 401. */
+/**
+ * Publishes an article. Its slug is the title's, with a suffix if another article has that. That of a draft always has one:
+ * otherwise, the slug of another article with the same title would reveal the draft. Throws 401.
+ */
 export async function insertArticle(
-  db: Database,
+  db: Queries,
   author: CurrentSession,
-  { title, description, body, tagList }: NewArticle,
+  { title, description, body, tagList, status, publishAt = null }: NewArticle,
 ): Promise<WrittenArticle> {
   const slug = slugBase(title);
   try {
@@ -72,9 +80,12 @@ export async function insertArticle(
       description,
       body,
       tagList: textArray(tagList),
+      status,
+      publishAt,
     });
     if (article?.slug == null) throw sessionEnded();
-    return { article: articleOf(article), changed: listsWith(article.userId, tagList) };
+    const changed = status === "published" ? listsWith(article.userId, tagList) : [];
+    return { article: articleOf(article), articleId: article.articleId, changed };
   } catch (error) {
     // The account was deleted after the statement had read it.
     if (violatedConstraint(error) === "articles_author_id_fkey") throw sessionEnded();
@@ -96,25 +107,31 @@ const INSERT_ARTICLE = batch<LeftJoined<ArticleRow>>(
       description: "text",
       body: "text",
       tagList: "text",
+      status: "article_status",
+      publishAt: "timestamptz",
     },
     key: ["slug"],
   },
   `u as materialized (
      select item.place, item.slug as slug_base, item."slugWithSuffix" as slug_suffixed, item.title as new_title,
             item.description as new_description, item.body as new_body, item."tagList"::text[] as new_tag_list,
+            item.status as new_status, item."publishAt" as new_publish_at,
+            case when item.status = 'published' then now() end as new_published_at,
             nextval('articles_id_seq') as article_id, id, username, bio, image
        from item join lateral (${userOfItem("id, username, bio, image")}) u on true),
    plain as (
      insert into articles (id, author_id, slug, title, description, body, tag_list)
      overriding system value
      select article_id, u.id, slug_base, new_title, new_description, new_body, new_tag_list
-       from u where slug_base <> 'feed' order by slug_base
+       from u where slug_base <> 'feed' and new_status = 'published' order by slug_base
      on conflict (slug) do nothing
      returning *),
    suffixed as (
-     insert into articles (id, author_id, slug, slug_has_suffix, title, description, body, tag_list)
+     insert into articles (id, author_id, slug, slug_has_suffix, title, description, body, tag_list, status, publish_at,
+       published_at)
      overriding system value
-     select article_id, u.id, slug_suffixed, true, new_title, new_description, new_body, new_tag_list
+     select article_id, u.id, slug_suffixed, true, new_title, new_description, new_body, new_tag_list, new_status,
+            new_publish_at, new_published_at
        from u where article_id not in (select id from plain) order by slug_suffixed
      returning *)
    select place, ${articleColumns(null)}
@@ -122,43 +139,62 @@ const INSERT_ARTICLE = batch<LeftJoined<ArticleRow>>(
 );
 
 /** The lists in which an article appears when it is published, or from which it disappears when it is deleted. */
-const listsWith = (authorId: string, tags: readonly string[]): string[] => [
+export const listsWith = (authorId: string, tags: readonly string[]): string[] => [
   topics.articles,
   topics.author(authorId),
   ...(tags.length === 0 ? [] : [topics.tags, ...tags.map(topics.tag)]),
 ];
 
 /** Changes what is not undefined. The slug follows a changed title. Throws 401, 403, 404. */
-export async function updateArticle(
-  db: Database,
+export const updateArticle = (
+  db: Queries,
   viewer: CurrentSession,
   slug: string,
-  { title, description, body, tagList }: ArticleUpdate,
-): Promise<WrittenArticle> {
-  const base = title === undefined ? null : slugBase(title);
+  update: ArticleUpdate,
+): Promise<WrittenArticle> => withFreeSlug((isFirst) => editArticle(db, viewer, slug, update, isFirst));
+
+/**
+ * Tries again where another article took the slug meanwhile.
+ * @param write gets whether it may try a slug without a suffix, which it does only once
+ */
+export async function withFreeSlug<Result>(write: (isFirst: boolean) => Promise<Result>): Promise<Result> {
   for (let attempt = 1; ; attempt++) {
-    const slugSuffixed = base === null ? null : slugWithSuffix(base);
     try {
-      const outcome = await db.row(UPDATE_ARTICLE, {
-        ...sessionParameters(viewer),
-        slug,
-        title: title ?? null,
-        description: description ?? null,
-        body: body ?? null,
-        tagList: tagList === undefined ? null : textArray(tagList),
-        slugBase: base,
-        // An edit that lost a race for the plain slug does not try it again.
-        slugWanted: attempt === 1 ? base : slugSuffixed,
-        slugSuffixed,
-      });
-      requireOwned(outcome);
-      // The article was deleted while the statement waited for it.
-      if (outcome.slug === null) throw notFound("article");
-      return { article: articleOf(outcome), changed: changedByEdit(outcome, slug) };
+      return await write(attempt === 1);
     } catch (error) {
       if (violatedConstraint(error) !== "articles_slug_key" || attempt === 3) throw error;
     }
   }
+}
+
+/** One attempt of `updateArticle`. */
+export async function editArticle(
+  db: Queries,
+  viewer: CurrentSession,
+  slug: string,
+  { title, description, body, tagList }: ArticleUpdate,
+  isFirst: boolean,
+): Promise<WrittenArticle> {
+  const base = title === undefined ? null : slugBase(title);
+  const slugSuffixed = base === null ? null : slugWithSuffix(base);
+  const outcome = await db.row(UPDATE_ARTICLE, {
+    ...sessionParameters(viewer),
+    slug,
+    title: title ?? null,
+    description: description ?? null,
+    body: body ?? null,
+    tagList: tagList === undefined ? null : textArray(tagList),
+    slugBase: base,
+    slugWanted: isFirst ? base : slugSuffixed,
+    slugSuffixed,
+  });
+  requireOwned(outcome);
+  // The article was deleted while the statement waited for it.
+  if (outcome.slug === null) throw notFound("article");
+  const article = articleOf(outcome);
+  // What is not published is not in memory.
+  const changed = article.status === "published" ? changedByEdit(outcome, slug) : [];
+  return { article, articleId: outcome.articleId, changed };
 }
 
 function changedByEdit(
@@ -179,7 +215,8 @@ type Ownership = { viewer: string | null; existed: string | null; owned: boolean
 // There is no new title, or the old one has the same slug.
 const SAME_SLUG = `(:title::text is null or :title = a.title
                      or :slugBase = case when a.slug_has_suffix then left(a.slug, -${1 + SUFFIX_LENGTH}) else a.slug end)`;
-const IS_TAKEN = `(:slugWanted::text = 'feed'
+// A draft never has a plain slug, as if it was taken.
+const IS_TAKEN = `(:slugWanted::text = 'feed' or a.status <> 'published'
                      or exists (select from articles other where other.slug = :slugWanted and other.id <> a.id))`;
 
 // A title, a description, a body and a tag list cannot be null, so null means "leave it as it is". The lock makes `before`
@@ -187,7 +224,7 @@ const IS_TAKEN = `(:slugWanted::text = 'feed'
 const UPDATE_ARTICLE = write<Ownership & { tagsBefore: string[] | null } & LeftJoined<ArticleRow>>(
   "article_update",
   `with viewer as (${currentUser("*")}),
-        target as (select id, author_id from articles where slug = :slug),
+        target as (select id, author_id from articles where slug = :slug and ${isVisible("articles", VIEWER)}),
         before as (
           select a.id, a.tag_list from viewer v cross join articles a
            where a.slug = :slug and a.author_id = v.id for no key update of a),
@@ -233,24 +270,28 @@ export async function deleteArticle(
 ): Promise<{ changed: readonly string[] }> {
   const outcome = await db.row(DELETE_ARTICLE, { ...sessionParameters(viewer), slug });
   requireOwned(outcome);
-  const { deleted, tagsBefore } = outcome;
+  const { deleted, tagsBefore, isListed } = outcome;
   if (deleted === null) throw notFound("article");
-  const ownTopics = [topics.article(deleted), topics.comments(deleted), topics.deletions];
-  return { changed: [...ownTopics, ...listsWith(viewer.userId, tagsBefore ?? [])] };
+  const ownTopics = [topics.article(deleted), topics.comments(deleted)];
+  const lists = isListed ? [topics.deletions, ...listsWith(viewer.userId, tagsBefore ?? [])] : [];
+  return { changed: [...ownTopics, ...lists] };
 }
 
-const DELETE_ARTICLE = write<Ownership & { deleted: string | null; tagsBefore: string[] | null }>(
+type Deletion = Ownership & { deleted: string | null; tagsBefore: string[] | null; isListed: boolean | null };
+
+const DELETE_ARTICLE = write<Deletion>(
   "article_delete",
   `with viewer as (${currentUser("id")}),
-        target as (select id, author_id from articles where slug = :slug),
+        target as (select id, author_id from articles where slug = :slug and ${isVisible("articles", VIEWER)}),
         deleted as (
           delete from articles a using target t, viewer v where a.id = t.id and a.author_id = v.id
-          returning a.id, a.tag_list)
-   select v.id as viewer, t.id as existed, t.author_id = v.id as owned, d.id as deleted, d.tag_list as "tagsBefore"
+          returning a.id, a.tag_list, ${isPublished("a")} as listed)
+   select v.id as viewer, t.id as existed, t.author_id = v.id as owned, d.id as deleted, d.tag_list as "tagsBefore",
+          d.listed as "isListed"
      from (select) as one left join viewer v on true left join target t on true left join deleted d on true`,
 );
 
-/** Makes an article a favourite of the viewer. Idempotent. Throws 401, 404. */
+/** Makes a published article a favourite of the viewer. Idempotent. Throws 401, 404. */
 export const favorite = (db: Database, viewer: CurrentSession, slug: string): Promise<WrittenArticle> =>
   changeFavorite(db, viewer, slug, true);
 
@@ -272,8 +313,9 @@ async function changeFavorite(
     outcome.body === null
       ? (await findArticle(db, viewer.userId, slug)).value.article
       : articleOf(outcome as ArticleRow);
+  const { articleId } = outcome;
   // Also if it was one before, which this server may not know yet: the next read must agree with this response.
-  return { article, changed: [topics.article(outcome.articleId), topics.favorites(viewer.userId)] };
+  return { article, articleId, changed: [topics.article(articleId), topics.favorites(viewer.userId)] };
 }
 
 type FavoriteOutcome = { viewer: string | null } & LeftJoined<RowUpToSize>;
@@ -289,7 +331,8 @@ const FAVORITE = batch<FavoriteOutcome>(
        from (select * from item order by slug) item
             left join lateral (${userOfItem("id as viewer", "for key share")}) v on true
             left join lateral (
-              select * from articles where slug = item.slug and viewer is not null for no key update) article on true),
+              select * from articles where slug = item.slug and ${isPublished("articles")} and viewer is not null
+                 for no key update) article on true),
    added as (
      insert into favorites (user_id, article_id, article_published_at, author_id)
      select viewer, id, published_at, author_id from a where favorited and id is not null
@@ -297,7 +340,7 @@ const FAVORITE = batch<FavoriteOutcome>(
      returning article_id),
    removed as materialized (
      select article_id
-       from (select array_agg(row(viewer, id, published_at, author_id)::favorites) as unwanted
+       from (select array_agg(row(viewer, id, published_at, author_id, true)::favorites) as unwanted
                from a where not favorited and id is not null) r
             cross join lateral remove_favorites(unwanted)
       where unwanted is not null)

@@ -7,12 +7,16 @@ import type { Memory } from "../../memory/memory.ts";
 import { type Guards, markBadToken } from "../identity/guards.ts";
 import type { WriteLimits } from "../identity/write-limits.ts";
 import type { SharedReads } from "../profiles/shared-reads.ts";
+import { listDrafts } from "./drafts.ts";
 import { listArticles, listFeed } from "./lists.ts";
-import { deleteArticle, favorite, findArticle, insertArticle, unfavorite, updateArticle } from "./queries.ts";
+import { changeArticle, createArticle } from "./publication.ts";
+import { deleteArticle, favorite, findArticle, unfavorite } from "./queries.ts";
 import {
   ARTICLE_REQUEST_SIZE_MAX,
   ArticleResponse,
   ArticlesResponse,
+  DraftsQuery,
+  DraftsResponse,
   type ListFilters,
   ListQuery,
   NewArticleBody,
@@ -71,6 +75,25 @@ export function articleRoutes(
       }),
     )
 
+    .get(
+      "/user/articles",
+      requireUser,
+      query(DraftsQuery),
+      async (c) => {
+        const list = await listDrafts(db, c.var.userId, c.var.query);
+        linkNextPage(c, list.nextCursor);
+        return json(c, list);
+      },
+      describeRoute({
+        operationId: "GetDrafts",
+        tag: "Articles",
+        summary: "List your drafts and scheduled articles",
+        description:
+          "Your articles that are not published, those that you began last first. `nextCursor` leads to the next page.",
+        responses: { 200: DraftsResponse, 304: null },
+      }),
+    )
+
     .post(
       "/articles",
       requireUser,
@@ -78,7 +101,7 @@ export function articleRoutes(
       body(NewArticleBody, ARTICLE_REQUEST_SIZE_MAX),
       limit("article-bytes", bytesOf),
       async (c) => {
-        const { article, changed } = await insertArticle(db, c.var, c.var.body.article);
+        const { article, changed } = await createArticle(db, c.var, c.var.body.article);
         await memory.changed(changed);
         return json(c, { article }, 201);
       },
@@ -87,7 +110,7 @@ export function articleRoutes(
         tag: "Articles",
         summary: "Create an article",
         description:
-          "The server derives the `slug` from the title, and adds a suffix if another article already has that slug.",
+          "The server derives the `slug` from the title, and adds a suffix if another article already has that slug. With `status`, the article is a draft, or is published at `publishAt`. Only you can see it until then.",
         responses: { 201: ArticleResponse },
       }),
     )
@@ -116,7 +139,7 @@ export function articleRoutes(
       body(UpdateArticleBody, ARTICLE_REQUEST_SIZE_MAX),
       limit("article-bytes", bytesOf),
       async (c) => {
-        const { article, changed } = await updateArticle(db, c.var, c.req.param("slug"), c.var.body.article);
+        const { article, changed } = await changeArticle(db, c.var, c.req.param("slug"), c.var.body.article);
         await memory.changed(changed);
         return json(c, { article });
       },
@@ -124,7 +147,8 @@ export function articleRoutes(
         operationId: "UpdateArticle",
         tag: "Articles",
         summary: "Update an article",
-        description: "Only the author can update an article. A new title changes the `slug` as well.",
+        description:
+          "Only the author can update an article. A new title changes the `slug` as well, and so may the first publication of a draft. `status` publishes an article, schedules it or withdraws it. Withdrawn, it keeps its comments and favorites, which return with it.",
         responses: { 200: ArticleResponse },
         errors: ["forbidden", "not_found"],
       }),

@@ -5,6 +5,7 @@ import { batch, write } from "../../db/statements.ts";
 import { notFound } from "../../http/errors.ts";
 import { topics } from "../../memory/topics.ts";
 import { requireOwned } from "../articles/queries.ts";
+import { isPublished, isVisible } from "../articles/rows.ts";
 import {
   type CurrentSession,
   currentUser,
@@ -20,6 +21,7 @@ import {
   readForViewer,
   rowsForViewer,
   slowForViewer,
+  VIEWER,
   type Viewer,
   type ViewerRead,
   viewerGone,
@@ -76,13 +78,16 @@ export async function listComments(
     ids,
     topics: [topics.comments(first.articleId), ...authors],
     viewerGone: first.viewerGone,
+    isPrivate: !first.isPublished,
   };
 }
 
 // No row if there is no such article; a single row without a comment if the page is empty.
 const COMMENTS = readForViewer<CommentsRow>(
   "comments",
-  (viewer) => `with article as materialized (select id from articles where slug = :slug),
+  (viewer) => `with article as materialized (
+       select id, ${isPublished("articles")} as is_published from articles
+        where slug = :slug and ${isVisible("articles", viewer)}),
      -- One more than a page has.
      newest as materialized (
        select c.*, row_number() over so_far as place, sum(octet_length(c.body)) over so_far as bytes
@@ -94,7 +99,7 @@ const COMMENTS = readForViewer<CommentsRow>(
        window so_far as (order by c.created_at desc, c.id desc)),
      page as materialized (
        select * from newest where place <= :limit::bigint and (place = 1 or bytes <= :bytesMax::bigint))
-   select article.id as "articleId", ${commentColumns(viewer)}, ${viewerGone(viewer)},
+   select article.id as "articleId", article.is_published as "isPublished", ${commentColumns(viewer)}, ${viewerGone(viewer)},
           (select count(*) from newest) > (select count(*) from page) as "hasMore",
           exists (select from newest
                    where place between 2 and :limit::bigint and bytes > :bytesMax::bigint) as "isCut"
@@ -106,6 +111,7 @@ const COMMENTS = readForViewer<CommentsRow>(
 
 type CommentsRow = {
   articleId: string;
+  isPublished: boolean;
   viewerGone: boolean;
   hasMore: boolean;
   isCut: boolean;
@@ -113,7 +119,7 @@ type CommentsRow = {
 
 const LARGE_COMMENTS = slowForViewer(COMMENTS);
 
-/** Adds a comment of the viewer to an article. Returns it, and what that has changed. Throws 401, 404. */
+/** Adds a comment of the viewer to a published article. Returns it, and what that has changed. Throws 401, 404. */
 export async function insertComment(
   db: Database,
   viewer: CurrentSession,
@@ -139,7 +145,8 @@ const INSERT_COMMENT = batch<{ viewer: string | null } & LeftJoined<CommentRow &
   `u as materialized (
      select item.place, item.body as written, nextval('comments_id_seq') as comment_id, id, article_id, username, bio, image
        from item left join lateral (${userOfItem("id, username, bio, image")}) u on true
-            left join lateral (select id as article_id from articles where slug = item.slug limit 1) a on true),
+            left join lateral (
+              select id as article_id from articles where slug = item.slug and ${isPublished("articles")} limit 1) a on true),
    c as (
      insert into comments (id, article_id, author_id, body)
      overriding system value
@@ -178,7 +185,7 @@ const DELETE_COMMENT = write<{
 }>(
   "comment_delete",
   `with viewer as (${currentUser("id")}),
-        article as (select id, author_id from articles where slug = :slug),
+        article as (select id, author_id from articles where slug = :slug and ${isVisible("articles", VIEWER)}),
         target as (
           select c.id, v.id in (c.author_id, a.author_id) as owned
             from viewer v, comments c, article a where c.id = :id::bigint and c.article_id = a.id),

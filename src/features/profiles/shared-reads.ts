@@ -1,6 +1,7 @@
 import type { Context } from "hono";
 import type { Database } from "../../db/pool.ts";
 import { linkNextPage, nextPageLink } from "../../http/cursor.ts";
+import { ApiError } from "../../http/errors.ts";
 import { json, jsonText } from "../../http/validation.ts";
 import type { Memory, Version } from "../../memory/memory.ts";
 import { markBadToken } from "../identity/guards.ts";
@@ -15,6 +16,8 @@ export type Seen<Value extends object = object> = {
   readonly ids?: FlaggedIds;
   /** What the response depends on, besides the viewer. */
   readonly topics: readonly string[];
+  /** Whether nobody but the viewer may see it: it is never in memory. */
+  readonly isPrivate?: boolean;
   /** Whether the viewer's account was deleted. */
   readonly viewerGone?: boolean;
   /** Of a list. */
@@ -42,6 +45,22 @@ export function createSharedReads(db: Database, memory: Memory): SharedReads {
   function respond(c: Context, key: string, read: Read): Response | Promise<Response> {
     const viewerId: string | null = c.get("viewerId") ?? null;
     if (!memory.isServing()) return respondFromDatabase(c, read, viewerId);
+    const response = respondFromMemory(c, key, read, viewerId);
+    if (!(response instanceof Promise)) return response;
+    return response.catch((error) => {
+      // What does not exist for others may exist for this viewer.
+      const mayBeOwn = viewerId !== null && error instanceof ApiError && error.code === "not_found";
+      if (error !== PRIVATE && !mayBeOwn) throw error;
+      return respondFromDatabase(c, read, viewerId);
+    });
+  }
+
+  function respondFromMemory(
+    c: Context,
+    key: string,
+    read: Read,
+    viewerId: string | null,
+  ): Response | Promise<Response> {
     const body = bodies.find(key, () => loadBody(key, () => read(null)).catch(ignore));
     if (viewerId === null) return body === undefined ? respondToAnonymous(c, key, read) : sendShared(c, body);
     const reader = readers.find(viewerId, () => loadReader(viewerId).catch(ignore));
@@ -91,6 +110,8 @@ export function createSharedReads(db: Database, memory: Memory): SharedReads {
   function loadBody(key: string, read: () => Promise<Seen>, onSeen?: (seen: Seen, text: string) => void) {
     return bodies.load(key, async () => {
       const seen = await read();
+      // Other requests, of other viewers, may be waiting for this one.
+      if (seen.isPrivate) throw PRIVATE;
       const text = JSON.stringify(seen.value);
       onSeen?.(seen, text);
       const body = bodyOf(text, seen.ids ?? NO_FLAGS, seen.nextCursor ?? null);
@@ -128,6 +149,9 @@ function setLink(c: Context, body: Body): void {
   if (body.link?.url !== url) body.link = { url, header: nextPageLink(c, body.nextCursor) };
   c.header("Link", body.link.header);
 }
+
+/** What a read throws that must not be shared: then each viewer's own request reads the database. */
+const PRIVATE = new Error("this response is for one viewer only");
 
 const NO_FLAGS: FlaggedIds = { favorited: [], following: [] };
 

@@ -1,4 +1,5 @@
 import { raw } from "hono/html";
+import type { ArticleStatus } from "../../features/articles/schema.ts";
 import type { Frame } from "../app.ts";
 import { Layout } from "../layout.tsx";
 import type { Page } from "../page.ts";
@@ -10,6 +11,10 @@ export type Manuscript = {
   readonly description: string;
   readonly body: string;
   readonly tags: readonly string[];
+  /** Of `datetime-local`, in UTC; empty for none. */
+  readonly publishAt: string;
+  /** Of the article to change; null for a new one. */
+  readonly status: ArticleStatus | null;
 };
 
 type EditorProps = {
@@ -28,7 +33,7 @@ type EditorProps = {
 
 /**
  * One form for everything: the buttons that add and remove tags and show the preview send it too, and get it back with what was
- * typed. Only the button `publish` publishes. So the editor works without JavaScript, and nothing is lost.
+ * typed. Only the buttons `publish`, `save` and `schedule` save it. So the editor works without JavaScript, and nothing is lost.
  */
 export function editorPage({
   frame,
@@ -39,7 +44,7 @@ export function editorPage({
   preview,
   isTagging = false,
 }: EditorProps): Page {
-  const { title, description, body, tags } = manuscript;
+  const { title, description, body, tags, publishAt, status } = manuscript;
   const path = slug === null ? "/editor" : `/editor/${slug}`;
   return (
     <Layout title={slug === null ? "New article" : "Edit article"} frame={frame} path={path} width="full">
@@ -62,12 +67,28 @@ export function editorPage({
           />
           <TextArea name="body" label="Article" value={body} placeholder="Write in Markdown" rows={14} required />
           <TagField tags={tags} isTagging={isTagging} />
+          {status === null ? null : <input type="hidden" name="status" value={status} />}
           <div class="editor-actions">
             <button class="btn btn-primary" type="submit" name="publish" value="1">
               Publish Article
             </button>
             <button class="btn" type="submit" formaction={`${path}#preview`} name="preview" value="1" formnovalidate>
               Preview
+            </button>
+            <button class="btn" type="submit" name="save" value="1">
+              {status === "published" ? "Back to drafts" : "Save draft"}
+            </button>
+          </div>
+          <div class="editor-schedule">
+            <Field
+              name="publishAt"
+              label="Or choose a time (UTC)"
+              type="datetime-local"
+              value={publishAt}
+              hint="Only you can see the article until then."
+            />
+            <button class="btn" type="submit" name="schedule" value="1">
+              Schedule
             </button>
           </div>
         </form>

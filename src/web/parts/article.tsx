@@ -59,7 +59,13 @@ export function Tags({ tags }: { tags: readonly string[] }) {
  * A form of one button, which leads back to the page that it is on.
  * @param isShort whether the button shows the number alone
  */
-export function FavoriteButton({ article, isShort = false }: { article: ArticlePreview; isShort?: boolean }) {
+export function FavoriteButton({
+  article,
+  isShort = false,
+}: {
+  article: Pick<ArticlePreview, "slug" | "title" | "favorited" | "favoritesCount">;
+  isShort?: boolean;
+}) {
   const { slug, title, favorited, favoritesCount } = article;
   const verb = favorited ? "Unfavorite" : "Favorite";
   return (

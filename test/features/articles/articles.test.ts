@@ -33,6 +33,8 @@ describe("POST /api/articles", () => {
       tagList: ["dragons", "training"],
       favorited: false,
       favoritesCount: 0,
+      status: "published",
+      publishAt: null,
       author: { username: "anna", bio: null, image: null, following: false },
     });
     expect(createdAt).toMatch(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/);
@@ -124,7 +126,7 @@ describe("POST /api/articles", () => {
       tagList: ['"', "\\", "{a,b}", "null", "NULL", "a  b", "<i>", "'"],
     });
     expect((await read(json.article.slug)).json.article).toEqual(json.article);
-    const { body: _, ...inList } = json.article;
+    const { body: _, status: __, publishAt: ___, ...inList } = json.article;
     expect((await server.request("GET", "/api/articles?limit=1")).json.articles[0]).toEqual(inList as ArticleJson);
   });
 
