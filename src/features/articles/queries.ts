@@ -1,8 +1,9 @@
 import { violatedConstraint } from "../../db/errors.ts";
-import type { Database } from "../../db/pool.ts";
+import type { Database, Queries } from "../../db/pool.ts";
 import type { LeftJoined } from "../../db/rows.ts";
 import { batch, textArray, write } from "../../db/statements.ts";
 import { forbidden, notFound } from "../../http/errors.ts";
+import type { IfVersions } from "../../http/if-match.ts";
 import { topics } from "../../memory/topics.ts";
 import {
   type CurrentSession,
@@ -17,6 +18,7 @@ import { readForViewer, rowsForViewer, slowForViewer, VIEWER, viewerGone } from 
 import { type ArticleRow, articleColumns, articleOf, seenArticles } from "./rows.ts";
 import { SUFFIX_LENGTH, slugBase, slugWithSuffix } from "./rules.ts";
 import type { Article, ArticleUpdate, NewArticle } from "./schema.ts";
+import { StaleArticle } from "./stale.ts";
 import { ARTICLE_VERSION } from "./versions.ts";
 
 /** One article, as the viewer sees it. Throws 404. */
@@ -30,9 +32,9 @@ export async function findArticle(
   const row =
     small?.body === null ? (await rowsForViewer(db, LARGE_ARTICLE, viewerId, { slug, bodySizeMax }))[0] : small;
   if (row === undefined) throw notFound("article");
-  const { articleId: id, version, viewerGone } = row;
+  const { articleId: id, rowVersion: version, version: articleVersion, viewerGone } = row;
   const value = { article: articleOf(row as ArticleRow) };
-  return { value, viewerGone, version: { id, version }, ...seenArticles([row]) };
+  return { value, viewerGone, version: { id, version }, articleVersion, ...seenArticles([row]) };
 }
 
 /** In bytes: what the connection that other reads share may carry at a time. */
@@ -43,10 +45,10 @@ const bodyUpTo = (sizeMax: string): string => `case when octet_length(a.body) <=
 
 type RowUpToSize = Omit<ArticleRow, "body"> & { body: string | null };
 
-const ARTICLE_BY_SLUG = readForViewer<RowUpToSize & { version: string; viewerGone: boolean }>(
+const ARTICLE_BY_SLUG = readForViewer<RowUpToSize & { rowVersion: string; viewerGone: boolean }>(
   "article_by_slug",
   (viewer) => `select ${articleColumns(viewer, { body: bodyUpTo(":bodySizeMax::bigint") })},
-             ${ARTICLE_VERSION} as version, ${viewerGone(viewer)}
+             ${ARTICLE_VERSION} as "rowVersion", ${viewerGone(viewer)}
      from articles a join users u on u.id = a.author_id
     where a.slug = :slug`,
 );
@@ -58,7 +60,7 @@ type WrittenArticle = { readonly article: Article; readonly changed: readonly st
 
 /** Publishes an article. Its slug is the title's, with a suffix if another article has that. Throws 401. */
 export async function insertArticle(
-  db: Database,
+  db: Queries,
   author: CurrentSession,
   { title, description, body, tagList }: NewArticle,
 ): Promise<WrittenArticle> {
@@ -128,12 +130,16 @@ const listsWith = (authorId: string, tags: readonly string[]): string[] => [
   ...(tags.length === 0 ? [] : [topics.tags, ...tags.map(topics.tag)]),
 ];
 
-/** Changes what is not undefined. The slug follows a changed title. Throws 401, 403, 404. */
+/**
+ * Changes what is not undefined. The slug follows a changed title. Throws 401, 403, 404.
+ * @throws StaleArticle if the article has none of these versions
+ */
 export async function updateArticle(
   db: Database,
   viewer: CurrentSession,
   slug: string,
   { title, description, body, tagList }: ArticleUpdate,
+  ifVersions: IfVersions = null,
 ): Promise<WrittenArticle> {
   const base = title === undefined ? null : slugBase(title);
   for (let attempt = 1; ; attempt++) {
@@ -150,15 +156,26 @@ export async function updateArticle(
         // An edit that lost a race for the plain slug does not try it again.
         slugWanted: attempt === 1 ? base : slugSuffixed,
         slugSuffixed,
+        ifVersions: versionArray(ifVersions),
       });
       requireOwned(outcome);
-      // The article was deleted while the statement waited for it.
-      if (outcome.slug === null) throw notFound("article");
+      if (outcome.slug === null) throw await unchanged(db, viewer, slug, ifVersions);
       return { article: articleOf(outcome), changed: changedByEdit(outcome, slug) };
     } catch (error) {
       if (violatedConstraint(error) !== "articles_slug_key" || attempt === 3) throw error;
     }
   }
+}
+
+const versionArray = (versions: IfVersions): string | null => versions && `{${versions}}`;
+
+/**
+ * Why a write has changed nothing of an own article: it was deleted while the statement waited for it, or has another version.
+ * Throws 404.
+ */
+async function unchanged(db: Database, viewer: CurrentSession, slug: string, ifVersions: IfVersions): Promise<Error> {
+  if (ifVersions === null) return notFound("article");
+  return new StaleArticle((await findArticle(db, viewer.userId, slug)).value.article);
 }
 
 function changedByEdit(
@@ -182,6 +199,9 @@ const SAME_SLUG = `(:title::text is null or :title = a.title
 const IS_TAKEN = `(:slugWanted::text = 'feed'
                      or exists (select from articles other where other.slug = :slugWanted and other.id <> a.id))`;
 
+/** Compared with the row that the statement has locked, so no other edit comes in between. */
+const hasVersion = (version: string): string => `(:ifVersions::integer[] is null or ${version} = any(:ifVersions))`;
+
 // A title, a description, a body and a tag list cannot be null, so null means "leave it as it is". The lock makes `before`
 // the version that the update replaces, also if the statement had to wait for another edit.
 const UPDATE_ARTICLE = write<Ownership & { tagsBefore: string[] | null } & LeftJoined<ArticleRow>>(
@@ -189,7 +209,7 @@ const UPDATE_ARTICLE = write<Ownership & { tagsBefore: string[] | null } & LeftJ
   `with viewer as (${currentUser("*")}),
         target as (select id, author_id from articles where slug = :slug),
         before as (
-          select a.id, a.tag_list from viewer v cross join articles a
+          select a.id, a.tag_list, a.version from viewer v cross join articles a
            where a.slug = :slug and a.author_id = v.id for no key update of a),
         a as (
           update articles a
@@ -208,7 +228,7 @@ const UPDATE_ARTICLE = write<Ownership & { tagsBefore: string[] | null } & LeftJ
             from before b,
                  -- An empty edit is none.
                  (select least(1, num_nonnulls(:title::text, :description::text, :body::text, :tagList::text[])) as count) edit
-           where a.id = b.id
+           where a.id = b.id and ${hasVersion("b.version")}
           returning a.*)
    select u.id as viewer, t.id as existed, t.author_id = u.id as owned, b.tag_list as "tagsBefore", ${articleColumns(VIEWER)}
      from (select) as one left join viewer u on true left join target t on true
@@ -225,16 +245,21 @@ export function requireOwned<Outcome extends Ownership>(
   if (!outcome.owned) throw forbidden(resource);
 }
 
-/** Deletes an article with its comments and favourites. Returns what that has changed. Throws 401, 403, 404. */
+/**
+ * Deletes an article with its comments and favourites. Returns what that has changed. Throws 401, 403, 404.
+ * @throws StaleArticle if the article has none of these versions
+ */
 export async function deleteArticle(
   db: Database,
   viewer: CurrentSession,
   slug: string,
+  ifVersions: IfVersions = null,
 ): Promise<{ changed: readonly string[] }> {
-  const outcome = await db.row(DELETE_ARTICLE, { ...sessionParameters(viewer), slug });
+  const parameters = { ...sessionParameters(viewer), slug, ifVersions: versionArray(ifVersions) };
+  const outcome = await db.row(DELETE_ARTICLE, parameters);
   requireOwned(outcome);
   const { deleted, tagsBefore } = outcome;
-  if (deleted === null) throw notFound("article");
+  if (deleted === null) throw await unchanged(db, viewer, slug, ifVersions);
   const ownTopics = [topics.article(deleted), topics.comments(deleted), topics.deletions];
   return { changed: [...ownTopics, ...listsWith(viewer.userId, tagsBefore ?? [])] };
 }
@@ -244,7 +269,7 @@ const DELETE_ARTICLE = write<Ownership & { deleted: string | null; tagsBefore: s
   `with viewer as (${currentUser("id")}),
         target as (select id, author_id from articles where slug = :slug),
         deleted as (
-          delete from articles a using target t, viewer v where a.id = t.id and a.author_id = v.id
+          delete from articles a using target t, viewer v where a.id = t.id and a.author_id = v.id and ${hasVersion("a.version")}
           returning a.id, a.tag_list)
    select v.id as viewer, t.id as existed, t.author_id = v.id as owned, d.id as deleted, d.tag_list as "tagsBefore"
      from (select) as one left join viewer v on true left join target t on true left join deleted d on true`,

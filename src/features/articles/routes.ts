@@ -1,6 +1,7 @@
 import { type Context, Hono } from "hono";
 import type { Database } from "../../db/pool.ts";
 import { linkNextPage } from "../../http/cursor.ts";
+import { ifMatch } from "../../http/if-match.ts";
 import { describeRoute } from "../../http/openapi.ts";
 import { body, json, query } from "../../http/validation.ts";
 import type { Memory } from "../../memory/memory.ts";
@@ -17,6 +18,7 @@ import {
   ListQuery,
   NewArticleBody,
   PageQuery,
+  StaleArticleResponse,
   UpdateArticleBody,
 } from "./schema.ts";
 import { parseSearch } from "./search/expression.ts";
@@ -112,11 +114,14 @@ export function articleRoutes(
     .put(
       "/articles/:slug",
       requireUser,
+      ifMatch,
       limit("articles"),
       body(UpdateArticleBody, ARTICLE_REQUEST_SIZE_MAX),
       limit("article-bytes", bytesOf),
       async (c) => {
-        const { article, changed } = await updateArticle(db, c.var, c.req.param("slug"), c.var.body.article);
+        const { ifVersions } = c.var;
+        const written = await updateArticle(db, c.var, c.req.param("slug"), c.var.body.article, ifVersions);
+        const { article, changed } = written;
         await memory.changed(changed);
         return json(c, { article });
       },
@@ -124,8 +129,9 @@ export function articleRoutes(
         operationId: "UpdateArticle",
         tag: "Articles",
         summary: "Update an article",
-        description: "Only the author can update an article. A new title changes the `slug` as well.",
-        responses: { 200: ArticleResponse },
+        description:
+          "Only the author can update an article. A new title changes the `slug` as well. With `If-Match`, the article is changed only if it has that version. Otherwise the status is 412, with the article as it is now.",
+        responses: { 200: ArticleResponse, 412: StaleArticleResponse },
         errors: ["forbidden", "not_found"],
       }),
     )
@@ -133,8 +139,9 @@ export function articleRoutes(
     .delete(
       "/articles/:slug",
       requireUser,
+      ifMatch,
       async (c) => {
-        const { changed } = await deleteArticle(db, c.var, c.req.param("slug"));
+        const { changed } = await deleteArticle(db, c.var, c.req.param("slug"), c.var.ifVersions);
         await memory.changed(changed);
         return c.body(null, 204);
       },
@@ -142,8 +149,9 @@ export function articleRoutes(
         operationId: "DeleteArticle",
         tag: "Articles",
         summary: "Delete an article",
-        description: "Only the author can delete an article. Its comments and favorites are deleted with it.",
-        responses: { 204: null },
+        description:
+          "Only the author can delete an article. Its comments and favorites are deleted with it. With `If-Match`, the article is deleted only if it has that version. Otherwise the status is 412, with the article as it is now.",
+        responses: { 204: null, 412: StaleArticleResponse },
         errors: ["forbidden", "not_found"],
       }),
     )

@@ -15,6 +15,7 @@ import {
   timestamp,
   wholeNumber,
 } from "../../http/fields.ts";
+import { ErrorResponse } from "../../http/openapi.ts";
 import { Profile } from "../profiles/schema.ts";
 import { normaliseTags } from "./rules.ts";
 
@@ -128,6 +129,7 @@ export const ArticlePreview = z
     createdAt: timestamp,
     publishedAt: timestamp.meta({ description: "When it was first published; lists sort by it" }),
     updatedAt: timestamp,
+    version: z.int().positive().meta({ description: "Starts at 1; every edit by the author raises it" }),
     favorited: z.boolean().meta({ description: "Whether the current user has favorited the article" }),
     favoritesCount: z.int().nonnegative(),
     author: Profile,
@@ -137,6 +139,11 @@ export const ArticlePreview = z
 export const Article = ArticlePreview.extend({ body: z.string() }).meta({ id: "Article" });
 
 export const ArticleResponse = z.object({ article: Article }).meta({ id: "ArticleResponse" });
+
+export const StaleArticleResponse = ErrorResponse.extend({ article: Article }).meta({
+  id: "StaleArticleResponse",
+  description: "The error, and the article as it is now",
+});
 
 export const ArticlesResponse = z
   .object({
