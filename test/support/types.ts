@@ -54,6 +54,7 @@ export type ArticleJson = {
   createdAt: string;
   publishedAt: string;
   updatedAt: string;
+  version: number;
   favorited: boolean;
   favoritesCount: number;
   author: ProfileJson;

@@ -223,7 +223,7 @@ export function operationsOf(call: Call) {
       options?: CallOptions,
     ): Promise<ArticleResponse> => call("GET", "/api/articles/{slug}", args, options),
 
-    /** Update an article. Only the author can update an article. A new title changes the `slug` as well. */
+    /** Update an article. Only the author can update an article. A new title changes the `slug` as well. With `If-Match`, the article is changed only if it has that version. Otherwise the status is 412, with the article as it is now. */
     updateArticle: (
       args: {
         slug: string;
@@ -232,7 +232,7 @@ export function operationsOf(call: Call) {
       options?: CallOptions,
     ): Promise<ArticleResponse> => call("PUT", "/api/articles/{slug}", args, options),
 
-    /** Delete an article. Only the author can delete an article. Its comments and favorites are deleted with it. */
+    /** Delete an article. Only the author can delete an article. Its comments and favorites are deleted with it. With `If-Match`, the article is deleted only if it has that version. Otherwise the status is 412, with the article as it is now. */
     deleteArticle: (
       args: {
         slug: string;

@@ -6,6 +6,7 @@ import { describeRoute } from "../../http/openapi.ts";
 import { body, json, query } from "../../http/validation.ts";
 import type { Memory } from "../../memory/memory.ts";
 import { type Guards, markBadToken } from "../identity/guards.ts";
+import { idempotencyKey, respondOnce } from "../identity/idempotency.ts";
 import type { WriteLimits } from "../identity/write-limits.ts";
 import type { SharedReads } from "../profiles/shared-reads.ts";
 import { listArticles, listFeed } from "./lists.ts";
@@ -76,14 +77,15 @@ export function articleRoutes(
     .post(
       "/articles",
       requireUser,
+      idempotencyKey,
       limit("articles"),
       body(NewArticleBody, ARTICLE_REQUEST_SIZE_MAX),
       limit("article-bytes", bytesOf),
-      async (c) => {
-        const { article, changed } = await insertArticle(db, c.var, c.var.body.article);
-        await memory.changed(changed);
-        return json(c, { article }, 201);
-      },
+      (c) =>
+        respondOnce(c, { db, memory }, async (queries) => {
+          const { article, changed } = await insertArticle(queries, c.var, c.var.body.article);
+          return { value: { article }, changed };
+        }),
       describeRoute({
         operationId: "CreateArticle",
         tag: "Articles",
