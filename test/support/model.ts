@@ -14,6 +14,7 @@ type Article = {
   createdAt: string;
   publishedAt: string;
   updatedAt: string;
+  version: number;
   author: Person;
   favoritedBy: Set<Person>;
   comments: { json: Omit<CommentJson, "author">; author: Person }[];
@@ -106,6 +107,7 @@ export class Model {
       createdAt,
       publishedAt: createdAt,
       updatedAt: createdAt,
+      version: 1,
       author,
       favoritedBy: new Set(),
       comments: [],
@@ -122,7 +124,13 @@ export class Model {
     const isEdit = Object.keys(fields).length > 0;
     if (isEdit !== updatedAt > article.updatedAt)
       throw new Error(`updatedAt went ${article.updatedAt} to ${updatedAt}`);
-    Object.assign(article, { ...fields, tagList: [...new Set(tagList)], slug, updatedAt });
+    Object.assign(article, {
+      ...fields,
+      tagList: [...new Set(tagList)],
+      slug,
+      updatedAt,
+      version: article.version + Number(isEdit),
+    });
   }
 
   /** The plain path if it is free, otherwise one with a suffix. */
