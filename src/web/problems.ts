@@ -17,6 +17,7 @@ const LABELS: Readonly<Record<string, string>> = {
   body: "The text",
   tagList: "The list of tags",
   requests: "Requests",
+  "Idempotency-Key": "The form",
   server: "The server",
 };
 
