@@ -29,6 +29,10 @@ export async function fillBacklog(sql: SQL, rows: number): Promise<void> {
        select (select id from users where username = 'backlog'), 'network ' || i,
               now() - i * interval '1 second' - interval '31 days'
          from generate_series(1, ${rows}) as i;
+       insert into idempotency_keys (user_id, key, request_hash, created_at)
+       select (select id from users where username = 'backlog'), 'key ' || i, sha256(i::text::bytea),
+              now() - i * interval '1 second' - interval '1 day'
+         from generate_series(1, ${rows}) as i;
        insert into rate_limits (key, count, max, ends_at)
        select 'login:address:' || i, 1, 10, now() - i * interval '1 second' from generate_series(1, ${rows}) as i;
        insert into graphile_worker._private_jobs (task_id, attempts, max_attempts, run_at)

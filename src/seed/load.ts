@@ -137,7 +137,12 @@ const SEARCH_BATCH = 500;
 function queriesOf(tx: SQL): Queries {
   const rows: Queries["rows"] = async (statement, parameters) =>
     (await tx.unsafe(statement.text, [...positional(statement, parameters)])) as never;
-  return { rows, row: async (statement, parameters) => (await rows(statement, parameters))[0] };
+  const queries: Queries = {
+    rows,
+    row: async (statement, parameters) => (await rows(statement, parameters))[0],
+    transaction: (part) => part(queries),
+  };
+  return queries;
 }
 
 /** Every table that the seed fills. */

@@ -4,6 +4,7 @@ import type { Database } from "../db/pool.ts";
 import { publishOverdue, publishScheduled } from "../features/articles/publication.ts";
 import { startIndexing } from "../features/articles/search/indexing.ts";
 import { purgeEmailLinks, renewLink } from "../features/identity/email-links.ts";
+import { purgeIdempotencyKeys } from "../features/identity/idempotency.ts";
 import { purgeKnownNetworks } from "../features/identity/known-networks.ts";
 import { completeReset } from "../features/identity/password-reset/queries.ts";
 import { purgeRateLimits } from "../features/identity/rate-limits.ts";
@@ -62,6 +63,7 @@ export function purges(db: Database): Readonly<Record<string, Purge>> {
     sessions: () => purgeSessions(db),
     "known networks": () => purgeKnownNetworks(db),
     "email links": () => purgeEmailLinks(db),
+    "idempotency keys": () => purgeIdempotencyKeys(db),
     "rate limits": () => purgeRateLimits(db),
   };
 }

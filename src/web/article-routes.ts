@@ -7,10 +7,11 @@ import {
   CommentsQuery,
   NewCommentBody,
 } from "../features/comments/schema.ts";
+import { createOnce } from "../features/identity/idempotency.ts";
 import { parse, readFields } from "../http/validation.ts";
 import { show, showToAll, type WebContext } from "./app.ts";
 import { renderBody } from "./body.ts";
-import { textOf } from "./fields.ts";
+import { formKeyIn, newFormKey, onceFor, textOf } from "./fields.ts";
 import { articlePage } from "./pages/article.tsx";
 import { articlePath } from "./parts/article.tsx";
 import { problemsOf } from "./problems.ts";
@@ -32,7 +33,8 @@ export function articleRoutes(web: WebContext) {
     const { article } = found.value;
     const body = await renderBody(article.body);
     const { comments: shown, nextCursor: olderComments } = comments.value;
-    const props = { article: { ...article, body }, comments: shown, olderComments };
+    const formKey = viewerId === null ? undefined : newFormKey();
+    const props = { article: { ...article, body }, comments: shown, olderComments, formKey };
     return { props, topics: [...found.topics, ...comments.topics], isPersonal: article.status !== "published" };
   }
 
@@ -63,15 +65,21 @@ export function articleRoutes(web: WebContext) {
 
     .post("/article/:slug/comments", sameOrigin, sessions.requireViewer, async (c) => {
       const slug = c.req.param("slug");
-      const text = textOf(await readFields(c.req.raw, COMMENT_REQUEST_SIZE_MAX), "body");
+      const fields = await readFields(c.req.raw, COMMENT_REQUEST_SIZE_MAX);
+      const [text, formKey] = [textOf(fields, "body"), formKeyIn(fields)];
       try {
         web.writeLimits.count(c, "comments", c.var.userId);
         const { comment } = parse(NewCommentBody, { comment: { body: text } }, "comment");
-        await memory.changed((await insertComment(db, c.var, slug, comment.body)).changed);
+        const once = onceFor(formKey, [slug, comment.body]);
+        const { changed } = await createOnce(db, c.var, ...once, async (queries) => {
+          const { comment: value, changed } = await insertComment(queries, c.var, slug, comment.body);
+          return { value, changed };
+        });
+        await memory.changed(changed);
       } catch (error) {
         const { status, texts } = problemsOf(c, error);
         const { props } = await readArticle(c.var.viewer.id, slug, undefined);
-        return show(c, web, articlePage, { ...props, draft: { text, problems: texts } }, { status });
+        return show(c, web, articlePage, { ...props, formKey, draft: { text, problems: texts } }, { status });
       }
       return redirectTo(c, articlePath(slug));
     })

@@ -11,14 +11,16 @@ import {
   NewArticleBody,
   STATUSES,
 } from "../features/articles/schema.ts";
+import { StaleArticle } from "../features/articles/stale.ts";
+import { createOnce } from "../features/identity/idempotency.ts";
 import { ApiError, forbidden } from "../http/errors.ts";
 import { parse, readFields, withRoomForBody } from "../http/validation.ts";
 import { show, type WebContext } from "./app.ts";
 import { renderBody } from "./body.ts";
 import type { WithViewer } from "./browser-session.ts";
-import { textOf } from "./fields.ts";
+import { formKeyIn, newFormKey, onceFor, textOf } from "./fields.ts";
 import { draftsPage } from "./pages/drafts.tsx";
-import { editorPage, type Manuscript } from "./pages/editor.tsx";
+import { type EditorProps, editorPage, type Manuscript } from "./pages/editor.tsx";
 import { articlePath } from "./parts/article.tsx";
 import { problemsOf } from "./problems.ts";
 import { redirectTo, sameOriginForms } from "./requests.ts";
@@ -41,10 +43,10 @@ export function editorRoutes(web: WebContext) {
   /** Publishes, schedules or keeps what is in the form, or shows it again: with one tag more or less, with a preview, or with what is wrong. */
   async function respond(c: Context<WithViewer>, slug: string | null, fields: URLSearchParams): Promise<Response> {
     const manuscript = manuscriptIn(fields);
-    const showAgain = (
-      more: { problems?: string[]; isSignedOut?: boolean; preview?: string; isTagging?: boolean },
-      status = 200,
-    ) => show(c, web, editorPage, { slug, manuscript, ...more }, { status, isPersonal: true });
+    const formKey = formKeyIn(fields);
+    const version = versionIn(fields);
+    const showAgain = (more: Partial<EditorProps>, status = 200) =>
+      show(c, web, editorPage, { slug, formKey, version, manuscript, ...more }, { status, isPersonal: true });
 
     // A redirect to the sign-in page would lose the text.
     if (c.var.viewer === null) return showAgain({ isSignedOut: true }, 401);
@@ -52,10 +54,15 @@ export function editorRoutes(web: WebContext) {
     const status = statusWanted(fields);
     if (status === undefined) return showAgain({ isTagging: true });
     try {
-      const article = await save(c, slug, manuscript, status);
+      const article = await save(c, slug, manuscript, { status, formKey, version });
       return redirectTo(c, articlePath(article.slug));
     } catch (error) {
+      // To save again replaces the newer version, which the page shows.
+      if (error instanceof StaleArticle) {
+        return showAgain({ newer: manuscriptOf(error.article), version: error.article.version }, error.status);
+      }
       if (error instanceof ApiError && error.code === "unauthorized") return showAgain({ isSignedOut: true }, 401);
+      if (error instanceof ApiError && error.code === "not_found") return showAgain({ problems: [GONE] }, error.status);
       const { status, texts } = problemsOf(c, error);
       return showAgain({ problems: texts }, status);
     }
@@ -65,7 +72,7 @@ export function editorRoutes(web: WebContext) {
     c: Context<WithViewer>,
     slug: string | null,
     manuscript: Manuscript,
-    status: ArticleStatus,
+    { status, formKey, version }: { status: ArticleStatus; formKey: string; version: number | undefined },
   ): Promise<Article> {
     const { userId, sessionId } = c.var;
     const { title, description, body, tags } = manuscript;
@@ -75,15 +82,24 @@ export function editorRoutes(web: WebContext) {
     writeLimits.count(c, "articles", userId);
     writeLimits.count(c, "article-bytes", userId, Buffer.byteLength(article.body));
     const session = { userId, sessionId };
-    const written = await (slug === null
-      ? createArticle(db, session, article)
-      : changeArticle(db, session, slug, article));
+    if (slug === null) {
+      const created = await createOnce(db, session, ...onceFor(formKey, article), async (queries) => {
+        const { article: value, changed } = await createArticle(queries, session, article);
+        return { value: { article: value }, changed };
+      });
+      await memory.changed(created.changed);
+      return (JSON.parse(created.text) as { article: Article }).article;
+    }
+    const ifVersions = version === undefined ? null : [version];
+    const written = await changeArticle(db, session, slug, article, ifVersions);
     await memory.changed(written.changed);
     return written.article;
   }
 
   return new Hono()
-    .get("/editor", sessions.requireViewer, (c) => show(c, web, editorPage, { slug: null, manuscript: BLANK }))
+    .get("/editor", sessions.requireViewer, (c) =>
+      show(c, web, editorPage, { slug: null, formKey: newFormKey(), manuscript: BLANK }),
+    )
 
     .post("/editor", sameOrigin, sessions.optionalViewer, (c) => submit(c, null))
 
@@ -91,9 +107,9 @@ export function editorRoutes(web: WebContext) {
       const slug = c.req.param("slug");
       const { article } = (await findArticle(db, c.var.viewer.id, slug)).value;
       if (article.author.username !== c.var.viewer.username) throw forbidden("article");
-      const { title, description, body, tagList, status, publishAt } = article;
-      const manuscript = { title, description, body, tags: tagList, publishAt: fieldOf(publishAt), status };
-      return show(c, web, editorPage, { slug, manuscript }, { isPersonal: status !== "published" });
+      const { version, status } = article;
+      const props = { slug, formKey: newFormKey(), version, manuscript: manuscriptOf(article) };
+      return show(c, web, editorPage, props, { isPersonal: status !== "published" });
     })
 
     .post("/editor/:slug", sameOrigin, sessions.optionalViewer, (c) => submit(c, c.req.param("slug")))
@@ -103,6 +119,24 @@ export function editorRoutes(web: WebContext) {
       const drafts = await listDrafts(db, c.var.viewer.id, filters);
       return show(c, web, draftsPage, { drafts, isFirst: filters.cursor === undefined }, { isPersonal: true });
     });
+}
+
+const manuscriptOf = ({ title, description, body, tagList, publishAt, status }: Article): Manuscript => ({
+  title,
+  description,
+  body,
+  tags: tagList,
+  publishAt: fieldOf(publishAt),
+  status,
+});
+
+const GONE =
+  "This article was deleted, or has another title and address by now. Your text is still here: copy it before you leave.";
+
+/** The version that the form began with; undefined if it has none. */
+function versionIn(fields: URLSearchParams): number | undefined {
+  const version = textOf(fields, "version");
+  return /^[0-9]{1,9}$/.test(version) ? Number(version) : undefined;
 }
 
 /** What the form has. A tag that was typed but not added counts; several are separated by commas. */

@@ -18,6 +18,7 @@ const LABELS: Readonly<Record<string, string>> = {
   tagList: "The list of tags",
   publishAt: "The time of publication",
   requests: "Requests",
+  "Idempotency-Key": "The form",
   server: "The server",
 };
 

@@ -17,6 +17,7 @@ type Article = {
   /** Null until the first publication. */
   publishedAt: string | null;
   updatedAt: string;
+  version: number;
   isPublished: boolean;
   author: Person;
   favoritedBy: Set<Person>;
@@ -134,6 +135,7 @@ export class Model {
       createdAt,
       publishedAt: isPublished ? createdAt : null,
       updatedAt: createdAt,
+      version: 1,
       isPublished,
       author,
       favoritedBy: new Set(),
@@ -151,7 +153,13 @@ export class Model {
     const isEdit = Object.keys(fields).length > 0;
     if (isEdit !== updatedAt > article.updatedAt)
       throw new Error(`updatedAt went ${article.updatedAt} to ${updatedAt}`);
-    Object.assign(article, { ...fields, tagList: [...new Set(tagList)], slug, updatedAt });
+    Object.assign(article, {
+      ...fields,
+      tagList: [...new Set(tagList)],
+      slug,
+      updatedAt,
+      version: article.version + Number(isEdit),
+    });
   }
 
   /** Publishes an article, or makes it a draft again. */

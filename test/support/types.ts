@@ -61,6 +61,7 @@ export type ArticleJson = {
   createdAt: string;
   publishedAt: string;
   updatedAt: string;
+  version: number;
   status: string;
   publishAt: string | null;
   favorited: boolean;

@@ -237,7 +237,7 @@ export function operationsOf(call: Call) {
       options?: CallOptions,
     ): Promise<ArticleResponse> => call("GET", "/api/articles/{slug}", args, options),
 
-    /** Update an article. Only the author can update an article. A new title changes the `slug` as well, and so may the first publication of a draft. `status` publishes an article, schedules it or withdraws it. Withdrawn, it keeps its comments and favorites, which return with it. */
+    /** Update an article. Only the author can update an article. A new title changes the `slug` as well, and so may the first publication of a draft. `status` publishes an article, schedules it or withdraws it. Withdrawn, it keeps its comments and favorites, which return with it. With `If-Match`, the article is changed only if it has that version. Otherwise the status is 412, with the article as it is now. */
     updateArticle: (
       args: {
         slug: string;
@@ -246,7 +246,7 @@ export function operationsOf(call: Call) {
       options?: CallOptions,
     ): Promise<ArticleResponse> => call("PUT", "/api/articles/{slug}", args, options),
 
-    /** Delete an article. Only the author can delete an article. Its comments and favorites are deleted with it. */
+    /** Delete an article. Only the author can delete an article. Its comments and favorites are deleted with it. With `If-Match`, the article is deleted only if it has that version. Otherwise the status is 412, with the article as it is now. */
     deleteArticle: (
       args: {
         slug: string;

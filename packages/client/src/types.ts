@@ -10,6 +10,8 @@ export type Article = {
   /** When it was first published; null if it never was */
   publishedAt: string | null;
   updatedAt: string;
+  /** Starts at 1; every edit by the author raises it */
+  version: number;
   /** Whether the current user has favorited the article */
   favorited: boolean;
   favoritesCount: number;
@@ -32,6 +34,8 @@ export type ArticlePreview = {
   /** When it was first published; lists sort by it */
   publishedAt: string;
   updatedAt: string;
+  /** Starts at 1; every edit by the author raises it */
+  version: number;
   /** Whether the current user has favorited the article */
   favorited: boolean;
   favoritesCount: number;
@@ -93,6 +97,8 @@ export type FoundArticle = {
   /** When it was first published; lists sort by it */
   publishedAt: string;
   updatedAt: string;
+  /** Starts at 1; every edit by the author raises it */
+  version: number;
   /** Whether the current user has favorited the article */
   favorited: boolean;
   favoritesCount: number;
@@ -160,6 +166,8 @@ export type OwnArticle = {
   /** When it was first published; null if it never was */
   publishedAt: string | null;
   updatedAt: string;
+  /** Starts at 1; every edit by the author raises it */
+  version: number;
   /** Whether the current user has favorited the article */
   favorited: boolean;
   favoritesCount: number;
@@ -246,6 +254,13 @@ export type SignedInResponse = {
   access_token: string;
   /** The refresh token, for one request to `POST /api/auth/refresh` */
   refresh_token: string;
+};
+
+/** The error, and the article as it is now */
+export type StaleArticleResponse = {
+  /** The problems, by the name of the field, parameter or resource */
+  errors: Record<string, string[]>;
+  article: Article;
 };
 
 export type SuggestionsResponse = {

@@ -2,13 +2,22 @@ import { z } from "zod";
 import type { Database, Queries } from "../../db/pool.ts";
 import { read, write } from "../../db/statements.ts";
 import { notFound } from "../../http/errors.ts";
+import type { IfVersions } from "../../http/if-match.ts";
 import { addJob, type JobType, removeJob } from "../../jobs/queue.ts";
 import { type Task, task } from "../../jobs/task.ts";
 import type { Memory } from "../../memory/memory.ts";
 import { topics } from "../../memory/topics.ts";
 import type { CurrentSession } from "../identity/current-session.ts";
 import { VIEWER, type Viewer } from "../profiles/viewer.ts";
-import { editArticle, insertArticle, listsWith, updateArticle, type WrittenArticle, withFreeSlug } from "./queries.ts";
+import {
+  editArticle,
+  insertArticle,
+  listsWith,
+  throwUnchanged,
+  updateArticle,
+  type WrittenArticle,
+  withFreeSlug,
+} from "./queries.ts";
 import { type ArticleRow, articleColumns, articleOf, isPublished } from "./rows.ts";
 import { SUFFIX_LENGTH } from "./rules.ts";
 import type { ArticleUpdate, NewArticle } from "./schema.ts";
@@ -17,7 +26,7 @@ import type { ArticleUpdate, NewArticle } from "./schema.ts";
 // statement. Everything else is a short transaction, which also adds or removes the job of a scheduled article.
 
 /** Adds an article with any status. Throws 401. */
-export function createArticle(db: Database, author: CurrentSession, article: NewArticle): Promise<WrittenArticle> {
+export function createArticle(db: Queries, author: CurrentSession, article: NewArticle): Promise<WrittenArticle> {
   if (article.status !== "scheduled") return insertArticle(db, author, article);
   return db.transaction(async (tx) => {
     const written = await insertArticle(tx, author, article);
@@ -26,18 +35,23 @@ export function createArticle(db: Database, author: CurrentSession, article: New
   });
 }
 
-/** Changes what is not undefined, maybe the status. Throws 401, 403, 404. */
-export function changeArticle(
+/**
+ * Changes what is not undefined, maybe the status. Throws 401, 403, 404.
+ * @throws StaleArticle if the article has none of these versions
+ */
+export async function changeArticle(
   db: Database,
   author: CurrentSession,
   slug: string,
   { status, publishAt = null, ...edit }: ArticleUpdate,
+  ifVersions: IfVersions = null,
 ): Promise<WrittenArticle> {
-  if (status === undefined) return updateArticle(db, author, slug, edit);
-  return withFreeSlug((isFirst) =>
+  if (status === undefined) return updateArticle(db, author, slug, edit, ifVersions);
+  const written = await withFreeSlug((isFirst) =>
     db.transaction(async (tx) => {
-      // Locks the article, and checks whose it is.
-      const edited = await editArticle(tx, author, slug, edit, isFirst);
+      // Locks the article, and checks whose it is and which version it has.
+      const edited = await editArticle(tx, author, slug, edit, ifVersions, isFirst);
+      if (edited === null) return null;
       const { articleId } = edited;
       const row = await tx.row(SET_STATUS, {
         articleId,
@@ -51,6 +65,7 @@ export function changeArticle(
       return { article: articleOf(row), articleId, changed: [...edited.changed, ...changedByStatus(row)] };
     }),
   );
+  return written ?? throwUnchanged(db, author, slug, ifVersions);
 }
 
 /** Makes the article's job run at this time; null for no job. */

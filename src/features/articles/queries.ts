@@ -3,6 +3,7 @@ import type { Database, Queries } from "../../db/pool.ts";
 import type { LeftJoined } from "../../db/rows.ts";
 import { batch, textArray, write } from "../../db/statements.ts";
 import { forbidden, notFound } from "../../http/errors.ts";
+import type { IfVersions } from "../../http/if-match.ts";
 import { topics } from "../../memory/topics.ts";
 import {
   type CurrentSession,
@@ -17,6 +18,7 @@ import { readForViewer, rowsForViewer, slowForViewer, VIEWER, viewerGone } from 
 import { type ArticleRow, articleColumns, articleOf, isPublished, isVisible, seenArticles } from "./rows.ts";
 import { SUFFIX_LENGTH, slugBase, slugWithSuffix } from "./rules.ts";
 import type { Article, ArticleUpdate, NewArticle } from "./schema.ts";
+import { StaleArticle } from "./stale.ts";
 import { ARTICLE_VERSION } from "./versions.ts";
 
 /** One article, as the viewer sees it, who may be the author of a draft. Throws 404. */
@@ -30,10 +32,17 @@ export async function findArticle(
   const row =
     small?.body === null ? (await rowsForViewer(db, LARGE_ARTICLE, viewerId, { slug, bodySizeMax }))[0] : small;
   if (row === undefined) throw notFound("article");
-  const { articleId: id, version, viewerGone } = row;
+  const { articleId: id, rowVersion: version, version: articleVersion, viewerGone } = row;
   const article = articleOf(row as ArticleRow);
   const isPrivate = article.status !== "published";
-  return { value: { article }, isPrivate, viewerGone, version: { id, version }, ...seenArticles([row]) };
+  return {
+    value: { article },
+    isPrivate,
+    viewerGone,
+    version: { id, version },
+    articleVersion,
+    ...seenArticles([row]),
+  };
 }
 
 /** In bytes: what the connection that other reads share may carry at a time. */
@@ -44,10 +53,10 @@ const bodyUpTo = (sizeMax: string): string => `case when octet_length(a.body) <=
 
 type RowUpToSize = Omit<ArticleRow, "body"> & { body: string | null };
 
-const ARTICLE_BY_SLUG = readForViewer<RowUpToSize & { version: string; viewerGone: boolean }>(
+const ARTICLE_BY_SLUG = readForViewer<RowUpToSize & { rowVersion: string; viewerGone: boolean }>(
   "article_by_slug",
   (viewer) => `select ${articleColumns(viewer, { body: bodyUpTo(":bodySizeMax::bigint") })},
-             ${ARTICLE_VERSION} as version, ${viewerGone(viewer)}
+             ${ARTICLE_VERSION} as "rowVersion", ${viewerGone(viewer)}
      from articles a join users u on u.id = a.author_id
     where a.slug = :slug and ${isVisible("a", viewer)}`,
 );
@@ -145,13 +154,20 @@ export const listsWith = (authorId: string, tags: readonly string[]): string[] =
   ...(tags.length === 0 ? [] : [topics.tags, ...tags.map(topics.tag)]),
 ];
 
-/** Changes what is not undefined. The slug follows a changed title. Throws 401, 403, 404. */
-export const updateArticle = (
-  db: Queries,
+/**
+ * Changes what is not undefined, except for the status. The slug follows a changed title. Throws 401, 403, 404.
+ * @throws StaleArticle if the article has none of these versions
+ */
+export async function updateArticle(
+  db: Database,
   viewer: CurrentSession,
   slug: string,
   update: ArticleUpdate,
-): Promise<WrittenArticle> => withFreeSlug((isFirst) => editArticle(db, viewer, slug, update, isFirst));
+  ifVersions: IfVersions = null,
+): Promise<WrittenArticle> {
+  const written = await withFreeSlug((isFirst) => editArticle(db, viewer, slug, update, ifVersions, isFirst));
+  return written ?? throwUnchanged(db, viewer, slug, ifVersions);
+}
 
 /**
  * Tries again where another article took the slug meanwhile.
@@ -167,14 +183,15 @@ export async function withFreeSlug<Result>(write: (isFirst: boolean) => Promise<
   }
 }
 
-/** One attempt of `updateArticle`. */
+/** One attempt of `updateArticle`. Returns null if it has changed nothing, for which `throwUnchanged` knows the reason. */
 export async function editArticle(
   db: Queries,
   viewer: CurrentSession,
   slug: string,
   { title, description, body, tagList }: ArticleUpdate,
+  ifVersions: IfVersions,
   isFirst: boolean,
-): Promise<WrittenArticle> {
+): Promise<WrittenArticle | null> {
   const base = title === undefined ? null : slugBase(title);
   const slugSuffixed = base === null ? null : slugWithSuffix(base);
   const outcome = await db.row(UPDATE_ARTICLE, {
@@ -187,14 +204,31 @@ export async function editArticle(
     slugBase: base,
     slugWanted: isFirst ? base : slugSuffixed,
     slugSuffixed,
+    ifVersions: versionArray(ifVersions),
   });
   requireOwned(outcome);
-  // The article was deleted while the statement waited for it.
-  if (outcome.slug === null) throw notFound("article");
+  if (outcome.slug === null) return null;
   const article = articleOf(outcome);
   // What is not published is not in memory.
   const changed = article.status === "published" ? changedByEdit(outcome, slug) : [];
   return { article, articleId: outcome.articleId, changed };
+}
+
+const versionArray = (versions: IfVersions): string | null => versions && `{${versions}}`;
+
+/**
+ * Why a write has changed nothing of an own article: it was deleted while the statement waited for it, or has another version.
+ * Only the author gets here, so a 412 shows nobody else a draft. Throws 404.
+ * @throws StaleArticle
+ */
+export async function throwUnchanged(
+  db: Database,
+  viewer: CurrentSession,
+  slug: string,
+  ifVersions: IfVersions,
+): Promise<never> {
+  if (ifVersions === null) throw notFound("article");
+  throw new StaleArticle((await findArticle(db, viewer.userId, slug)).value.article);
 }
 
 function changedByEdit(
@@ -219,6 +253,9 @@ const SAME_SLUG = `(:title::text is null or :title = a.title
 const IS_TAKEN = `(:slugWanted::text = 'feed' or a.status <> 'published'
                      or exists (select from articles other where other.slug = :slugWanted and other.id <> a.id))`;
 
+/** Compared with the row that the statement has locked, so no other edit comes in between. */
+const hasVersion = (version: string): string => `(:ifVersions::integer[] is null or ${version} = any(:ifVersions))`;
+
 // A title, a description, a body and a tag list cannot be null, so null means "leave it as it is". The lock makes `before`
 // the version that the update replaces, also if the statement had to wait for another edit.
 const UPDATE_ARTICLE = write<Ownership & { tagsBefore: string[] | null } & LeftJoined<ArticleRow>>(
@@ -226,7 +263,7 @@ const UPDATE_ARTICLE = write<Ownership & { tagsBefore: string[] | null } & LeftJ
   `with viewer as (${currentUser("*")}),
         target as (select id, author_id from articles where slug = :slug and ${isVisible("articles", VIEWER)}),
         before as (
-          select a.id, a.tag_list from viewer v cross join articles a
+          select a.id, a.tag_list, a.version from viewer v cross join articles a
            where a.slug = :slug and a.author_id = v.id for no key update of a),
         a as (
           update articles a
@@ -245,7 +282,7 @@ const UPDATE_ARTICLE = write<Ownership & { tagsBefore: string[] | null } & LeftJ
             from before b,
                  -- An empty edit is none.
                  (select least(1, num_nonnulls(:title::text, :description::text, :body::text, :tagList::text[])) as count) edit
-           where a.id = b.id
+           where a.id = b.id and ${hasVersion("b.version")}
           returning a.*)
    select u.id as viewer, t.id as existed, t.author_id = u.id as owned, b.tag_list as "tagsBefore", ${articleColumns(VIEWER)}
      from (select) as one left join viewer u on true left join target t on true
@@ -262,16 +299,21 @@ export function requireOwned<Outcome extends Ownership>(
   if (!outcome.owned) throw forbidden(resource);
 }
 
-/** Deletes an article with its comments and favourites. Returns what that has changed. Throws 401, 403, 404. */
+/**
+ * Deletes an article with its comments and favourites. Returns what that has changed. Throws 401, 403, 404.
+ * @throws StaleArticle if the article has none of these versions
+ */
 export async function deleteArticle(
   db: Database,
   viewer: CurrentSession,
   slug: string,
+  ifVersions: IfVersions = null,
 ): Promise<{ changed: readonly string[] }> {
-  const outcome = await db.row(DELETE_ARTICLE, { ...sessionParameters(viewer), slug });
+  const parameters = { ...sessionParameters(viewer), slug, ifVersions: versionArray(ifVersions) };
+  const outcome = await db.row(DELETE_ARTICLE, parameters);
   requireOwned(outcome);
   const { deleted, tagsBefore, isListed } = outcome;
-  if (deleted === null) throw notFound("article");
+  if (deleted === null) return throwUnchanged(db, viewer, slug, ifVersions);
   const ownTopics = [topics.article(deleted), topics.comments(deleted)];
   const lists = isListed ? [topics.deletions, ...listsWith(viewer.userId, tagsBefore ?? [])] : [];
   return { changed: [...ownTopics, ...lists] };
@@ -284,7 +326,7 @@ const DELETE_ARTICLE = write<Deletion>(
   `with viewer as (${currentUser("id")}),
         target as (select id, author_id from articles where slug = :slug and ${isVisible("articles", VIEWER)}),
         deleted as (
-          delete from articles a using target t, viewer v where a.id = t.id and a.author_id = v.id
+          delete from articles a using target t, viewer v where a.id = t.id and a.author_id = v.id and ${hasVersion("a.version")}
           returning a.id, a.tag_list, ${isPublished("a")} as listed)
    select v.id as viewer, t.id as existed, t.author_id = v.id as owned, d.id as deleted, d.tag_list as "tagsBefore",
           d.listed as "isListed"

@@ -1,10 +1,12 @@
 import { type Context, Hono } from "hono";
 import type { Database } from "../../db/pool.ts";
 import { linkNextPage } from "../../http/cursor.ts";
+import { ifMatch } from "../../http/if-match.ts";
 import { describeRoute } from "../../http/openapi.ts";
 import { body, json, query } from "../../http/validation.ts";
 import type { Memory } from "../../memory/memory.ts";
 import { type Guards, markBadToken } from "../identity/guards.ts";
+import { idempotencyKey, respondOnce } from "../identity/idempotency.ts";
 import type { WriteLimits } from "../identity/write-limits.ts";
 import type { SharedReads } from "../profiles/shared-reads.ts";
 import { listDrafts } from "./drafts.ts";
@@ -21,6 +23,7 @@ import {
   ListQuery,
   NewArticleBody,
   PageQuery,
+  StaleArticleResponse,
   UpdateArticleBody,
 } from "./schema.ts";
 import { parseSearch } from "./search/expression.ts";
@@ -97,14 +100,15 @@ export function articleRoutes(
     .post(
       "/articles",
       requireUser,
+      idempotencyKey,
       limit("articles"),
       body(NewArticleBody, ARTICLE_REQUEST_SIZE_MAX),
       limit("article-bytes", bytesOf),
-      async (c) => {
-        const { article, changed } = await createArticle(db, c.var, c.var.body.article);
-        await memory.changed(changed);
-        return json(c, { article }, 201);
-      },
+      (c) =>
+        respondOnce(c, { db, memory }, async (queries) => {
+          const { article, changed } = await createArticle(queries, c.var, c.var.body.article);
+          return { value: { article }, changed };
+        }),
       describeRoute({
         operationId: "CreateArticle",
         tag: "Articles",
@@ -135,11 +139,14 @@ export function articleRoutes(
     .put(
       "/articles/:slug",
       requireUser,
+      ifMatch,
       limit("articles"),
       body(UpdateArticleBody, ARTICLE_REQUEST_SIZE_MAX),
       limit("article-bytes", bytesOf),
       async (c) => {
-        const { article, changed } = await changeArticle(db, c.var, c.req.param("slug"), c.var.body.article);
+        const { ifVersions } = c.var;
+        const written = await changeArticle(db, c.var, c.req.param("slug"), c.var.body.article, ifVersions);
+        const { article, changed } = written;
         await memory.changed(changed);
         return json(c, { article });
       },
@@ -148,8 +155,8 @@ export function articleRoutes(
         tag: "Articles",
         summary: "Update an article",
         description:
-          "Only the author can update an article. A new title changes the `slug` as well, and so may the first publication of a draft. `status` publishes an article, schedules it or withdraws it. Withdrawn, it keeps its comments and favorites, which return with it.",
-        responses: { 200: ArticleResponse },
+          "Only the author can update an article. A new title changes the `slug` as well, and so may the first publication of a draft. `status` publishes an article, schedules it or withdraws it. Withdrawn, it keeps its comments and favorites, which return with it. With `If-Match`, the article is changed only if it has that version. Otherwise the status is 412, with the article as it is now.",
+        responses: { 200: ArticleResponse, 412: StaleArticleResponse },
         errors: ["forbidden", "not_found"],
       }),
     )
@@ -157,8 +164,9 @@ export function articleRoutes(
     .delete(
       "/articles/:slug",
       requireUser,
+      ifMatch,
       async (c) => {
-        const { changed } = await deleteArticle(db, c.var, c.req.param("slug"));
+        const { changed } = await deleteArticle(db, c.var, c.req.param("slug"), c.var.ifVersions);
         await memory.changed(changed);
         return c.body(null, 204);
       },
@@ -166,8 +174,9 @@ export function articleRoutes(
         operationId: "DeleteArticle",
         tag: "Articles",
         summary: "Delete an article",
-        description: "Only the author can delete an article. Its comments and favorites are deleted with it.",
-        responses: { 204: null },
+        description:
+          "Only the author can delete an article. Its comments and favorites are deleted with it. With `If-Match`, the article is deleted only if it has that version. Otherwise the status is 412, with the article as it is now.",
+        responses: { 204: null, 412: StaleArticleResponse },
         errors: ["forbidden", "not_found"],
       }),
     )

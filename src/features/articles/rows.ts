@@ -35,6 +35,7 @@ export const previewColumns = (viewer: Viewer, known: Known = {}): string => `
     a.created_at as "createdAt",
     a.published_at as "publishedAt",
     a.updated_at as "updatedAt",
+    a.version,
     ${known.favorited ?? favoritedBy(viewer)} as favorited,
     ${known.favoritesCount ?? "a.favorites_count"} as "favoritesCount",
     ${profileColumns(viewer)}`;

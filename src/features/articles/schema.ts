@@ -15,6 +15,7 @@ import {
   timestamp,
   wholeNumber,
 } from "../../http/fields.ts";
+import { ErrorResponse } from "../../http/openapi.ts";
 import { Profile } from "../profiles/schema.ts";
 import { normaliseTags } from "./rules.ts";
 
@@ -171,6 +172,7 @@ export const ArticlePreview = z
     createdAt: timestamp.meta({ description: "When it was written, maybe as a draft" }),
     publishedAt: timestamp.meta({ description: "When it was first published; lists sort by it" }),
     updatedAt: timestamp,
+    version: z.int().positive().meta({ description: "Starts at 1; every edit by the author raises it" }),
     favorited: z.boolean().meta({ description: "Whether the current user has favorited the article" }),
     favoritesCount: z.int().nonnegative(),
     author: Profile,
@@ -207,6 +209,11 @@ export const DraftsQuery = z.object({
 export const DraftsResponse = z.object({ articles: z.array(OwnArticle), nextCursor }).meta({ id: "DraftsResponse" });
 
 export const ArticleResponse = z.object({ article: Article }).meta({ id: "ArticleResponse" });
+
+export const StaleArticleResponse = ErrorResponse.extend({ article: Article }).meta({
+  id: "StaleArticleResponse",
+  description: "The error, and the article as it is now",
+});
 
 export const ArticlesResponse = z
   .object({

@@ -1,5 +1,5 @@
 import { violatedConstraint } from "../../db/errors.ts";
-import type { Database } from "../../db/pool.ts";
+import type { Database, Queries } from "../../db/pool.ts";
 import { type LeftJoined, type RowOf, rowMapper } from "../../db/rows.ts";
 import { batch, write } from "../../db/statements.ts";
 import { notFound } from "../../http/errors.ts";
@@ -121,7 +121,7 @@ const LARGE_COMMENTS = slowForViewer(COMMENTS);
 
 /** Adds a comment of the viewer to a published article. Returns it, and what that has changed. Throws 401, 404. */
 export async function insertComment(
-  db: Database,
+  db: Queries,
   viewer: CurrentSession,
   slug: string,
   body: string,

@@ -1,9 +1,10 @@
 import { Hono } from "hono";
 import type { Database } from "../../db/pool.ts";
 import { describeRoute } from "../../http/openapi.ts";
-import { body, json, query } from "../../http/validation.ts";
+import { body, query } from "../../http/validation.ts";
 import type { Memory } from "../../memory/memory.ts";
 import type { Guards } from "../identity/guards.ts";
+import { idempotencyKey, respondOnce } from "../identity/idempotency.ts";
 import type { WriteLimits } from "../identity/write-limits.ts";
 import type { SharedReads } from "../profiles/shared-reads.ts";
 import { deleteComment, insertComment, listComments } from "./queries.ts";
@@ -48,13 +49,15 @@ export function commentRoutes(
     .post(
       "/articles/:slug/comments",
       requireUser,
+      idempotencyKey,
       limit("comments"),
       body(NewCommentBody, COMMENT_REQUEST_SIZE_MAX),
-      async (c) => {
-        const { comment, changed } = await insertComment(db, c.var, c.req.param("slug"), c.var.body.comment.body);
-        await memory.changed(changed);
-        return json(c, { comment }, 201);
-      },
+      (c) =>
+        respondOnce(c, { db, memory }, async (queries) => {
+          const written = await insertComment(queries, c.var, c.req.param("slug"), c.var.body.comment.body);
+          const { comment, changed } = written;
+          return { value: { comment }, changed };
+        }),
       describeRoute({
         operationId: "CreateArticleComment",
         tag: "Comments",

@@ -2,7 +2,7 @@ import type { Context } from "hono";
 import type { Database } from "../../db/pool.ts";
 import { linkNextPage, nextPageLink } from "../../http/cursor.ts";
 import { ApiError } from "../../http/errors.ts";
-import { json, jsonText } from "../../http/validation.ts";
+import { etagOf, type JsonText, jsonText, jsonTextOf } from "../../http/validation.ts";
 import type { Memory, Version } from "../../memory/memory.ts";
 import { markBadToken } from "../identity/guards.ts";
 import { type Body, bodyOf, bytesOf, type FlaggedIds, textFor } from "./body.ts";
@@ -24,6 +24,8 @@ export type Seen<Value extends object = object> = {
   readonly nextCursor?: string | null;
   /** Of a single article. */
   readonly version?: Version;
+  /** Of a single article: the number of its version, for a strong entity tag. */
+  readonly articleVersion?: number;
 };
 
 /** Runs the statement of a read for a viewer; null is an anonymous reader. Throws 404. */
@@ -70,10 +72,8 @@ export function createSharedReads(db: Database, memory: Memory): SharedReads {
   }
 
   async function respondFromDatabase(c: Context, read: Read, viewerId: string | null): Promise<Response> {
-    const { value, viewerGone, nextCursor } = await read(viewerId);
-    if (viewerGone) markBadToken(c);
-    linkNextPage(c, nextCursor ?? null);
-    return json(c, value);
+    const seen = await read(viewerId);
+    return sendSeen(c, seen, jsonTextOf(seen.value));
   }
 
   async function respondToAnonymous(c: Context, key: string, read: Read): Promise<Response> {
@@ -114,7 +114,7 @@ export function createSharedReads(db: Database, memory: Memory): SharedReads {
       if (seen.isPrivate) throw PRIVATE;
       const text = JSON.stringify(seen.value);
       onSeen?.(seen, text);
-      const body = bodyOf(text, seen.ids ?? NO_FLAGS, seen.nextCursor ?? null);
+      const body = bodyOf(text, seen.ids ?? NO_FLAGS, seen.nextCursor ?? null, seen.articleVersion);
       return { value: body, topics: seen.topics, bytes: bytesOf(body), version: seen.version };
     });
   }
@@ -133,13 +133,13 @@ function sendTo(c: Context, body: Body, reader: Reader): Response {
   if (reader.isGone) markBadToken(c);
   const text = textFor(body, reader);
   setLink(c, body);
-  return jsonText(c, text, text === body.text ? body.etag : undefined);
+  return jsonText(c, text, text === body.text ? body.etag : etagOf(text, body.articleVersion));
 }
 
-function sendSeen(c: Context, { viewerGone, nextCursor }: Seen, text: string): Response {
+function sendSeen(c: Context, { viewerGone, nextCursor, articleVersion }: Seen, text: JsonText): Response {
   if (viewerGone) markBadToken(c);
   linkNextPage(c, nextCursor ?? null);
-  return jsonText(c, text);
+  return jsonText(c, text, etagOf(text, articleVersion));
 }
 
 /** To write the link takes longer than all else here, and most requests for a page have the same URL. */

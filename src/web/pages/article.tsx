@@ -15,11 +15,13 @@ type ArticleProps = {
   comments: readonly Comment[];
   /** The cursor of the comments before these; null if there are none. */
   olderComments: string | null;
+  /** By which a comment that is sent twice is written once; undefined for anonymous readers, who have no form. */
+  formKey: string | undefined;
   /** What was wrong with a comment, which the form then has again. */
   draft?: { text: string; problems: readonly string[] };
 };
 
-export function articlePage({ frame, article, comments, olderComments, draft }: ArticleProps): Page {
+export function articlePage({ frame, article, comments, olderComments, formKey, draft }: ArticleProps): Page {
   const { slug, title, description, author, tagList } = article;
   const isOwn = frame.viewer?.username === author.username;
   const isPublished = article.status === "published";
@@ -74,7 +76,7 @@ export function articlePage({ frame, article, comments, olderComments, draft }: 
               to write a comment.
             </p>
           ) : isPublished ? (
-            <CommentForm slug={slug} viewer={frame.viewer} draft={draft} />
+            <CommentForm slug={slug} viewer={frame.viewer} formKey={formKey} draft={draft} />
           ) : null}
           {comments.map((comment) => (
             <CommentCard
@@ -139,11 +141,19 @@ function AuthorActions({ slug }: { slug: string }) {
   );
 }
 
-function CommentForm({ slug, viewer, draft }: { slug: string; viewer: Viewer; draft: ArticleProps["draft"] }) {
+type CommentFormProps = {
+  slug: string;
+  viewer: Viewer;
+  formKey: ArticleProps["formKey"];
+  draft: ArticleProps["draft"] | undefined;
+};
+
+function CommentForm({ slug, viewer, formKey, draft }: CommentFormProps) {
   return (
     <>
       <Problems problems={draft?.problems} />
       <form class="card comment-form" method="post" action={`${articlePath(slug)}/comments`}>
+        <input type="hidden" name="formKey" value={formKey} />
         <textarea
           name="body"
           placeholder="Write a comment..."

@@ -17,11 +17,17 @@ export type Manuscript = {
   readonly status: ArticleStatus | null;
 };
 
-type EditorProps = {
+export type EditorProps = {
   frame: Frame;
   /** The article to change; null for a new one. */
   slug: string | null;
+  /** By which a new article that is sent twice is created once. */
+  formKey: string;
+  /** The version of the article that the text was written for; undefined for a new one. */
+  version?: number | undefined;
   manuscript: Manuscript;
+  /** What has been saved meanwhile, in another tab or by another program. */
+  newer?: Manuscript;
   problems?: readonly string[];
   /** Whether the session has ended, so that nothing can be published. */
   isSignedOut?: boolean;
@@ -38,7 +44,10 @@ type EditorProps = {
 export function editorPage({
   frame,
   slug,
+  formKey,
+  version,
   manuscript,
+  newer,
   problems,
   isSignedOut = false,
   preview,
@@ -51,7 +60,10 @@ export function editorPage({
       <div class="editor-page page">
         <h1>{slug === null ? "New article" : "Edit article"}</h1>
         {isSignedOut ? <SignedOut /> : <Problems problems={problems} />}
+        {newer === undefined ? null : <Outdated />}
         <form class="editor" method="post" action={path}>
+          {slug === null ? <input type="hidden" name="formKey" value={formKey} /> : null}
+          {version === undefined ? null : <input type="hidden" name="version" value={version} />}
           {/* Enter in a field selects the first button of a form. */}
           <button class="visually-hidden" type="submit" formnovalidate tabindex={-1}>
             Add tag
@@ -92,6 +104,7 @@ export function editorPage({
             </button>
           </div>
         </form>
+        {newer === undefined ? null : <Newer article={newer} />}
         {preview === undefined ? null : (
           <section class="preview" id="preview" aria-labelledby="preview-title">
             <h2 id="preview-title">Preview</h2>
@@ -136,6 +149,35 @@ function TagField({ tags, isTagging }: { tags: readonly string[]; isTagging: boo
         ))}
       </ul>
     </div>
+  );
+}
+
+function Outdated() {
+  return (
+    <p class="error-messages" role="alert">
+      This article has changed since you opened it. Your text is still here, and not saved. The{" "}
+      <a class="link" href="#newer">
+        newer text
+      </a>{" "}
+      is below it: copy from there what you want to keep. If you save now, your text replaces it.
+    </p>
+  );
+}
+
+/** To read and to copy. */
+function Newer({ article: { title, description, body, tags } }: { article: Manuscript }) {
+  return (
+    <section class="preview" id="newer" aria-labelledby="newer-title">
+      <h2 id="newer-title">Newer text</h2>
+      <p>
+        <b>{title}</b>
+      </p>
+      <p>{description}</p>
+      <textarea aria-label="Newer article" rows={14} readonly>
+        {`\n${body}`}
+      </textarea>
+      <p class="hint">{tags.length === 0 ? "No tags" : `Tags: ${tags.join(", ")}`}</p>
+    </section>
   );
 }
 

@@ -31,6 +31,7 @@ describe("POST /api/articles", () => {
       slug: "how-to-train-your-dragon",
       ...WHOLE,
       tagList: ["dragons", "training"],
+      version: 1,
       favorited: false,
       favoritesCount: 0,
       status: "published",
@@ -265,7 +266,12 @@ describe("PUT /api/articles/:slug", () => {
       const before = (await read(article.slug)).json.article;
       const { status, json } = await put(article.slug, change);
       expect(status).toBe(200);
-      expect(json.article).toEqual({ ...before, ...change, updatedAt: json.article.updatedAt });
+      expect(json.article).toEqual({
+        ...before,
+        ...change,
+        updatedAt: json.article.updatedAt,
+        version: before.version + 1,
+      });
       expect((await read(article.slug)).json.article).toEqual(json.article);
     }
   });
