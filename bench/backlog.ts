@@ -47,7 +47,7 @@ export async function cleanUpBacklog(
   request: () => Promise<unknown>,
 ): Promise<Timings> {
   const timings: Timings = { rows: {}, batchesMs: [], requestsMs: [] };
-  const timed = Object.entries(purges(db)).map(([name, purge]) => [
+  const timed = Object.entries(purges(db, loadConfig({}))).map(([name, purge]) => [
     name,
     async () => {
       const started = performance.now();

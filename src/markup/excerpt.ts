@@ -16,7 +16,8 @@ export function excerptOf(text: string): string {
   for (const [i, { type, children }] of tokens.entries()) {
     if (type !== "inline" || tokens[i - 1]?.type !== "paragraph_open") continue;
     line += " ";
-    for (const child of children ?? []) line += TEXT_TYPES.has(child.type) ? child.content : SPACES.has(child.type) ? " " : "";
+    for (const child of children ?? [])
+      line += TEXT_TYPES.has(child.type) ? child.content : SPACES.has(child.type) ? " " : "";
     if (line.length > 2 * LENGTH_MAX) break;
   }
   return cut(line.replace(UNFIT, " ").replace(/\s+/g, " ").trim());

@@ -24,6 +24,7 @@ const PAGES: Readonly<Record<string, (world: World) => string>> = {
   "new tag": ({ prefix }) => `/tag/${prefix}new`,
   article: ({ article }) => `/article/${article.slug}`,
   "other article": ({ other }) => `/article/${other.slug}`,
+  "article by former slug": ({ prefix }) => `/article/${prefix}-before`,
   "article with new title": ({ prefix }) => `/article/${prefix}-new`,
   "profile of author": ({ author }) => `/profile/${author.username}`,
   "profile of reader": ({ reader }) => `/profile/${reader.username}`,
@@ -37,8 +38,8 @@ async function readAll(on: TestServer, world: World): Promise<Record<string, str
   const browser = testBrowser(on);
   const pages: Record<string, string> = {};
   for (const [name, path] of Object.entries(PAGES)) {
-    const { status, text } = await browser.get(path(world));
-    pages[name] = `${status} ${text.replaceAll(on.url, "")}`;
+    const { status, headers, text } = await browser.get(path(world));
+    pages[name] = `${status} ${headers.get("location") ?? ""} ${text.replaceAll(on.url, "")}`;
   }
   return pages;
 }
@@ -91,6 +92,11 @@ const FORMS: Readonly<Record<string, Form>> = {
     by: "author",
     path: ({ article }) => `/editor/${article.slug}`,
     fields: ({ prefix }) => ({ ...TEXTS, title: `${prefix} new`, tag: `${prefix}new` }),
+  },
+  "restore a revision": {
+    route: "/editor/:slug/revisions/:number/restore",
+    by: "author",
+    path: ({ article }) => `/editor/${article.slug}/revisions/1/restore`,
   },
   delete: { route: "/article/:slug/delete", by: "author", path: ({ article }) => `/article/${article.slug}/delete` },
   favorite: { route: "/article/:slug/favorite", by: "reader", path: ({ other }) => `/article/${other.slug}/favorite` },

@@ -1,5 +1,8 @@
 // The addresses of articles: where they are, where they were, and where one was deleted.
 
+import type { Database } from "../../db/pool.ts";
+import { PURGE_BATCH } from "../../db/purge.ts";
+import { write } from "../../db/statements.ts";
 import { ApiError, notFound } from "../../http/errors.ts";
 import { Moved } from "../../http/moved.ts";
 import type { Viewer } from "../profiles/viewer.ts";
@@ -26,3 +29,17 @@ export function requireHere(slug: string, found: string | null | undefined): voi
   if (found === null) throw new ApiError("gone", { article: ["has been deleted"] });
   if (found !== slug) throw new Moved("slug", found);
 }
+
+/** Forgets addresses of deleted articles, at most 10,000: no longer wanted by `DELETED_ARTICLES`. Returns how many. */
+export async function purgeDeletedAddresses(db: Database): Promise<number> {
+  return (await db.row(DELETED_ADDRESSES_PURGE, []))?.purged ?? 0;
+}
+
+const DELETED_ADDRESSES_PURGE = write<{ purged: number }>(
+  "deleted_addresses_purge",
+  `with purged as (
+     delete from former_slugs where slug in (
+       select slug from former_slugs where article_id is null order by slug limit ${PURGE_BATCH} for update skip locked)
+     returning slug)
+   select count(*)::integer as purged from purged`,
+);

@@ -31,7 +31,7 @@ export async function findArticle(
   const bodySizeMax = Number.MAX_SAFE_INTEGER;
   const row =
     small?.body === null ? (await rowsForViewer(db, LARGE_ARTICLE, viewerId, { slug, bodySizeMax }))[0] : small;
-  requireHere(slug, row?.slug);
+  requireHere(slug, row?.slug as string | null | undefined);
   if (row == null || row.slug === null) throw notFound("article");
   const { articleId: id, version, viewerGone } = row;
   const value = { article: articleOf(row as ArticleRow) };

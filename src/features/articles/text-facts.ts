@@ -10,7 +10,7 @@ export type TextFacts = {
 };
 
 /** About what adults read in a minute, of English and of Chinese. */
-const WORDS_PER_MINUTE = 230;
+export const WORDS_PER_MINUTE = 230;
 const CHARACTERS_PER_MINUTE = 400;
 
 /** Chinese and Japanese have no spaces between words. Korean does. */

@@ -30,6 +30,9 @@ describe("POST /api/articles", () => {
     expect(rest).toEqual({
       slug: "how-to-train-your-dragon",
       ...WHOLE,
+      excerpt: "You have to believe",
+      wordCount: 4,
+      readingTime: 1,
       tagList: ["dragons", "training"],
       favorited: false,
       favoritesCount: 0,

@@ -19,12 +19,7 @@ import {
   RevisionsResponse,
 } from "./schema.ts";
 
-export function revisionRoutes(
-  db: Database,
-  memory: Memory,
-  { requireUser }: Guards,
-  writeLimits: WriteLimits,
-) {
+export function revisionRoutes(db: Database, memory: Memory, { requireUser }: Guards, writeLimits: WriteLimits) {
   return new Hono()
     .get(
       "/articles/:slug/revisions",
