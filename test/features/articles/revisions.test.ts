@@ -58,7 +58,7 @@ describe("an edit", () => {
     const { slug } = await server.publish(anna, { title: "Large", body: "x".repeat(500_000) });
     for (const description of ["A", "B", "C"]) await edit(slug, { description });
     expect((await bodiesOf(slug)).map((body) => body.length)).toEqual([500_000, 500_000, 500_000]);
-    const [row] = await server.sql`select count(body)::integer as bodies from article_revisions r
+    const [row] = await server.sql`select count(r.body)::integer as bodies from article_revisions r
                                      join articles a on a.id = r.article_id where a.slug = ${slug}`;
     expect(row.bodies).toBe(0);
     await edit(slug, { body: "short" });
