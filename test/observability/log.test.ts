@@ -272,6 +272,9 @@ test("no token, password, email or body is in the log, whatever a client sends a
     await browser.get(`/article/${slug}`);
     await browser.get(`/editor/${slug}`);
     await browser.submit(`/editor/${slug}`, { ...manuscript, title: email });
+    await browser.get(`/editor/${slug}/revisions`);
+    await browser.get(`/editor/${slug}/revisions/1`);
+    await browser.submit(`/editor/${slug}/revisions/1/restore`);
     for (const form of ["favorite", "unfavorite", "comments", "comments/1/delete", "delete"]) {
       await browser.submit(`/article/${slug}/${form}`, { body: text });
     }
