@@ -1,7 +1,13 @@
 import type { DatabaseAddress } from "../config/database-address.ts";
 import type { Config } from "../config/settings.ts";
 import type { Database } from "../db/pool.ts";
+import { purgeDeletedAddresses } from "../features/articles/addresses.ts";
 import { publishOverdue, publishScheduled } from "../features/articles/publication.ts";
+import {
+  purgeExcessRevisions,
+  purgeOldRevisions,
+  type RevisionLimits,
+} from "../features/articles/revisions/queries.ts";
 import { startIndexing } from "../features/articles/search/indexing.ts";
 import { purgeEmailLinks, renewLink } from "../features/identity/email-links.ts";
 import { purgeIdempotencyKeys } from "../features/identity/idempotency.ts";
@@ -32,7 +38,7 @@ export function taskGroups(
   serverUrl: string,
 ): TaskGroup[] {
   const general: TaskGroup = {
-    tasks: [cleanUp(purges(db), log), publishScheduled(db, memory), publishOverdue(db, memory)],
+    tasks: [cleanUp(purges(db, config), log), publishScheduled(db, memory), publishOverdue(db, memory)],
     concurrency: 4,
     // Jobs for a time in the future start within a second of it.
     pollIntervalMs: 800,
@@ -56,8 +62,10 @@ export function taskGroups(
   return [general, mails];
 }
 
+export type PurgeOptions = RevisionLimits & Pick<Config, "deletedArticles">;
+
 /** What the clean-up deletes, by name. */
-export function purges(db: Database): Readonly<Record<string, Purge>> {
+export function purges(db: Database, config: PurgeOptions): Readonly<Record<string, Purge>> {
   return {
     "dead letters": () => purgeDeadJobs(db),
     sessions: () => purgeSessions(db),
@@ -65,6 +73,9 @@ export function purges(db: Database): Readonly<Record<string, Purge>> {
     "email links": () => purgeEmailLinks(db),
     "idempotency keys": () => purgeIdempotencyKeys(db),
     "rate limits": () => purgeRateLimits(db),
+    "old revisions": () => purgeOldRevisions(db, config),
+    "excess revisions": () => purgeExcessRevisions(db, config),
+    ...(config.deletedArticles === 404 ? { "addresses of deleted articles": () => purgeDeletedAddresses(db) } : {}),
   };
 }
 

@@ -59,7 +59,8 @@ export function articleRoutes(web: WebContext) {
     })
 
     .post("/article/:slug/delete", sameOrigin, sessions.requireSession, async (c) => {
-      await memory.changed((await deleteArticle(db, c.var, c.req.param("slug"))).changed);
+      const deletion = { isRemembered: web.isDeletionRemembered };
+      await memory.changed((await deleteArticle(db, c.var, c.req.param("slug"), deletion)).changed);
       return redirectTo(c, "/");
     })
 

@@ -1,4 +1,5 @@
 import { slugBase } from "../../src/features/articles/rules.ts";
+import { textFacts } from "../../src/features/articles/text-facts.ts";
 import type { ArticleJson, CommentJson, ProfileJson } from "./harness.ts";
 
 /** What a test checks of a response besides its status. */
@@ -9,6 +10,7 @@ type Article = {
   /** In the order of creation. */
   number: number;
   slug: string;
+  formerSlugs: Set<string>;
   title: string;
   description: string;
   body: string;
@@ -56,9 +58,19 @@ export class Model {
   }
 
   articleJson(article: Article, viewer: Person | undefined): ArticleJson {
-    const { author, favoritedBy, comments: _, number: __, isPublished, publishedAt, ...own } = article;
+    const {
+      author,
+      favoritedBy,
+      comments: _,
+      number: __,
+      formerSlugs: ___,
+      isPublished,
+      publishedAt,
+      ...own
+    } = article;
     return {
       ...own,
+      ...textFacts(own.body),
       // The model writes what the server must respond, which is null for a draft.
       publishedAt: publishedAt as string,
       status: isPublished ? "published" : "draft",
@@ -132,6 +144,7 @@ export class Model {
       ...fields,
       tagList: [...new Set(fields.tagList)],
       slug,
+      formerSlugs: new Set(),
       createdAt,
       publishedAt: isPublished ? createdAt : null,
       updatedAt: createdAt,
@@ -153,10 +166,10 @@ export class Model {
     const isEdit = Object.keys(fields).length > 0;
     if (isEdit !== updatedAt > article.updatedAt)
       throw new Error(`updatedAt went ${article.updatedAt} to ${updatedAt}`);
+    this.#move(article, slug);
     Object.assign(article, {
       ...fields,
       tagList: [...new Set(tagList)],
-      slug,
       updatedAt,
       version: article.version + Number(isEdit),
     });
@@ -169,16 +182,26 @@ export class Model {
       if (publishedAt < article.createdAt || updatedAt < publishedAt) throw new Error("it is published too early");
       // The last of those that were published.
       this.articles = [...this.articles.filter((other) => other !== article), article];
-      Object.assign(article, { slug, publishedAt, updatedAt });
+      this.#move(article, slug);
+      Object.assign(article, { publishedAt, updatedAt });
     }
     article.isPublished = isPublished;
+  }
+
+  /** Keeps the path before, which leads to the article from now on. */
+  #move(article: Article, slug: string): void {
+    article.formerSlugs.add(article.slug);
+    article.formerSlugs.delete(slug);
+    article.slug = slug;
   }
 
   /** The plain path if it is free, otherwise one with a suffix, as always for a draft. */
   #checkPath(slug: string, title: string, itself: Article | undefined, isPublished: boolean): void {
     const base = slugBase(title);
     const isTaken =
-      !isPublished || this.articles.some((other) => other !== itself && other.slug === base) || base === "feed";
+      !isPublished ||
+      base === "feed" ||
+      this.articles.some((other) => other !== itself && (other.slug === base || other.formerSlugs.has(base)));
     const isGood = isTaken ? new RegExp(`^${base}-[0-9a-z]{8}$`).test(slug) : slug === base;
     if (!isGood) throw new Error(`the path of "${title}" is ${slug}`);
   }

@@ -9,6 +9,7 @@ import type { Memory } from "../../memory/memory.ts";
 import { topics } from "../../memory/topics.ts";
 import type { CurrentSession } from "../identity/current-session.ts";
 import { VIEWER, type Viewer } from "../profiles/viewer.ts";
+import { isTakenSlug } from "./addresses.ts";
 import {
   editArticle,
   insertArticle,
@@ -151,8 +152,8 @@ const statusChange = (name: string, target: string, status: string, publishAt: s
     `with before as (select * from articles a where ${target} for no key update),
           next as (
             select id, is_first,
-                   is_first and :mayShortenSlug::boolean and slug_has_suffix and plain_slug <> 'feed'
-                     and not exists (select from articles where slug = plain_slug) as shortens, plain_slug
+                   is_first and :mayShortenSlug::boolean and slug_has_suffix
+                     and not ${isTakenSlug("plain_slug", "b.id")} as shortens, plain_slug
               from (select *, published_at is null and ${status} = 'published' as is_first,
                            left(slug, -${1 + SUFFIX_LENGTH}) as plain_slug
                       from before) b),
@@ -160,6 +161,8 @@ const statusChange = (name: string, target: string, status: string, publishAt: s
             update articles a
                set status = ${status},
                    publish_at = ${publishAt},
+                   -- A version that was published or withdrawn is not one of many that the editor saved.
+                   is_autosaved = a.is_autosaved and a.status = ${status},
                    published_at = case when is_first then now() else a.published_at end,
                    updated_at = case when is_first then greatest(now(), a.updated_at) else a.updated_at end,
                    slug = case when shortens then plain_slug else a.slug end,

@@ -15,13 +15,18 @@ import {
 } from "../identity/current-session.ts";
 import type { Seen } from "../profiles/shared-reads.ts";
 import { readForViewer, rowsForViewer, slowForViewer, VIEWER, viewerGone } from "../profiles/viewer.ts";
+import { articleAtSlug, isTakenSlug, type Place, requireHere } from "./addresses.ts";
 import { type ArticleRow, articleColumns, articleOf, isPublished, isVisible, seenArticles } from "./rows.ts";
 import { SUFFIX_LENGTH, slugBase, slugWithSuffix } from "./rules.ts";
 import type { Article, ArticleUpdate, NewArticle } from "./schema.ts";
 import { StaleArticle } from "./stale.ts";
+import { textFacts } from "./text-facts.ts";
 import { ARTICLE_VERSION } from "./versions.ts";
 
-/** One article, as the viewer sees it, who may be the author of a draft. Throws 404. */
+/**
+ * One article, as the viewer sees it, who may be the author of a draft. Throws 404, 410 if it was deleted, and `Moved` if it
+ * has another slug now.
+ */
 export async function findArticle(
   db: Database,
   viewerId: string | null,
@@ -31,8 +36,9 @@ export async function findArticle(
   const bodySizeMax = Number.MAX_SAFE_INTEGER;
   const row =
     small?.body === null ? (await rowsForViewer(db, LARGE_ARTICLE, viewerId, { slug, bodySizeMax }))[0] : small;
-  if (row === undefined) throw notFound("article");
-  const { articleId: id, rowVersion: version, version: articleVersion, viewerGone } = row;
+  requireHere(slug, row as Place | undefined);
+  if (row == null || row.slug === null) throw notFound("article");
+  const { articleId: id, rowVersion: version, viewerGone } = row;
   const article = articleOf(row as ArticleRow);
   const isPrivate = article.status !== "published";
   return {
@@ -40,7 +46,7 @@ export async function findArticle(
     isPrivate,
     viewerGone,
     version: { id, version },
-    articleVersion,
+    articleVersion: article.version,
     ...seenArticles([row]),
   };
 }
@@ -53,12 +59,11 @@ const bodyUpTo = (sizeMax: string): string => `case when octet_length(a.body) <=
 
 type RowUpToSize = Omit<ArticleRow, "body"> & { body: string | null };
 
-const ARTICLE_BY_SLUG = readForViewer<RowUpToSize & { rowVersion: string; viewerGone: boolean }>(
+const ARTICLE_BY_SLUG = readForViewer<LeftJoined<RowUpToSize & { rowVersion: string }> & { viewerGone: boolean }>(
   "article_by_slug",
   (viewer) => `select ${articleColumns(viewer, { body: bodyUpTo(":bodySizeMax::bigint") })},
              ${ARTICLE_VERSION} as "rowVersion", ${viewerGone(viewer)}
-     from articles a join users u on u.id = a.author_id
-    where a.slug = :slug and ${isVisible("a", viewer)}`,
+     from (${articleAtSlug(viewer, "a.xmin, a.*")}) a left join users u on u.id = a.author_id`,
 );
 
 const LARGE_ARTICLE = slowForViewer(ARTICLE_BY_SLUG);
@@ -88,6 +93,7 @@ export async function insertArticle(
       title,
       description,
       body,
+      ...textFacts(body),
       tagList: textArray(tagList),
       status,
       publishAt,
@@ -102,8 +108,8 @@ export async function insertArticle(
   }
 }
 
-// The second insert takes what the first left out: where the slug is taken, also by an article that is published at the same
-// moment, for which the first insert waits. Both begin with the lowest slug, so that two batches cannot wait for each other. A
+// The second insert takes what the first left out: drafts, and where the slug is taken, also by an article that had it before,
+// or that is published at the same moment, for which the first insert waits. Both begin with the lowest slug, so that two batches cannot wait for each other. A
 // new article has no favourites, and users cannot follow themselves, so the statement needs no look-ups for the viewer.
 const INSERT_ARTICLE = batch<LeftJoined<ArticleRow>>(
   "article_insert",
@@ -115,6 +121,9 @@ const INSERT_ARTICLE = batch<LeftJoined<ArticleRow>>(
       title: "text",
       description: "text",
       body: "text",
+      excerpt: "text",
+      wordCount: "integer",
+      readingTime: "integer",
       tagList: "text",
       status: "article_status",
       publishAt: "timestamptz",
@@ -123,24 +132,28 @@ const INSERT_ARTICLE = batch<LeftJoined<ArticleRow>>(
   },
   `u as materialized (
      select item.place, item.slug as slug_base, item."slugWithSuffix" as slug_suffixed, item.title as new_title,
-            item.description as new_description, item.body as new_body, item."tagList"::text[] as new_tag_list,
+            item.description as new_description, item.body as new_body, item.excerpt as new_excerpt,
+            item."wordCount" as new_word_count, item."readingTime" as new_reading_time, item."tagList"::text[] as new_tag_list,
             item.status as new_status, item."publishAt" as new_publish_at,
             case when item.status = 'published' then now() end as new_published_at,
             nextval('articles_id_seq') as article_id, id, username, bio, image
        from item join lateral (${userOfItem("id, username, bio, image")}) u on true),
    plain as (
-     insert into articles (id, author_id, slug, title, description, body, tag_list)
+     insert into articles (id, author_id, slug, title, description, body, excerpt, word_count, reading_time, tag_list)
      overriding system value
-     select article_id, u.id, slug_base, new_title, new_description, new_body, new_tag_list
-       from u where slug_base <> 'feed' and new_status = 'published' order by slug_base
+     select article_id, u.id, slug_base, new_title, new_description, new_body, new_excerpt, new_word_count, new_reading_time,
+            new_tag_list
+       from u where new_status = 'published' and slug_base <> 'feed' and not exists (
+              select from former_slugs f where f.slug = slug_base and f.article_id is not null)
+      order by slug_base
      on conflict (slug) do nothing
      returning *),
    suffixed as (
-     insert into articles (id, author_id, slug, slug_has_suffix, title, description, body, tag_list, status, publish_at,
-       published_at)
+     insert into articles (id, author_id, slug, slug_has_suffix, title, description, body, excerpt, word_count, reading_time,
+       tag_list, status, publish_at, published_at)
      overriding system value
-     select article_id, u.id, slug_suffixed, true, new_title, new_description, new_body, new_tag_list, new_status,
-            new_publish_at, new_published_at
+     select article_id, u.id, slug_suffixed, true, new_title, new_description, new_body, new_excerpt, new_word_count,
+            new_reading_time, new_tag_list, new_status, new_publish_at, new_published_at
        from u where article_id not in (select id from plain) order by slug_suffixed
      returning *)
    select place, ${articleColumns(null)}
@@ -155,7 +168,8 @@ export const listsWith = (authorId: string, tags: readonly string[]): string[] =
 ];
 
 /**
- * Changes what is not undefined, except for the status. The slug follows a changed title. Throws 401, 403, 404.
+ * Changes what is not undefined, except for the status. The slug follows a changed title. A trigger keeps the version before.
+ * Throws 401, 403, 404.
  * @throws StaleArticle if the article has none of these versions
  */
 export async function updateArticle(
@@ -188,7 +202,7 @@ export async function editArticle(
   db: Queries,
   viewer: CurrentSession,
   slug: string,
-  { title, description, body, tagList }: ArticleUpdate,
+  { title, description, body, tagList, autosave = false }: ArticleUpdate,
   ifVersions: IfVersions,
   isFirst: boolean,
 ): Promise<WrittenArticle | null> {
@@ -200,7 +214,9 @@ export async function editArticle(
     title: title ?? null,
     description: description ?? null,
     body: body ?? null,
+    ...(body === undefined ? NO_TEXT_FACTS : textFacts(body)),
     tagList: tagList === undefined ? null : textArray(tagList),
+    autosave,
     slugBase: base,
     slugWanted: isFirst ? base : slugSuffixed,
     slugSuffixed,
@@ -213,6 +229,8 @@ export async function editArticle(
   const changed = article.status === "published" ? changedByEdit(outcome, slug) : [];
   return { article, articleId: outcome.articleId, changed };
 }
+
+const NO_TEXT_FACTS = { excerpt: null, wordCount: null, readingTime: null };
 
 const versionArray = (versions: IfVersions): string | null => versions && `{${versions}}`;
 
@@ -250,8 +268,7 @@ type Ownership = { viewer: string | null; existed: string | null; owned: boolean
 const SAME_SLUG = `(:title::text is null or :title = a.title
                      or :slugBase = case when a.slug_has_suffix then left(a.slug, -${1 + SUFFIX_LENGTH}) else a.slug end)`;
 // A draft never has a plain slug, as if it was taken.
-const IS_TAKEN = `(:slugWanted::text = 'feed' or a.status <> 'published'
-                     or exists (select from articles other where other.slug = :slugWanted and other.id <> a.id))`;
+const IS_TAKEN = `(a.status <> 'published' or ${isTakenSlug(":slugWanted::text", "a.id")})`;
 
 /** Compared with the row that the statement has locked, so no other edit comes in between. */
 const hasVersion = (version: string): string => `(:ifVersions::integer[] is null or ${version} = any(:ifVersions))`;
@@ -270,11 +287,15 @@ const UPDATE_ARTICLE = write<Ownership & { tagsBefore: string[] | null } & LeftJ
              set title       = coalesce(:title, a.title),
                  description = coalesce(:description, a.description),
                  body        = coalesce(:body, a.body),
+                 excerpt     = coalesce(:excerpt, a.excerpt),
+                 word_count  = coalesce(:wordCount::integer, a.word_count),
+                 reading_time = coalesce(:readingTime::integer, a.reading_time),
                  tag_list    = coalesce(:tagList::text[], a.tag_list),
                  slug        = case when ${SAME_SLUG} then a.slug when ${IS_TAKEN} then :slugSuffixed else :slugWanted end,
                  slug_has_suffix = case
                    when ${SAME_SLUG} then a.slug_has_suffix else :slugWanted <> :slugBase or ${IS_TAKEN} end,
                  version     = a.version + edit.count,
+                 is_autosaved = case edit.count when 0 then a.is_autosaved else :autosave::boolean end,
                  updated_at  = case edit.count
                    when 0 then a.updated_at
                    -- Later than before, also at the second edit in a millisecond.
@@ -307,9 +328,9 @@ export async function deleteArticle(
   db: Database,
   viewer: CurrentSession,
   slug: string,
-  ifVersions: IfVersions = null,
+  { ifVersions = null, isRemembered }: Deletion,
 ): Promise<{ changed: readonly string[] }> {
-  const parameters = { ...sessionParameters(viewer), slug, ifVersions: versionArray(ifVersions) };
+  const parameters = { ...sessionParameters(viewer), slug, ifVersions: versionArray(ifVersions), isRemembered };
   const outcome = await db.row(DELETE_ARTICLE, parameters);
   requireOwned(outcome);
   const { deleted, tagsBefore, isListed } = outcome;
@@ -319,17 +340,30 @@ export async function deleteArticle(
   return { changed: [...ownTopics, ...lists] };
 }
 
-type Deletion = Ownership & { deleted: string | null; tagsBefore: string[] | null; isListed: boolean | null };
+type Deletion = {
+  readonly ifVersions?: IfVersions;
+  /** Whether its addresses respond with 410 afterwards, as `DELETED_ARTICLES` says. */
+  readonly isRemembered: boolean;
+};
 
-const DELETE_ARTICLE = write<Deletion>(
+type Deleted = Ownership & { deleted: string | null; tagsBefore: string[] | null; isListed: boolean | null };
+
+const DELETE_ARTICLE = write<Deleted>(
   "article_delete",
   `with viewer as (${currentUser("id")}),
         target as (select id, author_id from articles where slug = :slug and ${isVisible("articles", VIEWER)}),
         deleted as (
           delete from articles a using target t, viewer v where a.id = t.id and a.author_id = v.id and ${hasVersion("a.version")}
-          returning a.id, a.tag_list, ${isPublished("a")} as listed)
+          returning a.*),
+        remembered as (
+          insert into former_slugs (slug)
+          select d.slug from deleted d where :isRemembered::boolean and ${isPublished("d")}
+           union
+          select f.slug from deleted d join former_slugs f on f.article_id = d.id
+           where :isRemembered::boolean and ${isPublished("d")}
+          on conflict (slug) do update set article_id = null)
    select v.id as viewer, t.id as existed, t.author_id = v.id as owned, d.id as deleted, d.tag_list as "tagsBefore",
-          d.listed as "isListed"
+          ${isPublished("d")} as "isListed"
      from (select) as one left join viewer v on true left join target t on true left join deleted d on true`,
 );
 

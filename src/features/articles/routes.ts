@@ -35,6 +35,7 @@ export function articleRoutes(
   shared: SharedReads,
   { requireUser, optionalUser }: Guards,
   { limit }: WriteLimits,
+  isDeletionRemembered = false,
 ) {
   return new Hono()
     .get(
@@ -130,9 +131,10 @@ export function articleRoutes(
         operationId: "GetArticle",
         tag: "Articles",
         summary: "Get an article",
-        description: "The full article, with its body.",
-        responses: { 200: ArticleResponse, 304: null },
-        errors: ["not_found"],
+        description:
+          "The full article, with its body. A former slug redirects to the current one, as long as the article exists.",
+        responses: { 200: ArticleResponse, 304: null, 308: null },
+        errors: ["not_found", "gone"],
       }),
     )
 
@@ -155,7 +157,7 @@ export function articleRoutes(
         tag: "Articles",
         summary: "Update an article",
         description:
-          "Only the author can update an article. A new title changes the `slug` as well, and so may the first publication of a draft. `status` publishes an article, schedules it or withdraws it. Withdrawn, it keeps its comments and favorites, which return with it. With `If-Match`, the article is changed only if it has that version. Otherwise the status is 412, with the article as it is now.",
+          "Only the author can update an article. The version before becomes a revision. A new title changes the `slug` as well, and so may the first publication of a draft; the former one redirects. `status` publishes an article, schedules it or withdraws it. Withdrawn, it keeps its comments and favorites, which return with it. With `If-Match`, the article is changed only if it has that version. Otherwise the status is 412, with the article as it is now.",
         responses: { 200: ArticleResponse, 412: StaleArticleResponse },
         errors: ["forbidden", "not_found"],
       }),
@@ -166,7 +168,8 @@ export function articleRoutes(
       requireUser,
       ifMatch,
       async (c) => {
-        const { changed } = await deleteArticle(db, c.var, c.req.param("slug"), c.var.ifVersions);
+        const deletion = { ifVersions: c.var.ifVersions, isRemembered: isDeletionRemembered };
+        const { changed } = await deleteArticle(db, c.var, c.req.param("slug"), deletion);
         await memory.changed(changed);
         return c.body(null, 204);
       },

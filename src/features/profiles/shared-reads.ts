@@ -2,6 +2,7 @@ import type { Context } from "hono";
 import type { Database } from "../../db/pool.ts";
 import { linkNextPage, nextPageLink } from "../../http/cursor.ts";
 import { ApiError } from "../../http/errors.ts";
+import { Moved } from "../../http/moved.ts";
 import { etagOf, type JsonText, jsonText, jsonTextOf } from "../../http/validation.ts";
 import type { Memory, Version } from "../../memory/memory.ts";
 import { markBadToken } from "../identity/guards.ts";
@@ -109,8 +110,8 @@ export function createSharedReads(db: Database, memory: Memory): SharedReads {
   /** @param onSeen called if this call, and not another one at the same time, has read the database */
   function loadBody(key: string, read: () => Promise<Seen>, onSeen?: (seen: Seen, text: string) => void) {
     return bodies.load(key, async () => {
-      const seen = await read();
       // Other requests, of other viewers, may be waiting for this one.
+      const seen = await read().catch(hidePrivate);
       if (seen.isPrivate) throw PRIVATE;
       const text = JSON.stringify(seen.value);
       onSeen?.(seen, text);
@@ -152,6 +153,10 @@ function setLink(c: Context, body: Body): void {
 
 /** What a read throws that must not be shared: then each viewer's own request reads the database. */
 const PRIVATE = new Error("this response is for one viewer only");
+
+function hidePrivate(error: unknown): never {
+  throw error instanceof Moved && error.isPrivate ? PRIVATE : error;
+}
 
 const NO_FLAGS: FlaggedIds = { favorited: [], following: [] };
 

@@ -4,7 +4,7 @@ import type { Comment } from "../../features/comments/schema.ts";
 import type { Frame, Viewer } from "../app.ts";
 import { Layout } from "../layout.tsx";
 import type { Page } from "../page.ts";
-import { articlePath, FavoriteButton, FollowButton, Tags } from "../parts/article.tsx";
+import { articlePath, FavoriteButton, FollowButton, ReadingTime, Tags } from "../parts/article.tsx";
 import { Problems } from "../parts/form.tsx";
 import { PostDate, PostTime, pictureOf, profilePath } from "../parts/people.tsx";
 
@@ -112,7 +112,7 @@ function DraftNote({ article: { status, publishAt } }: { article: Article }) {
   );
 }
 
-function Byline({ article: { author, publishedAt, createdAt } }: { article: Article }) {
+function Byline({ article: { author, publishedAt, createdAt, readingTime } }: { article: Article }) {
   return (
     <>
       <img class="author-pic" src={pictureOf(author.image)} alt="" width="44" height="44" />
@@ -121,6 +121,7 @@ function Byline({ article: { author, publishedAt, createdAt } }: { article: Arti
           {author.username}
         </a>
         <PostDate iso={publishedAt ?? createdAt} />
+        <ReadingTime minutes={readingTime} />
       </div>
     </>
   );

@@ -3,6 +3,7 @@ import type { ArticleStatus } from "../../features/articles/schema.ts";
 import type { Frame } from "../app.ts";
 import { Layout } from "../layout.tsx";
 import type { Page } from "../page.ts";
+import { revisionsPath } from "../parts/article.tsx";
 import { Field, Problems, TextArea } from "../parts/form.tsx";
 
 /** What is in the form. */
@@ -90,6 +91,11 @@ export function editorPage({
             <button class="btn" type="submit" name="save" value="1">
               {status === "published" ? "Back to drafts" : "Save draft"}
             </button>
+            {slug === null ? null : (
+              <a class="link" href={revisionsPath(slug)}>
+                Earlier versions
+              </a>
+            )}
           </div>
           <div class="editor-schedule">
             <Field
