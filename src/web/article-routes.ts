@@ -1,5 +1,7 @@
 import { Hono } from "hono";
-import { deleteArticle, favorite, findArticle, unfavorite } from "../features/articles/queries.ts";
+import { deleteArticle } from "../features/articles/edits.ts";
+import { favorite, unfavorite } from "../features/articles/favorites.ts";
+import { findArticle } from "../features/articles/queries.ts";
 import { deleteComment, insertComment, listComments } from "../features/comments/queries.ts";
 import {
   COMMENT_REQUEST_SIZE_MAX,

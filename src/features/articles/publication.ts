@@ -10,15 +10,8 @@ import { topics } from "../../memory/topics.ts";
 import type { CurrentSession } from "../identity/current-session.ts";
 import { VIEWER, type Viewer } from "../profiles/viewer.ts";
 import { isTakenSlug } from "./addresses.ts";
-import {
-  editArticle,
-  insertArticle,
-  listsWith,
-  throwUnchanged,
-  updateArticle,
-  type WrittenArticle,
-  withFreeSlug,
-} from "./queries.ts";
+import { editArticle, throwUnchanged, updateArticle, withFreeSlug } from "./edits.ts";
+import { insertArticle, listsWith, type WrittenArticle } from "./queries.ts";
 import { type ArticleRow, articleColumns, articleOf, isPublished } from "./rows.ts";
 import { SUFFIX_LENGTH } from "./rules.ts";
 import type { ArticleUpdate, NewArticle } from "./schema.ts";

@@ -1,25 +1,22 @@
 import { violatedConstraint } from "../../db/errors.ts";
 import type { Database, Queries } from "../../db/pool.ts";
 import type { LeftJoined } from "../../db/rows.ts";
-import { batch, textArray, write } from "../../db/statements.ts";
-import { forbidden, notFound } from "../../http/errors.ts";
-import type { IfVersions } from "../../http/if-match.ts";
+import { batch, textArray } from "../../db/statements.ts";
+import { notFound } from "../../http/errors.ts";
 import { topics } from "../../memory/topics.ts";
 import {
   type CurrentSession,
-  currentUser,
   SESSION_TYPES,
   sessionEnded,
   sessionParameters,
   userOfItem,
 } from "../identity/current-session.ts";
 import type { Seen } from "../profiles/shared-reads.ts";
-import { readForViewer, rowsForViewer, slowForViewer, VIEWER, viewerGone } from "../profiles/viewer.ts";
-import { articleAtSlug, isTakenSlug, type Place, requireHere } from "./addresses.ts";
-import { type ArticleRow, articleColumns, articleOf, isPublished, isVisible, seenArticles } from "./rows.ts";
-import { SUFFIX_LENGTH, slugBase, slugWithSuffix } from "./rules.ts";
-import type { Article, ArticleUpdate, NewArticle } from "./schema.ts";
-import { StaleArticle } from "./stale.ts";
+import { readForViewer, rowsForViewer, slowForViewer, viewerGone } from "../profiles/viewer.ts";
+import { articleAtSlug, type Place, requireHere } from "./addresses.ts";
+import { type ArticleRow, articleColumns, articleOf, seenArticles } from "./rows.ts";
+import { slugBase, slugWithSuffix } from "./rules.ts";
+import type { Article, NewArticle } from "./schema.ts";
 import { textFacts } from "./text-facts.ts";
 import { ARTICLE_VERSION } from "./versions.ts";
 
@@ -52,12 +49,13 @@ export async function findArticle(
 }
 
 /** In bytes: what the connection that other reads share may carry at a time. */
-const FAST_BODY_SIZE_MAX = 64 * 1024;
+export const FAST_BODY_SIZE_MAX = 64 * 1024;
 
 /** SQL for the body, or null if it has more bytes. PostgreSQL knows the size of a body without reading it. */
-const bodyUpTo = (sizeMax: string): string => `case when octet_length(a.body) <= ${sizeMax} then a.body end as body`;
+export const bodyUpTo = (sizeMax: string): string =>
+  `case when octet_length(a.body) <= ${sizeMax} then a.body end as body`;
 
-type RowUpToSize = Omit<ArticleRow, "body"> & { body: string | null };
+export type RowUpToSize = Omit<ArticleRow, "body"> & { body: string | null };
 
 const ARTICLE_BY_SLUG = readForViewer<LeftJoined<RowUpToSize & { rowVersion: string }> & { viewerGone: boolean }>(
   "article_by_slug",
@@ -109,8 +107,9 @@ export async function insertArticle(
 }
 
 // The second insert takes what the first left out: drafts, and where the slug is taken, also by an article that had it before,
-// or that is published at the same moment, for which the first insert waits. Both begin with the lowest slug, so that two batches cannot wait for each other. A
-// new article has no favourites, and users cannot follow themselves, so the statement needs no look-ups for the viewer.
+// or that is published at the same moment, for which the first insert waits. Both begin with the lowest slug, so that two
+// batches cannot wait for each other. A new article has no favourites, and users cannot follow themselves, so the statement
+// needs no look-ups for the viewer.
 const INSERT_ARTICLE = batch<LeftJoined<ArticleRow>>(
   "article_insert",
   {
@@ -166,266 +165,3 @@ export const listsWith = (authorId: string, tags: readonly string[]): string[] =
   topics.author(authorId),
   ...(tags.length === 0 ? [] : [topics.tags, ...tags.map(topics.tag)]),
 ];
-
-/**
- * Changes what is not undefined, except for the status. The slug follows a changed title. A trigger keeps the version before.
- * Throws 401, 403, 404.
- * @throws StaleArticle if the article has none of these versions
- */
-export async function updateArticle(
-  db: Database,
-  viewer: CurrentSession,
-  slug: string,
-  update: ArticleUpdate,
-  ifVersions: IfVersions = null,
-): Promise<WrittenArticle> {
-  const written = await withFreeSlug((isFirst) => editArticle(db, viewer, slug, update, ifVersions, isFirst));
-  return written ?? throwUnchanged(db, viewer, slug, ifVersions);
-}
-
-/**
- * Tries again where another article took the slug meanwhile.
- * @param write gets whether it may try a slug without a suffix, which it does only once
- */
-export async function withFreeSlug<Result>(write: (isFirst: boolean) => Promise<Result>): Promise<Result> {
-  for (let attempt = 1; ; attempt++) {
-    try {
-      return await write(attempt === 1);
-    } catch (error) {
-      if (violatedConstraint(error) !== "articles_slug_key" || attempt === 3) throw error;
-    }
-  }
-}
-
-/** One attempt of `updateArticle`. Returns null if it has changed nothing, for which `throwUnchanged` knows the reason. */
-export async function editArticle(
-  db: Queries,
-  viewer: CurrentSession,
-  slug: string,
-  { title, description, body, tagList, autosave = false }: ArticleUpdate,
-  ifVersions: IfVersions,
-  isFirst: boolean,
-): Promise<WrittenArticle | null> {
-  const base = title === undefined ? null : slugBase(title);
-  const slugSuffixed = base === null ? null : slugWithSuffix(base);
-  const outcome = await db.row(UPDATE_ARTICLE, {
-    ...sessionParameters(viewer),
-    slug,
-    title: title ?? null,
-    description: description ?? null,
-    body: body ?? null,
-    ...(body === undefined ? NO_TEXT_FACTS : textFacts(body)),
-    tagList: tagList === undefined ? null : textArray(tagList),
-    autosave,
-    slugBase: base,
-    slugWanted: isFirst ? base : slugSuffixed,
-    slugSuffixed,
-    ifVersions: versionArray(ifVersions),
-  });
-  requireOwned(outcome);
-  if (outcome.slug === null) return null;
-  const article = articleOf(outcome);
-  // What is not published is not in memory.
-  const changed = article.status === "published" ? changedByEdit(outcome, slug) : [];
-  return { article, articleId: outcome.articleId, changed };
-}
-
-const NO_TEXT_FACTS = { excerpt: null, wordCount: null, readingTime: null };
-
-const versionArray = (versions: IfVersions): string | null => versions && `{${versions}}`;
-
-/**
- * Why a write has changed nothing of an own article: it was deleted while the statement waited for it, or has another version.
- * Only the author gets here, so a 412 shows nobody else a draft. Throws 404.
- * @throws StaleArticle
- */
-export async function throwUnchanged(
-  db: Database,
-  viewer: CurrentSession,
-  slug: string,
-  ifVersions: IfVersions,
-): Promise<never> {
-  if (ifVersions === null) throw notFound("article");
-  throw new StaleArticle((await findArticle(db, viewer.userId, slug)).value.article);
-}
-
-function changedByEdit(
-  { articleId, slug, tagList, tagsBefore }: ArticleRow & { tagsBefore: string[] | null },
-  slugBefore: string,
-): string[] {
-  const changedTags = new Set(tagList).symmetricDifference(new Set(tagsBefore));
-  return [
-    topics.article(articleId),
-    ...(slug === slugBefore ? [] : [topics.comments(articleId)]),
-    ...(changedTags.size === 0 ? [] : [topics.tags, ...[...changedTags].map(topics.tag)]),
-  ];
-}
-
-/** What a statement found that changes something of the viewer's own: ids, or null if it is not there. */
-type Ownership = { viewer: string | null; existed: string | null; owned: boolean | null };
-
-// There is no new title, or the old one has the same slug.
-const SAME_SLUG = `(:title::text is null or :title = a.title
-                     or :slugBase = case when a.slug_has_suffix then left(a.slug, -${1 + SUFFIX_LENGTH}) else a.slug end)`;
-// A draft never has a plain slug, as if it was taken.
-const IS_TAKEN = `(a.status <> 'published' or ${isTakenSlug(":slugWanted::text", "a.id")})`;
-
-/** Compared with the row that the statement has locked, so no other edit comes in between. */
-const hasVersion = (version: string): string => `(:ifVersions::integer[] is null or ${version} = any(:ifVersions))`;
-
-// A title, a description, a body and a tag list cannot be null, so null means "leave it as it is". The lock makes `before`
-// the version that the update replaces, also if the statement had to wait for another edit.
-const UPDATE_ARTICLE = write<Ownership & { tagsBefore: string[] | null } & LeftJoined<ArticleRow>>(
-  "article_update",
-  `with viewer as (${currentUser("*")}),
-        target as (select id, author_id from articles where slug = :slug and ${isVisible("articles", VIEWER)}),
-        before as (
-          select a.id, a.tag_list, a.version from viewer v cross join articles a
-           where a.slug = :slug and a.author_id = v.id for no key update of a),
-        a as (
-          update articles a
-             set title       = coalesce(:title, a.title),
-                 description = coalesce(:description, a.description),
-                 body        = coalesce(:body, a.body),
-                 excerpt     = coalesce(:excerpt, a.excerpt),
-                 word_count  = coalesce(:wordCount::integer, a.word_count),
-                 reading_time = coalesce(:readingTime::integer, a.reading_time),
-                 tag_list    = coalesce(:tagList::text[], a.tag_list),
-                 slug        = case when ${SAME_SLUG} then a.slug when ${IS_TAKEN} then :slugSuffixed else :slugWanted end,
-                 slug_has_suffix = case
-                   when ${SAME_SLUG} then a.slug_has_suffix else :slugWanted <> :slugBase or ${IS_TAKEN} end,
-                 version     = a.version + edit.count,
-                 is_autosaved = case edit.count when 0 then a.is_autosaved else :autosave::boolean end,
-                 updated_at  = case edit.count
-                   when 0 then a.updated_at
-                   -- Later than before, also at the second edit in a millisecond.
-                   else greatest(now(), a.updated_at + interval '1 millisecond') end
-            from before b,
-                 -- An empty edit is none.
-                 (select least(1, num_nonnulls(:title::text, :description::text, :body::text, :tagList::text[])) as count) edit
-           where a.id = b.id and ${hasVersion("b.version")}
-          returning a.*)
-   select u.id as viewer, t.id as existed, t.author_id = u.id as owned, b.tag_list as "tagsBefore", ${articleColumns(VIEWER)}
-     from (select) as one left join viewer u on true left join target t on true
-     left join before b on true left join a on true`,
-);
-
-/** Throws 401 if the viewer's session has ended, 404 if there is no such thing, 403 if it is somebody else's. */
-export function requireOwned<Outcome extends Ownership>(
-  outcome: Outcome | undefined,
-  resource = "article",
-): asserts outcome is Outcome {
-  if (outcome?.viewer == null) throw sessionEnded();
-  if (outcome.existed === null) throw notFound(resource);
-  if (!outcome.owned) throw forbidden(resource);
-}
-
-/**
- * Deletes an article with its comments and favourites. Returns what that has changed. Throws 401, 403, 404.
- * @throws StaleArticle if the article has none of these versions
- */
-export async function deleteArticle(
-  db: Database,
-  viewer: CurrentSession,
-  slug: string,
-  { ifVersions = null, isRemembered }: Deletion,
-): Promise<{ changed: readonly string[] }> {
-  const parameters = { ...sessionParameters(viewer), slug, ifVersions: versionArray(ifVersions), isRemembered };
-  const outcome = await db.row(DELETE_ARTICLE, parameters);
-  requireOwned(outcome);
-  const { deleted, tagsBefore, isListed } = outcome;
-  if (deleted === null) return throwUnchanged(db, viewer, slug, ifVersions);
-  const ownTopics = [topics.article(deleted), topics.comments(deleted)];
-  const lists = isListed ? [topics.deletions, ...listsWith(viewer.userId, tagsBefore ?? [])] : [];
-  return { changed: [...ownTopics, ...lists] };
-}
-
-type Deletion = {
-  readonly ifVersions?: IfVersions;
-  /** Whether its addresses respond with 410 afterwards, as `DELETED_ARTICLES` says. */
-  readonly isRemembered: boolean;
-};
-
-type Deleted = Ownership & { deleted: string | null; tagsBefore: string[] | null; isListed: boolean | null };
-
-const DELETE_ARTICLE = write<Deleted>(
-  "article_delete",
-  `with viewer as (${currentUser("id")}),
-        target as (select id, author_id from articles where slug = :slug and ${isVisible("articles", VIEWER)}),
-        deleted as (
-          delete from articles a using target t, viewer v where a.id = t.id and a.author_id = v.id and ${hasVersion("a.version")}
-          returning a.*),
-        remembered as (
-          insert into former_slugs (slug)
-          select d.slug from deleted d where :isRemembered::boolean and ${isPublished("d")}
-           union
-          select f.slug from deleted d join former_slugs f on f.article_id = d.id
-           where :isRemembered::boolean and ${isPublished("d")}
-          on conflict (slug) do update set article_id = null)
-   select v.id as viewer, t.id as existed, t.author_id = v.id as owned, d.id as deleted, d.tag_list as "tagsBefore",
-          ${isPublished("d")} as "isListed"
-     from (select) as one left join viewer v on true left join target t on true left join deleted d on true`,
-);
-
-/** Makes a published article a favourite of the viewer. Idempotent. Throws 401, 404. */
-export const favorite = (db: Database, viewer: CurrentSession, slug: string): Promise<WrittenArticle> =>
-  changeFavorite(db, viewer, slug, true);
-
-/** Makes it a favourite no longer. Idempotent. Throws 401, 404. */
-export const unfavorite = (db: Database, viewer: CurrentSession, slug: string): Promise<WrittenArticle> =>
-  changeFavorite(db, viewer, slug, false);
-
-async function changeFavorite(
-  db: Database,
-  viewer: CurrentSession,
-  slug: string,
-  favorited: boolean,
-): Promise<WrittenArticle> {
-  const outcome = await db.row(FAVORITE, { ...sessionParameters(viewer), slug, favorited });
-  if (outcome?.viewer == null) throw sessionEnded();
-  if (outcome.slug === null) throw notFound("article");
-  // A batch of favourites does not return an article of 1 MiB to each of them.
-  const article =
-    outcome.body === null
-      ? (await findArticle(db, viewer.userId, slug)).value.article
-      : articleOf(outcome as ArticleRow);
-  const { articleId } = outcome;
-  // Also if it was one before, which this server may not know yet: the next read must agree with this response.
-  return { article, articleId, changed: [topics.article(articleId), topics.favorites(viewer.userId)] };
-}
-
-type FavoriteOutcome = { viewer: string | null } & LeftJoined<RowUpToSize>;
-
-// The locks make the statement read the latest versions, not those from when it began. They are taken in the order of the
-// slugs, and each viewer's before that of the article, because the deletion of a user locks the user before the favourites.
-// The last select sees the articles before the changes of the batch, so it adds them up.
-const FAVORITE = batch<FavoriteOutcome>(
-  "favorite",
-  { types: { ...SESSION_TYPES, slug: "text", favorited: "boolean" }, key: ["viewerId", "slug"] },
-  `a as materialized (
-     select item.place, item.favorited, viewer, article.*
-       from (select * from item order by slug) item
-            left join lateral (${userOfItem("id as viewer", "for key share")}) v on true
-            left join lateral (
-              select * from articles where slug = item.slug and ${isPublished("articles")} and viewer is not null
-                 for no key update) article on true),
-   added as (
-     insert into favorites (user_id, article_id, article_published_at, author_id)
-     select viewer, id, published_at, author_id from a where favorited and id is not null
-     on conflict do nothing
-     returning article_id),
-   removed as materialized (
-     select article_id
-       from (select array_agg(row(viewer, id, published_at, author_id, true)::favorites) as unwanted
-               from a where not favorited and id is not null) r
-            cross join lateral remove_favorites(unwanted)
-      where unwanted is not null)
-   select place, viewer,
-          ${articleColumns("viewer", {
-            body: bodyUpTo(`${FAST_BODY_SIZE_MAX}`),
-            favorited: "a.favorited",
-            favoritesCount: `(a.favorites_count + (select count(*) from added where article_id = a.id)
-              - (select count(*) from removed where article_id = a.id))::integer`,
-          })}
-     from a left join users u on u.id = a.author_id`,
-);

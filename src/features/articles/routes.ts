@@ -10,9 +10,11 @@ import { idempotencyKey, respondOnce } from "../identity/idempotency.ts";
 import type { WriteLimits } from "../identity/write-limits.ts";
 import type { SharedReads } from "../profiles/shared-reads.ts";
 import { listDrafts } from "./drafts.ts";
+import { deleteArticle } from "./edits.ts";
+import { favorite, unfavorite } from "./favorites.ts";
 import { listArticles, listFeed } from "./lists.ts";
 import { changeArticle, createArticle } from "./publication.ts";
-import { deleteArticle, favorite, findArticle, unfavorite } from "./queries.ts";
+import { findArticle } from "./queries.ts";
 import {
   ARTICLE_REQUEST_SIZE_MAX,
   ArticleResponse,

@@ -5,7 +5,7 @@ import { batch, write } from "../../db/statements.ts";
 import { notFound } from "../../http/errors.ts";
 import { topics } from "../../memory/topics.ts";
 import { articleAtSlug, requireHere } from "../articles/addresses.ts";
-import { requireOwned } from "../articles/queries.ts";
+import { requireOwned } from "../articles/edits.ts";
 import { isPublished, isVisible } from "../articles/rows.ts";
 import {
   type CurrentSession,

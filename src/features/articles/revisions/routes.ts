@@ -7,7 +7,7 @@ import type { Memory } from "../../../memory/memory.ts";
 import type { CurrentSession } from "../../identity/current-session.ts";
 import type { Guards } from "../../identity/guards.ts";
 import type { WriteLimits } from "../../identity/write-limits.ts";
-import { updateArticle } from "../queries.ts";
+import { updateArticle } from "../edits.ts";
 import { type Article, ArticleResponse } from "../schema.ts";
 import { compareRevisions, findRevision, listRevisions } from "./queries.ts";
 import {
