@@ -1,4 +1,4 @@
--- Articles.
+-- Articles, which include drafts.
 
 -- The rules for single columns, as domains: they are checked where the column gets a value. Constraints of the table would be
 -- checked, and first parsed, by every statement that changes a row, and a favourite changes nothing but one number.
@@ -17,6 +17,12 @@ create domain article_tag_list as text[]
 create domain article_favorites_count as integer
   constraint articles_favorites_count_not_negative check (value >= 0);
 
+create domain article_excerpt as text
+  constraint articles_excerpt_length check (char_length(value) <= 200);
+
+-- Only the author can see an article that is not published. A scheduled one becomes published at `publish_at`.
+create type article_status as enum ('draft', 'scheduled', 'published');
+
 create table articles (
   id              bigint generated always as identity primary key,
   author_id       bigint not null constraint articles_author_id_fkey references users on delete cascade,
@@ -29,20 +35,29 @@ create table articles (
   body            article_body not null,
   -- In the author's order. Triggers keep article_tags and tags in step with it.
   tag_list        article_tag_list not null default '{}',
+  -- Computed from the body by the application (text-facts.ts), because lists do not read bodies. The time is in minutes.
+  word_count      integer not null default 0,
+  reading_time    integer not null default 1,
+  excerpt         article_excerpt not null default '',
   -- Maintained by the triggers of favorites.
   favorites_count article_favorites_count not null default 0,
   -- Starts at 1; every edit by the author raises it.
   version         integer not null default 1,
+  -- Whether the last edit was saved by the editor, not by the author (0012_revisions.sql).
+  is_autosaved    boolean not null default false,
   created_at      timestamptz(3) not null default now(),
-  -- When it was first published. Lists sort by it, and other tables copy it, so it never changes (see the trigger below).
-  published_at    timestamptz(3) not null default now(),
+  -- When it was first published; null until then. Lists sort by it, and other tables copy it, so it never changes (see the
+  -- trigger below), also if the article becomes a draft again.
+  published_at    timestamptz(3) default now(),
   updated_at      timestamptz(3) not null default now(),
+  status          article_status not null default 'published',
+  -- When a scheduled article is to be published; null for all others.
+  publish_at      timestamptz(3),
 
   constraint articles_slug_key unique (slug),
-  -- Read backwards, its index is the list of all articles: newest first, ties by id. As a unique constraint, it can be the
-  -- target of a foreign key, which keeps the copy of published_at in favorites equal to the article's.
-  constraint articles_published_at_id_key unique (published_at, id),
-  constraint articles_slug_suffix check (not slug_has_suffix or slug ~ '-[a-z0-9]{8}$')
+  constraint articles_slug_suffix check (not slug_has_suffix or slug ~ '-[a-z0-9]{8}$'),
+  constraint articles_status_whole check (
+    (status <> 'published' or published_at is not null) and (status = 'scheduled') = (publish_at is not null))
 ) with (
   -- Leaves room in each page for the next version of a row. A favourite changes no indexed column, so its update then
   -- stays on the page and touches no index (a HOT update).
@@ -55,11 +70,18 @@ create table articles (
 alter table articles
   alter column title set storage main,
   alter column description set storage main,
+  alter column excerpt set storage main,
   alter column tag_list set storage main,
   alter column slug set storage main;
 
+-- Read backwards, the list of all articles: newest first, ties by id.
+create index articles_published_at_idx on articles (published_at, id) where status = 'published';
 -- For the list of one author's articles, the feed, and the cascade from users.
-create index articles_author_id_idx on articles (author_id, published_at, id);
+create index articles_author_id_idx on articles (author_id, status, published_at, id);
+-- For the list of one's own drafts.
+create index articles_drafts_idx on articles (author_id, id) where status <> 'published';
+-- For the look-out for articles whose job was lost.
+create index articles_publish_at_idx on articles (publish_at) where status = 'scheduled';
 
 -- For the sitemap, whose pages have 5,000 ids each: which pages there are, and when something on each changed last.
 create index articles_sitemap_idx on articles ((id / 5000), updated_at);
@@ -69,5 +91,6 @@ begin
   raise exception 'author_id and published_at of an article do not change' using errcode = 'check_violation';
 end $$;
 create trigger article_fixed_columns before update of author_id, published_at on articles
-  for each row when (old.author_id <> new.author_id or old.published_at is distinct from new.published_at)
+  for each row when (old.author_id <> new.author_id or old.published_at <> new.published_at
+    or (old.published_at is not null and new.published_at is null))
   execute function refuse_article_change();

@@ -1,4 +1,4 @@
--- Tags: which articles have one, and how many. Both tables are derived from articles.tag_list.
+-- Tags: which published articles have one, and how many. Both tables are derived from articles.tag_list and status.
 
 -- In the order in which the list of a tag shows its articles.
 create table article_tags (
@@ -33,9 +33,9 @@ create index tags_last_used_at_idx on tags (last_used_at desc, name) include (ar
 create function articles_tagged() returns trigger language plpgsql as $$
 begin
   insert into article_tags (tag, published_at, article_id, author_id)
-  select tag, a.published_at, a.id, a.author_id from added a, unnest(a.tag_list) as tag;
+  select tag, a.published_at, a.id, a.author_id from added a, unnest(a.tag_list) as tag where a.status = 'published';
   insert into tags as t (name, articles_count)
-  select tag collate "C", count(*) from added, unnest(tag_list) as tag group by 1 order by 1
+  select tag collate "C", count(*) from added, unnest(tag_list) as tag where status = 'published' group by 1 order by 1
   on conflict (name) do update set
     articles_count = t.articles_count + excluded.articles_count,
     last_used_at = greatest(t.last_used_at, now());
@@ -47,8 +47,9 @@ create trigger articles_tagged after insert on articles
 
 create function article_tags_changed() returns trigger language plpgsql as $$
 declare
-  added   text[] := case when tg_op = 'DELETE' then '{}' else new.tag_list end;
-  removed text[] := old.tag_list;
+  -- An article that is not published counts as one without tags.
+  added   text[] := case when tg_op = 'DELETE' or new.status <> 'published' then '{}' else new.tag_list end;
+  removed text[] := case when old.status <> 'published' then '{}' else old.tag_list end;
 begin
   if removed <> '{}' then
     delete from article_tags
@@ -77,5 +78,6 @@ end $$;
 -- Fires after article_uncounted.
 create trigger article_untagged after delete on articles
   for each row execute function article_tags_changed();
-create trigger article_tags_edited after update of tag_list on articles
-  for each row when (old.tag_list is distinct from new.tag_list) execute function article_tags_changed();
+create trigger article_tags_edited after update of tag_list, status on articles
+  for each row when (old.tag_list is distinct from new.tag_list or old.status <> new.status)
+  execute function article_tags_changed();

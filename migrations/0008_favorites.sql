@@ -7,12 +7,14 @@ create table favorites (
   -- author within it.
   article_published_at timestamptz(3) not null,
   author_id            bigint not null,
+  -- Whether the article is published: a copy of its status, as lists show only those. A favourite outlives the withdrawal of
+  -- an article, and is shown again with it.
+  is_published         boolean not null default true,
 
   -- One row per reader and article, as published_at depends on the article. In this order, it answers "the favourites of
   -- this reader, newest first" and "is this article a favourite of this viewer".
-  constraint favorites_pkey primary key (user_id, article_published_at, article_id) include (author_id),
-  constraint favorites_article_fkey foreign key (article_published_at, article_id)
-    references articles (published_at, id) on delete cascade
+  constraint favorites_pkey primary key (user_id, article_published_at, article_id) include (author_id, is_published),
+  constraint favorites_article_fkey foreign key (article_id) references articles on delete cascade
 );
 
 -- For the cascade from articles.
@@ -50,3 +52,12 @@ begin
 end $$;
 create trigger favorites_removed after delete on favorites
   referencing old table as removed for each statement execute function favorites_removed();
+
+-- Whoever adds a favourite locks the article first, so none is added meanwhile.
+create function article_favorites_shown() returns trigger language plpgsql as $$
+begin
+  update favorites set is_published = new.status = 'published' where article_id = new.id;
+  return null;
+end $$;
+create trigger article_favorites_shown after update of status on articles
+  for each row when ((old.status = 'published') <> (new.status = 'published')) execute function article_favorites_shown();

@@ -44,27 +44,27 @@ begin
   return null;
 end $$;
 create trigger article_search_deleted after delete on articles
-  for each row execute function queue_for_search();
+  for each row when (old.status = 'published') execute function queue_for_search();
 
 -- Once per statement, as several articles are published together.
 create function queue_published_for_search() returns trigger language plpgsql as $$
 begin
-  insert into search_queue (article_id) select id from added;
+  insert into search_queue (article_id) select id from added where status = 'published';
   return null;
 end $$;
 create trigger articles_search_published after insert on articles
   referencing new table as added for each statement execute function queue_published_for_search();
 
--- Every edit raises the version.
-create trigger article_search_edited after update of version on articles
-  for each row execute function queue_for_search();
+-- Every edit raises the version. Drafts are not in the index.
+create trigger article_search_edited after update of version, status on articles
+  for each row when (old.status = 'published' or new.status = 'published') execute function queue_for_search();
 -- The mark _fN changes with the number of digits, so of a thousand favourites three cause work.
 create trigger article_search_favorited after update of favorites_count on articles
   for each row when (length(old.favorites_count::text) <> length(new.favorites_count::text))
   execute function queue_for_search();
 
 -- Articles that exist already. The newest get the highest numbers, and are indexed first.
-insert into search_queue (article_id) select id from articles order by id;
+insert into search_queue (article_id) select id from articles where status = 'published' order by id;
 
 -- The ids of at most `wanted` articles that match, of the first of `windows` in which there are so many, otherwise of the
 -- last. GIN skips through the long list of a common word by the short one of a window, so each step is cheap: the first ones

@@ -87,7 +87,8 @@ function functionOf(method: string, path: string, operation: JsonObject): string
     .map(([, response]) => (response.content === undefined ? "void" : jsonType(response)));
   if (results.includes(undefined) || results.includes(ANY_OBJECT)) return undefined;
 
-  const parameters = (operation.parameters ?? []) as JsonObject[];
+  // Headers are among the options of a call.
+  const parameters = ((operation.parameters ?? []) as JsonObject[]).filter((parameter) => parameter.in !== "header");
   const fields = parameters.map(
     ({ name, required, schema, description }) =>
       `${comment(description)}${name}${required ? "" : "?"}: ${typeOf(schema as JsonObject)}${required ? "" : " | undefined"};`,

@@ -20,14 +20,15 @@ export type Queries = {
   rows<Row>(statement: Statement<Row>, parameters: Parameters): Promise<Row[]>;
   /** The first row of a statement; undefined if there is none. */
   row<Row>(statement: Statement<Row>, parameters: Parameters): Promise<Row | undefined>;
+  /**
+   * Runs statements in one transaction: it commits when `work` resolves, and rolls back when it throws. After a deadlock
+   * `work` runs again, so it must change nothing but the database. Within a transaction, `work` becomes a part of it. Throws
+   * what `work` throws, or as `rows`.
+   */
+  transaction<Result>(work: (tx: Queries) => Promise<Result>): Promise<Result>;
 };
 
 export type Database = Queries & {
-  /**
-   * Runs statements in one transaction: it commits when `work` resolves, and rolls back when it throws. After a deadlock
-   * `work` runs again, so it must change nothing but the database. Throws what `work` throws, or as `rows`.
-   */
-  transaction<Result>(work: (tx: Queries) => Promise<Result>): Promise<Result>;
   /** Asks for the state of the database on a connection of its own, at most 2 s, so that load does not look like an outage. */
   probe(): Promise<DatabaseState>;
   /** Whether the primary has been missing for longer than a moment. */
@@ -249,10 +250,12 @@ export function openDatabase(address: DatabaseAddress, limits: PoolLimits, obser
       writes.transaction((run) => {
         const inTransaction: Queries["rows"] = (statement, parameters) =>
           observed(statement, () => run(statement.text, positional(statement, parameters)));
-        return work({
+        const tx: Queries = {
           rows: inTransaction,
           row: async (statement, parameters) => (await inTransaction(statement, parameters))[0],
-        });
+          transaction: (part) => part(tx),
+        };
+        return work(tx);
       }),
     );
   }

@@ -10,6 +10,7 @@ export const STATUS_OF = {
   method_not_allowed: 405,
   conflict: 409,
   gone: 410,
+  precondition_failed: 412,
   too_large: 413,
   url_too_long: 414,
   unsupported_media_type: 415,

@@ -2,7 +2,16 @@ import type { MiddlewareHandler } from "hono";
 import { cors } from "hono/cors";
 
 /** The response headers that a page of another origin may read, besides those that it always may. */
-const EXPOSED = ["ETag", "Link", "RateLimit", "RateLimit-Policy", "Retry-After", "WWW-Authenticate", "X-Request-Id"];
+const EXPOSED = [
+  "ETag",
+  "Idempotent-Replayed",
+  "Link",
+  "RateLimit",
+  "RateLimit-Policy",
+  "Retry-After",
+  "WWW-Authenticate",
+  "X-Request-Id",
+];
 
 /** The origins whose pages may call the API: any, or these. */
 type Origins = "*" | readonly string[];

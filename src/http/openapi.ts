@@ -31,6 +31,8 @@ export type RouteDescription = {
 export type GuardDescription = {
   readonly body?: z.ZodType;
   readonly query?: z.ZodObject;
+  /** The request headers that it reads, by name. None of them is required. */
+  readonly headers?: Readonly<Record<string, { readonly description: string; readonly pattern: string }>>;
   readonly auth?: "required" | "optional";
   readonly errors?: readonly ErrorCode[];
 };
@@ -133,7 +135,7 @@ function operationOf(
   const body = guards.find((guard) => guard.body !== undefined)?.body;
   const query = description.query ?? guards.find((guard) => guard.query !== undefined)?.query;
   const auth = guards.find((guard) => guard.auth !== undefined)?.auth;
-  const parameters = parametersOf(template, description, query, components);
+  const parameters = [...parametersOf(template, description, query, components), ...headersOf(guards)];
   const content =
     body !== undefined
       ? jsonContent(schemaOf(body, "input", components))
@@ -180,6 +182,16 @@ function parametersOf(
   return [...inPath, ...inQuery];
 }
 
+const headersOf = (guards: GuardDescription[]): JsonObject[] =>
+  guards.flatMap(({ headers = {} }) =>
+    Object.entries(headers).map(([name, { description, pattern }]) => ({
+      name,
+      in: "header",
+      description,
+      schema: { type: "string", pattern },
+    })),
+  );
+
 function responsesOf(
   template: string,
   description: RouteDescription,
@@ -212,9 +224,11 @@ const STATUS_DESCRIPTIONS: Record<number, string> = {
   202: "Accepted",
   204: "Success, without a body",
   304: "Not modified since the response with this ETag",
+  308: "It has another address now, in the header Location",
   404: "Not found",
   409: "Conflict",
-  410: "Used or expired",
+  410: "Used, expired or deleted",
+  412: "Changed since the version in `If-Match`",
   422: "Invalid input",
   429: "Too many requests",
   503: "Unavailable",
@@ -251,8 +265,12 @@ const ERROR_DESCRIPTIONS: Record<ErrorCode, { description: string; headers?: Jso
   forbidden: { description: "The resource belongs to another user" },
   not_found: { description: "The resource does not exist" },
   method_not_allowed: { description: "The path does not support this method" },
-  conflict: { description: "A value is already taken, or the resource is already in this state" },
+  conflict: {
+    description:
+      "A value is already taken, the resource is already in this state, or a request with the same `Idempotency-Key` is in flight",
+  },
   gone: { description: "The link was already used or has expired" },
+  precondition_failed: { description: "The resource has changed since the version in `If-Match`" },
   too_large: { description: "The body is too large" },
   url_too_long: { description: "The URL is too long" },
   unsupported_media_type: { description: "The body is not of the media type in this document" },

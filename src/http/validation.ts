@@ -21,9 +21,13 @@ export const jsonOf = (c: Context, value: object, status: 200 | 201 | 503 = 200)
 
 /** A response with a value as JSON. A GET returns 304 if the client already has the same response (RFC 9110, 13.1.2). */
 export function json(c: Context, value: object, status: 200 | 201 = 200): Response {
+  return jsonText(c, jsonTextOf(value), undefined, status);
+}
+
+/** Long JSON in UTF-8: otherwise it is encoded for its hash, for its size and for the response. */
+export function jsonTextOf(value: object): JsonText {
   const text = JSON.stringify(value);
-  // Otherwise a long text is encoded for its hash, for its size and for the response.
-  return jsonText(c, text.length > LONG_TEXT ? Buffer.from(text) : text, undefined, status);
+  return text.length > LONG_TEXT ? Buffer.from(text) : text;
 }
 
 /**
@@ -41,8 +45,14 @@ export function jsonText(c: Context, text: JsonText, etag?: string, status: 200 
 
 export type JsonText = string | Uint8Array<ArrayBuffer>;
 
-/** The entity tag of a response. It is the same for text and its bytes. */
-export const etagOf = (text: JsonText): string => `W/"${Bun.hash(text).toString(36)}"`;
+/**
+ * The entity tag of a response. It is the same for text and its bytes.
+ * @param version of the one thing that the response shows: then the tag is strong, and `If-Match` compares this part of it
+ */
+export function etagOf(text: JsonText, version?: number): string {
+  const hash = Bun.hash(text).toString(36);
+  return version === undefined ? `W/"${hash}"` : `"${version}-${hash}"`;
+}
 
 /** Whether the client has what an entity tag stands for: RFC 9110, 13.1.2. The comparison is weak (8.8.3.2), as proxies that compress remove or add `W/`. */
 export function isKnown(ifNoneMatch: string | undefined, etag: string): boolean {

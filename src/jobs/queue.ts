@@ -48,6 +48,13 @@ const JOB_ADD = write<{ id: string }>(
                                  max_attempts := :attemptsMax::integer, job_key := :key)).id::text as id`,
 );
 
+/** Removes the job with this key in the caller's transaction, unless it is running. */
+export async function removeJob(tx: Queries, key: string): Promise<void> {
+  await tx.rows(JOB_REMOVE, [key]);
+}
+
+const JOB_REMOVE = write("job_remove", `select (${JOB_SCHEMA}.remove_job($1)).id`);
+
 /** Lets no further attempt follow the one that is running: if it fails, the job is a dead letter. */
 export async function endAttempts(db: Database, jobId: string): Promise<void> {
   await db.rows(JOB_END_ATTEMPTS, [jobId]);

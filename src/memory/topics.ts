@@ -19,7 +19,7 @@ export const topics = {
   favorites: (userId: string) => `favorites ${userId}`,
   /** Whom a user follows. */
   follows: (userId: string) => `follows ${userId}`,
-  /** Which favourites the deletion of an article has removed, whoever had them. */
+  /** Which favourites the deletion or withdrawal of an article has removed from lists, or its return added, whoever had them. */
   deletions: "deletions",
   /** The comments on an article, and by which slug it is found. */
   comments: (articleId: string) => `comments ${articleId}`,

@@ -1,8 +1,16 @@
 import type { Config } from "../config/settings.ts";
 import type { CurrentServer } from "../db/followed-server.ts";
 import type { Database } from "../db/pool.ts";
+import { purgeDeletedAddresses } from "../features/articles/addresses.ts";
+import { publishOverdue, publishScheduled } from "../features/articles/publication.ts";
+import {
+  purgeExcessRevisions,
+  purgeOldRevisions,
+  type RevisionLimits,
+} from "../features/articles/revisions/queries.ts";
 import { startIndexing } from "../features/articles/search/indexing.ts";
 import { purgeEmailLinks, renewLink } from "../features/identity/email-links.ts";
+import { purgeIdempotencyKeys } from "../features/identity/idempotency.ts";
 import { purgeKnownNetworks } from "../features/identity/known-networks.ts";
 import { completeReset } from "../features/identity/password-reset/queries.ts";
 import { purgeRateLimits } from "../features/identity/rate-limits.ts";
@@ -14,16 +22,24 @@ import { startJobs, type TaskGroup } from "../jobs/runner.ts";
 import { linkUrls, type OpenMail } from "../mail/open.ts";
 import type { Mail } from "../mail/queue.ts";
 import { type MailUsers, sendMail } from "../mail/send.ts";
+import type { Memory } from "../memory/memory.ts";
 import type { Log } from "../observability/log.ts";
 
 /** Maximum number of mails sent at the same time. */
 const MAILS_MAX = 5;
 
 /** The background tasks. The features implement them; add a task here. */
-export function taskGroups(mail: OpenMail, config: Config, db: Database, log: Log, serverUrl: string): TaskGroup[] {
+export function taskGroups(
+  mail: OpenMail,
+  config: Config,
+  db: Database,
+  memory: Memory,
+  log: Log,
+  serverUrl: string,
+): TaskGroup[] {
   const general: TaskGroup = {
-    tasks: [cleanUp(purges(db), log)],
-    concurrency: 2,
+    tasks: [cleanUp(purges(db, config), log), publishScheduled(db, memory), publishOverdue(db, memory)],
+    concurrency: 4,
     // Jobs for a time in the future start within a second of it.
     pollIntervalMs: 800,
   };
@@ -46,14 +62,20 @@ export function taskGroups(mail: OpenMail, config: Config, db: Database, log: Lo
   return [general, mails];
 }
 
+export type PurgeOptions = RevisionLimits & Pick<Config, "deletedArticles">;
+
 /** What the clean-up deletes, by name. */
-export function purges(db: Database): Readonly<Record<string, Purge>> {
+export function purges(db: Database, config: PurgeOptions): Readonly<Record<string, Purge>> {
   return {
     "dead letters": () => purgeDeadJobs(db),
     sessions: () => purgeSessions(db),
     "known networks": () => purgeKnownNetworks(db),
     "email links": () => purgeEmailLinks(db),
+    "idempotency keys": () => purgeIdempotencyKeys(db),
     "rate limits": () => purgeRateLimits(db),
+    "old revisions": () => purgeOldRevisions(db, config),
+    "excess revisions": () => purgeExcessRevisions(db, config),
+    ...(config.deletedArticles === 404 ? { "addresses of deleted articles": () => purgeDeletedAddresses(db) } : {}),
   };
 }
 
@@ -74,6 +96,7 @@ export async function startBackgroundJobs(
   config: Config,
   database: CurrentServer,
   db: Database,
+  memory: Memory,
   log: Log,
   serverUrl: string,
 ): Promise<{ stop(): Promise<void> }> {
@@ -81,7 +104,7 @@ export async function startBackgroundJobs(
     database,
     db,
     log,
-    groups: taskGroups(mail, config, db, log, serverUrl),
+    groups: taskGroups(mail, config, db, memory, log, serverUrl),
     connectTimeoutMs: config.databaseConnectTimeoutMs,
     statementTimeoutMs: config.databaseStatementTimeoutMs,
   });

@@ -133,6 +133,7 @@ export async function startServer(
       requireCurrentPassword: config.requireCurrentPassword,
       passwordBlocklist: await openBlocklist(config.passwordBlocklist),
       ...(config.rateLimits ? { writeRates: writeRates(config) } : { rateLimits: null }),
+      deletedArticles: config.deletedArticles,
       corsOrigins: config.corsOrigins,
       baseUrl: config.baseUrl,
       links: config,
@@ -145,7 +146,7 @@ export async function startServer(
     });
     const http = listen(config, inherited, limitRequests(config, app.fetch));
     closers.push(() => stopListening(http, config.shutdownTimeoutMs));
-    const jobs = await startBackgroundJobs(mail, config, direct, db, log, http.url.origin);
+    const jobs = await startBackgroundJobs(mail, config, direct, db, memory, log, http.url.origin);
     // Requests and jobs finish at the same time, within one SHUTDOWN_TIMEOUT.
     closers.push(() => Promise.all([stopListening(http, config.shutdownTimeoutMs), jobs.stop()]));
     if (metrics !== undefined) watchServer(metrics, http, db);
@@ -299,6 +300,7 @@ export const writeRates = (config: Config): WriteRates => ({
   comments: config.rateLimitComments,
   follows: config.rateLimitFollows,
   favorites: config.rateLimitFavorites,
+  renames: config.rateLimitRenames,
   networkFactor: config.rateLimitNetworkFactor,
 });
 

@@ -22,6 +22,8 @@ export type WebContext = {
   readonly baseUrl: string | undefined;
   /** Whether emails are kept in the development mailbox. */
   readonly hasMailbox: boolean;
+  /** Whether addresses of deleted articles respond with 410. */
+  readonly isDeletionRemembered: boolean;
 };
 
 /** Who reads a page, as its navigation shows them. */
@@ -48,7 +50,12 @@ export function show<Props extends { frame: Frame }>(
 }
 
 /** What a page shows, and the topics that it depends on (memory/topics.ts). */
-export type Content<Props> = { readonly props: Omit<Props, "frame">; readonly topics: readonly string[] };
+export type Content<Props> = {
+  readonly props: Omit<Props, "frame">;
+  readonly topics: readonly string[];
+  /** Whether nobody but the viewer may see it, so that nothing stores it. */
+  readonly isPersonal?: boolean;
+};
 
 /**
  * Responds with a page that is the same for all anonymous readers. They get it from memory, until something changes that it
@@ -64,7 +71,10 @@ export async function showToAll<Props extends { frame: Frame }>(
   read: (viewerId: string | null) => Promise<Content<Props>>,
 ): Promise<Response> {
   const viewer: UserRow | null = c.get("viewer");
-  if (viewer !== null) return show(c, web, page, (await read(viewer.id)).props);
+  if (viewer !== null) {
+    const { props, isPersonal = false } = await read(viewer.id);
+    return show(c, web, page, props, { isPersonal });
+  }
   const frame = frameOf(c, web);
   const basePath: string | undefined = c.get("basePath");
   return respondFromMemory(c, web.pages, `${frame.site} ${key}`, async () => {

@@ -1,5 +1,7 @@
 import { Hono } from "hono";
-import { deleteArticle, favorite, findArticle, unfavorite } from "../features/articles/queries.ts";
+import { deleteArticle } from "../features/articles/edits.ts";
+import { favorite, unfavorite } from "../features/articles/favorites.ts";
+import { findArticle } from "../features/articles/queries.ts";
 import { deleteComment, insertComment, listComments } from "../features/comments/queries.ts";
 import {
   COMMENT_REQUEST_SIZE_MAX,
@@ -7,10 +9,11 @@ import {
   CommentsQuery,
   NewCommentBody,
 } from "../features/comments/schema.ts";
+import { createOnce } from "../features/identity/idempotency.ts";
 import { parse, readFields } from "../http/validation.ts";
 import { renderBody } from "../markup/body.ts";
 import { show, showToAll, type WebContext } from "./app.ts";
-import { textOf } from "./fields.ts";
+import { formKeyIn, newFormKey, onceFor, textOf } from "./fields.ts";
 import { articlePage } from "./pages/article.tsx";
 import { articlePath } from "./parts/article.tsx";
 import { problemsOf } from "./problems.ts";
@@ -32,8 +35,9 @@ export function articleRoutes(web: WebContext) {
     const { article } = found.value;
     const body = await renderBody(article.body);
     const { comments: shown, nextCursor: olderComments } = comments.value;
-    const props = { article: { ...article, body }, comments: shown, olderComments };
-    return { props, topics: [...found.topics, ...comments.topics] };
+    const formKey = viewerId === null ? undefined : newFormKey();
+    const props = { article: { ...article, body }, comments: shown, olderComments, formKey };
+    return { props, topics: [...found.topics, ...comments.topics], isPersonal: article.status !== "published" };
   }
 
   return new Hono()
@@ -57,21 +61,28 @@ export function articleRoutes(web: WebContext) {
     })
 
     .post("/article/:slug/delete", sameOrigin, sessions.requireSession, async (c) => {
-      await memory.changed((await deleteArticle(db, c.var, c.req.param("slug"))).changed);
+      const deletion = { isRemembered: web.isDeletionRemembered };
+      await memory.changed((await deleteArticle(db, c.var, c.req.param("slug"), deletion)).changed);
       return redirectTo(c, "/");
     })
 
     .post("/article/:slug/comments", sameOrigin, sessions.requireViewer, async (c) => {
       const slug = c.req.param("slug");
-      const text = textOf(await readFields(c.req.raw, COMMENT_REQUEST_SIZE_MAX), "body");
+      const fields = await readFields(c.req.raw, COMMENT_REQUEST_SIZE_MAX);
+      const [text, formKey] = [textOf(fields, "body"), formKeyIn(fields)];
       try {
         web.writeLimits.count(c, "comments", c.var.userId);
         const { comment } = parse(NewCommentBody, { comment: { body: text } }, "comment");
-        await memory.changed((await insertComment(db, c.var, slug, comment.body)).changed);
+        const once = onceFor(formKey, [slug, comment.body]);
+        const { changed } = await createOnce(db, c.var, ...once, async (queries) => {
+          const { comment: value, changed } = await insertComment(queries, c.var, slug, comment.body);
+          return { value, changed };
+        });
+        await memory.changed(changed);
       } catch (error) {
         const { status, texts } = problemsOf(c, error);
         const { props } = await readArticle(c.var.viewer.id, slug, undefined);
-        return show(c, web, articlePage, { ...props, draft: { text, problems: texts } }, { status });
+        return show(c, web, articlePage, { ...props, formKey, draft: { text, problems: texts } }, { status });
       }
       return redirectTo(c, articlePath(slug));
     })

@@ -18,11 +18,11 @@ type LayoutProps = PropsWithChildren<{
   /** Open Graph: https://ogp.me */
   type?: "website" | "article" | "profile";
   /** schema.org, for search engines. */
-  data?: object;
+  data?: object | undefined;
   /** `narrow` for short forms and messages, `settings` for longer forms, `wide` for lists, `full` for content with a layout of its own. */
   width?: "narrow" | "settings" | "wide" | "full";
   /** More elements for the head, such as the styles and scripts of one page. */
-  head?: Child;
+  head?: Child | undefined;
 }>;
 
 /** The frame of every page: head, navigation, content and footer. */

@@ -19,7 +19,9 @@ const LABELS: Readonly<Record<string, string>> = {
   q: "The search",
   tag: "The tag",
   author: "The author",
+  publishAt: "The time of publication",
   requests: "Requests",
+  "Idempotency-Key": "The form",
   server: "The server",
 };
 

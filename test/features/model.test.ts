@@ -23,6 +23,16 @@ const fields = {
 /** One write. People, articles and comments are chosen by number from those that exist at the time. */
 const write = fc.oneof(
   { weight: 4, arbitrary: fc.record({ kind: fc.constant("publish" as const), by: index, fields: fc.record(fields) }) },
+  { weight: 1, arbitrary: fc.record({ kind: fc.constant("draft" as const), by: index, fields: fc.record(fields) }) },
+  {
+    weight: 3,
+    arbitrary: fc.record({
+      kind: fc.constant("status" as const),
+      by: index,
+      article: index,
+      isPublished: fc.boolean(),
+    }),
+  },
   {
     weight: 3,
     arbitrary: fc.record({
@@ -62,10 +72,12 @@ async function perform(server: TestServer, tokens: string[], model: Model, step:
     expect([response.status, response.text]).toEqual([status, expect.any(String)]);
 
   switch (step.kind) {
-    case "publish": {
-      const response = await send("POST", "/api/articles", { article: step.fields });
+    case "publish":
+    case "draft": {
+      const status = step.kind === "draft" ? { status: "draft" } : {};
+      const response = await send("POST", "/api/articles", { article: { ...step.fields, ...status } });
       expectStatus(response, 201);
-      const article = model.publish(by, step.fields, response.json.article);
+      const article = model.add(by, step.fields, step.kind === "publish", response.json.article);
       expect(response.json.article).toEqual(model.articleJson(article, by));
       return;
     }
@@ -96,10 +108,22 @@ async function perform(server: TestServer, tokens: string[], model: Model, step:
 
   const article = model.article(step.article);
   const path = `/api/articles/${article?.slug ?? "none"}`;
+  const isVisible = article !== undefined && model.isVisible(article, by);
+  const isPublished = article?.isPublished === true;
   switch (step.kind) {
+    case "status": {
+      const status = step.isPublished ? "published" : "draft";
+      const response = await send("PUT", path, { article: { status } });
+      if (article === undefined || !isVisible) return expectStatus(response, 404);
+      if (article.author !== by) return expectStatus(response, 403);
+      expectStatus(response, 200);
+      model.setPublished(article, step.isPublished, response.json.article);
+      expect(response.json.article).toEqual(model.articleJson(article, by));
+      return;
+    }
     case "edit": {
       const response = await send("PUT", path, { article: step.fields });
-      if (article === undefined) return expectStatus(response, 404);
+      if (article === undefined || !isVisible) return expectStatus(response, 404);
       if (article.author !== by) return expectStatus(response, 403);
       expectStatus(response, 200);
       model.edit(article, step.fields, response.json.article);
@@ -108,7 +132,7 @@ async function perform(server: TestServer, tokens: string[], model: Model, step:
     }
     case "delete": {
       const response = await send("DELETE", path);
-      if (article === undefined) return expectStatus(response, 404);
+      if (article === undefined || !isVisible) return expectStatus(response, 404);
       if (article.author !== by) return expectStatus(response, 403);
       expectStatus(response, 204);
       model.articles = model.articles.filter((other) => other !== article);
@@ -117,7 +141,7 @@ async function perform(server: TestServer, tokens: string[], model: Model, step:
     case "favorite":
     case "unfavorite": {
       const response = await send(step.kind === "favorite" ? "POST" : "DELETE", `${path}/favorite`);
-      if (article === undefined) return expectStatus(response, 404);
+      if (article === undefined || !isPublished) return expectStatus(response, 404);
       expectStatus(response, 200);
       article.favoritedBy[step.kind === "favorite" ? "add" : "delete"](by);
       expect(response.json.article).toEqual(model.articleJson(article, by));
@@ -125,7 +149,7 @@ async function perform(server: TestServer, tokens: string[], model: Model, step:
     }
     case "comment": {
       const response = await send("POST", `${path}/comments`, { comment: { body: `by ${by.username}` } });
-      if (article === undefined) return expectStatus(response, 404);
+      if (article === undefined || !isPublished) return expectStatus(response, 404);
       expectStatus(response, 201);
       const { id, createdAt } = response.json.comment;
       article.comments.push({ json: { id, createdAt, updatedAt: createdAt, body: `by ${by.username}` }, author: by });
@@ -135,7 +159,7 @@ async function perform(server: TestServer, tokens: string[], model: Model, step:
     case "uncomment": {
       const comment = article?.comments[step.comment % Math.max(1, article.comments.length)];
       const response = await send("DELETE", `${path}/comments/${comment?.json.id ?? 0}`);
-      if (article === undefined || comment === undefined) return expectStatus(response, 404);
+      if (article === undefined || comment === undefined || !isVisible) return expectStatus(response, 404);
       if (comment.author !== by && article.author !== by) return expectStatus(response, 403);
       expectStatus(response, 204);
       article.comments = article.comments.filter((other) => other !== comment);
@@ -182,6 +206,15 @@ async function compareAll(server: TestServer, tokens: string[], model: Model): P
     const compared = { ...list, hasNextPage: nextCursor !== null } as unknown;
     expect({ path, viewer, status, json: compared }).toEqual({ path, viewer, status: 200, json: expected });
   };
+  const expectMissing = async (path: string, viewer: number) => {
+    const { status, json } = await server.request("GET", path, { token: tokens[viewer] });
+    expect({ path, viewer, status, json }).toEqual({
+      path,
+      viewer,
+      status: 404,
+      json: { errors: { article: ["not found"] } } as unknown as typeof json,
+    });
+  };
   // The last one is not a person, so anonymous.
   const viewers = [0, 1, 2, 3];
 
@@ -194,6 +227,8 @@ async function compareAll(server: TestServer, tokens: string[], model: Model): P
     }
   }
   for (const [viewer, person] of model.people.entries()) {
+    const drafts = { articles: model.drafts(person), nextCursor: null };
+    reads.push(expectJson("/api/user/articles?limit=100", viewer, drafts));
     for (const page of [{}, { limit: 1 }, { limit: 2, offset: 1 }, { offset: 1000 }]) {
       reads.push(expectList(`/api/articles/feed${queryOf(page)}`, viewer, model.feed(page, person)));
     }
@@ -206,6 +241,10 @@ async function compareAll(server: TestServer, tokens: string[], model: Model): P
     }
     for (const article of model.articles) {
       const path = `/api/articles/${article.slug}`;
+      if (!model.isVisible(article, person)) {
+        reads.push(expectMissing(path, viewer), expectMissing(`${path}/comments`, viewer));
+        continue;
+      }
       reads.push(expectJson(path, viewer, { article: model.articleJson(article, person) }));
       reads.push(
         expectJson(`${path}/comments`, viewer, { comments: model.commentsJson(article, person), nextCursor: null }),
@@ -277,7 +316,7 @@ test("the comparison finds a difference", async () => {
   const uma = await server.register("uma");
   const model = new Model(["uma"]);
   const whole = { title: "t", description: "d", body: "b", tagList: ["a"] };
-  const article = model.publish(model.person(0), whole, await server.publish(uma, whole));
+  const article = model.add(model.person(0), whole, true, await server.publish(uma, whole));
   await compareAll(server, [uma.token], model);
   article.favoritedBy.add(model.person(0));
   await expect(compareAll(server, [uma.token], model)).rejects.toThrow();

@@ -6,6 +6,7 @@ import {
   ConduitError,
   createClient,
   type SignedInResponse,
+  type StaleArticleResponse,
   type Tokens,
 } from "../../packages/client/src/index.ts";
 import { RATE_LIMITS } from "../../src/features/identity/rate-limits.ts";
@@ -74,6 +75,21 @@ describe("an operation", () => {
     expect(error.errors).toEqual({ token: ["is missing"] });
     expect(error.headers.get("WWW-Authenticate")).toBe("Bearer");
     expect(error.message).toBe("DELETE /api/articles/uber-uns: 401 token is missing");
+  });
+
+  test("creates once with a key, and changes only the version that it has", async () => {
+    const zoe = await signedIn("zoe");
+    const body = { article: { title: "Once", description: "d", body: "b", tagList: [] } };
+    const options = { idempotencyKey: 'a "quoted\\" key' };
+    const { article } = await zoe.createArticle({ body }, options);
+    expect((await zoe.createArticle({ body }, options)).article).toEqual(article);
+
+    const { slug, version } = article;
+    const change = { slug, body: { article: { body: "Changed" } } };
+    const changed = await zoe.updateArticle(change, { ifVersion: version });
+    const error = (await thrownBy(zoe.updateArticle(change, { ifVersion: version }))) as ConduitError;
+    expect(error.status).toBe(412);
+    expect((error.body as StaleArticleResponse).article).toEqual(changed.article);
   });
 
   test("encodes its arguments, and omits the ones that are undefined", async () => {

@@ -4,7 +4,8 @@ import { ENDPOINTS } from "../../bench/endpoints.ts";
 import { servedRoutes } from "../../src/http/openapi.ts";
 import { type TestServer, testApp, testServer } from "../support/harness.ts";
 
-const readme = await Bun.file(join(dirname(dirname(import.meta.dir)), "README.md")).text();
+const root = dirname(dirname(import.meta.dir));
+const readme = await Bun.file(join(root, "README.md")).text();
 let server: TestServer;
 beforeAll(async () => {
   server = await testServer();
@@ -20,20 +21,38 @@ function apiRoutes(): string[] {
 const SHELLS = ["bash", "dash"].filter((shell) => Bun.which(shell) !== null);
 
 test.each(SHELLS)("the README's example runs twice in %s, and shows what it says", async (name) => {
-  const example = /```sh\n(API=.*?)```/s.exec(readme)?.[1] ?? "";
   const shown = /```json\n(.*?)```/s.exec(readme)?.[1] ?? "";
-  const script = `set -eu\ncurl() { command curl --show-error --fail-with-body "$@"; echo; }\n${example}`;
   for (const _run of ["first", "second"]) {
-    const shell = Bun.spawn([name, "-c", script.replaceAll("http://localhost:3000", server.url)], {
-      stdout: "pipe",
-      stderr: "pipe",
-    });
-    const [out, err] = await Promise.all([shell.stdout.text(), shell.stderr.text()]);
-    expect({ exit: await shell.exited, err }).toEqual({ exit: 0, err: "" });
-    const last = JSON.parse(out.trim().split("\n").at(-1) ?? "");
+    const last = (await runExample(name, readme)).at(-1);
     expect(withoutVariables(last)).toEqual(withoutVariables(JSON.parse(shown)));
   }
 });
+
+test.each(SHELLS)("the example of drafts runs in %s", async (name) => {
+  const guide = await Bun.file(join(root, "docs/guide/publishing.md")).text();
+  const section = /## Drafts and scheduling\n(.*?)(\n## |$)/s.exec(guide)?.[1] ?? "";
+  const [scheduled, list, published] = await runExample(name, section);
+  expect(scheduled.article).toMatchObject({ status: "scheduled", publishedAt: null });
+  expect(list.articles).toHaveLength(1);
+  expect(published.article).toMatchObject({ status: "published", publishAt: null });
+  expect(published.article.slug).toMatch(/^rye-bread(-[0-9a-z]{8})?$/);
+});
+
+/** Runs the first shell session of a text with this server. Returns the responses that it prints. */
+async function runExample(name: string, text: string) {
+  const example = /```sh\n(API=.*?)```/s.exec(text)?.[1] ?? "";
+  const script = `set -eu\ncurl() { command curl --show-error --fail-with-body "$@"; echo; }\n${example}`;
+  const shell = Bun.spawn([name, "-c", script.replaceAll("http://localhost:3000", server.url)], {
+    stdout: "pipe",
+    stderr: "pipe",
+  });
+  const [out, err] = await Promise.all([shell.stdout.text(), shell.stderr.text()]);
+  expect({ exit: await shell.exited, err }).toEqual({ exit: 0, err: "" });
+  return out
+    .trim()
+    .split("\n")
+    .map((line) => JSON.parse(line));
+}
 
 /** Without what differs between two runs. */
 function withoutVariables({ article }: { article: Record<string, unknown> & { author: object } }): object {
@@ -58,7 +77,12 @@ const NOT_MEASURED = [
   "POST /api/users",
   "POST /api/users/login",
   "PUT /api/user",
+  "GET /api/user/articles",
   "DELETE /api/articles/:slug/comments/:id",
+  "GET /api/articles/:slug/revisions",
+  "GET /api/articles/:slug/revisions/:number",
+  "GET /api/articles/:slug/revisions/:number/diff",
+  "POST /api/articles/:slug/revisions/:number/restore",
   "GET /health",
   "GET /health/live",
   "GET /health/ready",

@@ -36,23 +36,23 @@ async function miscounts(address: DatabaseAddress): Promise<unknown[]> {
      where favorites_count <> (select count(*) from favorites where article_id = a.id)
     union all
     (select 'article_tags', t::text from (
-       select tag, a.published_at, a.id, a.author_id from articles a, unnest(tag_list) as tag
+       select tag, a.published_at, a.id, a.author_id from articles a, unnest(tag_list) as tag where status = 'published'
        except select tag, published_at, article_id, author_id from article_tags) t)
     union all
     select 'article_tags', 'too many' where (select count(*) from article_tags)
-      <> (select coalesce(sum(cardinality(tag_list)), 0) from articles)
+      <> (select coalesce(sum(cardinality(tag_list)), 0) from articles where status = 'published')
     union all
     (select 'tags', t::text from (
        (select tag, count(*) from article_tags group by 1 except select name, articles_count from tags) union all
        (select name, articles_count from tags except select tag, count(*) from article_tags group by 1)) t)
     union all
     (select 'author_counts', t::text from (
-       (select author_id, count(*), (array_agg((published_at, id)::text order by published_at desc, id desc))[1] from articles group by 1
+       (select author_id, count(*), (array_agg((published_at, id)::text order by published_at desc, id desc))[1] from articles where status = 'published' group by 1
         except select user_id, articles_count, (newest_published_at, newest_id)::text from author_counts) union all
        (select user_id, articles_count, (newest_published_at, newest_id)::text from author_counts
-        except select author_id, count(*), (array_agg((published_at, id)::text order by published_at desc, id desc))[1] from articles group by 1)) t)
+        except select author_id, count(*), (array_agg((published_at, id)::text order by published_at desc, id desc))[1] from articles where status = 'published' group by 1)) t)
     union all
-    select 'article_totals', '' where (select sum(articles_count) from article_totals) <> (select count(*) from articles)
+    select 'article_totals', '' where (select sum(articles_count) from article_totals) <> (select count(*) from articles where status = 'published')
     union all
     select 'favorites', f.article_id::text from favorites f join articles a on a.id = f.article_id
      where a.author_id <> f.author_id or a.published_at <> f.article_published_at`);

@@ -1,4 +1,5 @@
 import { slugBase } from "../../src/features/articles/rules.ts";
+import { textFacts } from "../../src/features/articles/text-facts.ts";
 import type { ArticleJson, CommentJson, ProfileJson } from "./harness.ts";
 
 /** What a test checks of a response besides its status. */
@@ -6,14 +7,20 @@ export type Expected = { status: number; article?: ArticleJson; comment?: Commen
 
 type Person = { username: string; bio: string | null; follows: Set<Person> };
 type Article = {
+  /** In the order of creation. */
+  number: number;
   slug: string;
+  formerSlugs: Set<string>;
   title: string;
   description: string;
   body: string;
   tagList: string[];
   createdAt: string;
-  publishedAt: string;
+  /** Null until the first publication. */
+  publishedAt: string | null;
   updatedAt: string;
+  version: number;
+  isPublished: boolean;
   author: Person;
   favoritedBy: Set<Person>;
   comments: { json: Omit<CommentJson, "author">; author: Person }[];
@@ -27,8 +34,10 @@ export type Filters = { tag?: string; author?: string; favorited?: string; limit
  */
 export class Model {
   readonly people: Person[];
-  /** The oldest first. */
+  /** In the order of their publication, drafts where they were begun. */
   articles: Article[] = [];
+
+  #created = 0;
 
   constructor(usernames: readonly string[]) {
     this.people = usernames.map((username) => ({ username, bio: null, follows: new Set() }));
@@ -49,9 +58,23 @@ export class Model {
   }
 
   articleJson(article: Article, viewer: Person | undefined): ArticleJson {
-    const { author, favoritedBy, comments: _, ...own } = article;
+    const {
+      author,
+      favoritedBy,
+      comments: _,
+      number: __,
+      formerSlugs: ___,
+      isPublished,
+      publishedAt,
+      ...own
+    } = article;
     return {
       ...own,
+      ...textFacts(own.body),
+      // The model writes what the server must respond, which is null for a draft.
+      publishedAt: publishedAt as string,
+      status: isPublished ? "published" : "draft",
+      publishAt: null,
       favorited: viewer !== undefined && favoritedBy.has(viewer),
       favoritesCount: favoritedBy.size,
       author: this.profile(author, viewer),
@@ -80,9 +103,9 @@ export class Model {
   }
 
   #page({ limit = 20, offset = 0 }: Filters, viewer: Person | undefined, matches: (article: Article) => boolean) {
-    const all = this.articles.filter(matches).reverse();
+    const all = this.articles.filter((article) => article.isPublished && matches(article)).reverse();
     const articles = all.slice(offset, offset + limit).map((article) => {
-      const { body: _, ...inList } = this.articleJson(article, viewer);
+      const { body: _, status: __, publishAt: ___, ...inList } = this.articleJson(article, viewer);
       return inList;
     });
     return { articles, articlesCount: all.length, hasNextPage: all.length > offset + limit };
@@ -90,22 +113,43 @@ export class Model {
 
   tags(): string[] {
     const counts = new Map<string, number>();
-    for (const tag of this.articles.flatMap(({ tagList }) => tagList)) counts.set(tag, (counts.get(tag) ?? 0) + 1);
+    const published = this.articles.filter(({ isPublished }) => isPublished);
+    for (const tag of published.flatMap(({ tagList }) => tagList)) counts.set(tag, (counts.get(tag) ?? 0) + 1);
     return [...counts.keys()].sort(
       (a, b) => (counts.get(b) ?? 0) - (counts.get(a) ?? 0) || Buffer.compare(Buffer.from(a), Buffer.from(b)),
     );
   }
 
-  /** Publishes an article, with the path and the time that the server chose. */
-  publish(author: Person, fields: Required<Fields>, { slug, createdAt }: ArticleJson): Article {
-    this.#checkPath(slug, fields.title, undefined);
+  /** Whether somebody may see an article. */
+  isVisible({ isPublished, author }: Article, viewer: Person | undefined): boolean {
+    return isPublished || author === viewer;
+  }
+
+  /** The drafts of a user, as the server lists them. */
+  drafts(author: Person) {
+    const own = this.articles.filter((article) => article.author === author && !article.isPublished);
+    return own
+      .sort((one, other) => other.number - one.number)
+      .map((article) => {
+        const { body: _, ...inList } = this.articleJson(article, author);
+        return inList;
+      });
+  }
+
+  /** Adds an article, with the path and the time that the server chose. */
+  add(author: Person, fields: Required<Fields>, isPublished: boolean, { slug, createdAt }: ArticleJson): Article {
+    this.#checkPath(slug, fields.title, undefined, isPublished);
     const article: Article = {
+      number: this.#created++,
       ...fields,
       tagList: [...new Set(fields.tagList)],
       slug,
+      formerSlugs: new Set(),
       createdAt,
-      publishedAt: createdAt,
+      publishedAt: isPublished ? createdAt : null,
       updatedAt: createdAt,
+      version: 1,
+      isPublished,
       author,
       favoritedBy: new Set(),
       comments: [],
@@ -118,17 +162,46 @@ export class Model {
     const { title = article.title, tagList = article.tagList } = fields;
     const staysInPlace = slugBase(title) === slugBase(article.title);
     if (staysInPlace && slug !== article.slug) throw new Error(`the path moved from ${article.slug} to ${slug}`);
-    if (!staysInPlace) this.#checkPath(slug, title, article);
+    if (!staysInPlace) this.#checkPath(slug, title, article, article.isPublished);
     const isEdit = Object.keys(fields).length > 0;
     if (isEdit !== updatedAt > article.updatedAt)
       throw new Error(`updatedAt went ${article.updatedAt} to ${updatedAt}`);
-    Object.assign(article, { ...fields, tagList: [...new Set(tagList)], slug, updatedAt });
+    this.#move(article, slug);
+    Object.assign(article, {
+      ...fields,
+      tagList: [...new Set(tagList)],
+      updatedAt,
+      version: article.version + Number(isEdit),
+    });
   }
 
-  /** The plain path if it is free, otherwise one with a suffix. */
-  #checkPath(slug: string, title: string, itself: Article | undefined): void {
+  /** Publishes an article, or makes it a draft again. */
+  setPublished(article: Article, isPublished: boolean, { slug, publishedAt, updatedAt }: ArticleJson): void {
+    if (isPublished && article.publishedAt === null) {
+      this.#checkPath(slug, article.title, article, true);
+      if (publishedAt < article.createdAt || updatedAt < publishedAt) throw new Error("it is published too early");
+      // The last of those that were published.
+      this.articles = [...this.articles.filter((other) => other !== article), article];
+      this.#move(article, slug);
+      Object.assign(article, { publishedAt, updatedAt });
+    }
+    article.isPublished = isPublished;
+  }
+
+  /** Keeps the path before, which leads to the article from now on. */
+  #move(article: Article, slug: string): void {
+    article.formerSlugs.add(article.slug);
+    article.formerSlugs.delete(slug);
+    article.slug = slug;
+  }
+
+  /** The plain path if it is free, otherwise one with a suffix, as always for a draft. */
+  #checkPath(slug: string, title: string, itself: Article | undefined, isPublished: boolean): void {
     const base = slugBase(title);
-    const isTaken = this.articles.some((other) => other !== itself && other.slug === base) || base === "feed";
+    const isTaken =
+      !isPublished ||
+      base === "feed" ||
+      this.articles.some((other) => other !== itself && (other.slug === base || other.formerSlugs.has(base)));
     const isGood = isTaken ? new RegExp(`^${base}-[0-9a-z]{8}$`).test(slug) : slug === base;
     if (!isGood) throw new Error(`the path of "${title}" is ${slug}`);
   }

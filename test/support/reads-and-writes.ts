@@ -7,7 +7,7 @@ import { addUsers } from "./people.ts";
 /** Three users and what they have written. Its names are those of no other world. */
 export type World = {
   readonly prefix: string;
-  /** Wrote `article`, with the tags `tag` and `otherTag`. */
+  /** Wrote `article`, with the tags `tag` and `otherTag`, and edited its title. */
   readonly author: TestUser;
   /** Follows the author, has favourited and commented on the article. */
   readonly reader: TestUser;
@@ -15,6 +15,8 @@ export type World = {
   readonly stranger: TestUser;
   readonly article: ArticleJson;
   readonly other: ArticleJson;
+  /** By the author, with the tag `tag`. */
+  readonly draft: ArticleJson;
   readonly commentId: number;
   readonly tag: string;
   readonly otherTag: string;
@@ -27,8 +29,14 @@ export async function createWorld(server: TestServer, registered: TestUser): Pro
   const names = [`${prefix}author`, `${prefix}reader`, `${prefix}stranger`];
   const [author, reader, stranger] = (await addUsers(server, registered, names)) as [TestUser, TestUser, TestUser];
   const [tag, otherTag] = [`${prefix}tag`, `${prefix}other`];
-  const article = await server.publish(author, { title: `${prefix} article`, tagList: [tag, otherTag] });
+  const before = await server.publish(author, { title: `${prefix} before`, tagList: [tag, otherTag] });
+  const edited = await server.request("PUT", `/api/articles/${before.slug}`, {
+    token: author.token,
+    body: { article: { title: `${prefix} article` } },
+  });
+  const { article } = edited.json;
   const other = await server.publish(stranger, { title: `${prefix} other` });
+  const draft = await server.publish(author, { title: `${prefix} draft`, tagList: [tag], status: "draft" });
   const send = async (path: string, body?: object) => {
     const response = await server.request("POST", path, { token: reader.token, body });
     if (response.status > 299) throw new Error(`${path}: ${response.status} ${response.text}`);
@@ -37,7 +45,7 @@ export async function createWorld(server: TestServer, registered: TestUser): Pro
   await send(`/api/profiles/${author.username}/follow`);
   await send(`/api/articles/${article.slug}/favorite`);
   const { comment } = await send(`/api/articles/${article.slug}/comments`, { comment: { body: "A comment" } });
-  return { prefix, author, reader, stranger, article, other, commentId: comment.id, tag, otherTag };
+  return { prefix, author, reader, stranger, article, other, draft, commentId: comment.id, tag, otherTag };
 }
 
 /** The reads, by name. */
@@ -63,7 +71,12 @@ export const READS: Readonly<Record<string, (world: World) => string>> = {
   article: ({ article }) => `/api/articles/${article.slug}`,
   "article as HTML": ({ article }) => `/api/articles/${article.slug}?format=html`,
   "other article": ({ other }) => `/api/articles/${other.slug}`,
+  "article by former slug": ({ prefix }) => `/api/articles/${prefix}-before`,
   "article with new title": ({ prefix }) => `/api/articles/${prefix}-new`,
+  draft: ({ draft }) => `/api/articles/${draft.slug}`,
+  "article that was a draft": ({ prefix }) => `/api/articles/${prefix}-draft`,
+  "comments of draft": ({ draft }) => `/api/articles/${draft.slug}/comments`,
+  "comments by former slug": ({ prefix }) => `/api/articles/${prefix}-before/comments`,
   comments: ({ article }) => `/api/articles/${article.slug}/comments`,
   "comments, first page": ({ article }) => `/api/articles/${article.slug}/comments?limit=1`,
   "comments with new title": ({ prefix }) => `/api/articles/${prefix}-new/comments`,
@@ -93,6 +106,7 @@ const ARTICLE = [
   "article as HTML",
 ];
 const FAVORITES = ["favorites", "favorites by tag", "favorites by author"];
+const FORMER = ["article by former slug", "comments by former slug"];
 const COMMENTS = ["comments", "comments, first page"];
 const FEEDS = ["feed of all", "feed of author", "feed of tag"];
 const TAGS = ["tags", "tags by prefix"];
@@ -160,7 +174,15 @@ export const WRITES: Readonly<Record<string, Write>> = {
     by: "author",
     path: ({ article }) => `/api/articles/${article.slug}`,
     body: ({ prefix }) => ({ article: { title: `${prefix} new` } }),
-    shownBy: [...ARTICLE, ...FAVORITES, ...FEEDS, ...COMMENTS, "article with new title", "comments with new title"],
+    shownBy: [
+      ...ARTICLE,
+      ...FAVORITES,
+      ...FEEDS,
+      ...COMMENTS,
+      ...FORMER,
+      "article with new title",
+      "comments with new title",
+    ],
   },
   "edit the tags": {
     route: "PUT /api/articles/:slug",
@@ -168,6 +190,57 @@ export const WRITES: Readonly<Record<string, Write>> = {
     path: ({ article }) => `/api/articles/${article.slug}`,
     body: ({ prefix, otherTag }) => ({ article: { tagList: [otherTag, `${prefix}new`] } }),
     shownBy: [...ARTICLE, ...FAVORITES, ...FEEDS, ...TAGS, "by tag, second page", "by new tag"],
+  },
+  "publish a draft": {
+    route: "PUT /api/articles/:slug",
+    by: "author",
+    path: ({ draft }) => `/api/articles/${draft.slug}`,
+    body: () => ({ article: { status: "published" } }),
+    shownBy: [
+      "draft",
+      "article that was a draft",
+      "comments of draft",
+      "all articles",
+      "all articles, second page",
+      "all articles, past the end",
+      "by tag",
+      "by tag, second page",
+      "by author",
+      "by author, second page",
+      "by tag and author",
+      "feed",
+      ...TAGS,
+    ],
+  },
+  "edit a draft": {
+    route: "PUT /api/articles/:slug",
+    by: "author",
+    path: ({ draft }) => `/api/articles/${draft.slug}`,
+    body: ({ prefix }) => ({ article: { body: "Another body", tagList: [`${prefix}new`] } }),
+    shownBy: ["draft"],
+  },
+  withdraw: {
+    route: "PUT /api/articles/:slug",
+    by: "author",
+    path: ({ article }) => `/api/articles/${article.slug}`,
+    body: () => ({ article: { status: "draft" } }),
+    shownBy: [
+      "by other tag, second page",
+      "all articles, past the end",
+      ...ARTICLE,
+      ...FAVORITES,
+      ...COMMENTS,
+      ...TAGS,
+      "by tag, second page",
+      "by author, second page",
+      "favorites, second page",
+    ],
+  },
+  "restore a revision": {
+    route: "POST /api/articles/:slug/revisions/:number/restore",
+    by: "author",
+    path: ({ article }) => `/api/articles/${article.slug}/revisions/1/restore`,
+    shownBy: [...ARTICLE, ...FAVORITES, ...COMMENTS, ...FORMER],
   },
   delete: {
     route: "DELETE /api/articles/:slug",
@@ -180,6 +253,7 @@ export const WRITES: Readonly<Record<string, Write>> = {
       ...FAVORITES,
       ...FEEDS,
       ...COMMENTS,
+      ...FORMER,
       ...TAGS,
       "by tag, second page",
       "by author, second page",
@@ -228,7 +302,7 @@ export const WRITES: Readonly<Record<string, Write>> = {
     by: "author",
     path: () => "/api/user",
     body: () => ({ user: { bio: "A biography" } }),
-    shownBy: [...ARTICLE, ...FAVORITES, "profile of author", "feed of author"],
+    shownBy: [...ARTICLE, ...FAVORITES, "draft", "profile of author", "feed of author"],
   },
   "rename the author": {
     route: "PUT /api/user",
@@ -240,6 +314,7 @@ export const WRITES: Readonly<Record<string, Write>> = {
       ...FAVORITES,
       ...FEEDS,
       "by author, second page",
+      "draft",
       "by new name",
       "profile of author",
       "profile of new name",
@@ -282,7 +357,8 @@ export async function readAll(
         const { status, text, headers } = await server.request("GET", path(world), { token });
         // Feeds have the address of the server in them.
         const content = text.replaceAll(server.url, "");
-        responses.set(`${viewer}: ${name}`, `${status} ${content} ${headers.get("link") ?? ""}`);
+        const leadsTo = [headers.get("link"), headers.get("location")];
+        responses.set(`${viewer}: ${name}`, `${status} ${content} ${leadsTo}`);
       }),
     ),
   );

@@ -9,36 +9,40 @@ const RECOUNTS: Record<string, string> = {
      group by a.id having a.favorites_count <> count(f.user_id)`,
   tags: `
     select * from (select name, articles_count from tags) k
-      full join (select tag as name, count(*) as recounted from articles, unnest(tag_list) tag group by 1) r using (name)
+      full join (select tag as name, count(*) as recounted from articles, unnest(tag_list) tag
+                  where status = 'published' group by 1) r using (name)
      where articles_count is distinct from recounted`,
   article_tags: `
     with kept as (select tag, published_at, article_id, author_id from article_tags),
-         recounted as (select tag, published_at, id, author_id from articles, unnest(tag_list) tag)
+         recounted as (select tag, published_at, id, author_id from articles, unnest(tag_list) tag
+                        where status = 'published')
     (select 'too many', * from (table kept except all table recounted) k)
     union all (select 'missing', * from (table recounted except all table kept) r)`,
   author_counts: `
     select * from author_counts k
-      full join (select author_id as user_id, count(*) as recounted from articles group by 1) r using (user_id)
+      full join (select author_id as user_id, count(*) as recounted from articles
+                  where status = 'published' group by 1) r using (user_id)
      where coalesce(articles_count, 0) <> coalesce(recounted, 0)
         or not exists (select from users u where u.id = user_id)`,
   "author_counts.newest": `
     select k.*, a.id from author_counts k
-      left join lateral (select published_at, id from articles where author_id = k.user_id
+      left join lateral (select published_at, id from articles where author_id = k.user_id and status = 'published'
                           order by published_at desc, id desc limit 1) a on true
      where (a.published_at, a.id) is distinct from (k.newest_published_at, k.newest_id)`,
   article_totals: `
     select * from (select sum(articles_count) as kept from article_totals) k,
-                  (select count(*) as recounted from articles) r where kept <> recounted`,
+                  (select count(*) as recounted from articles where status = 'published') r where kept <> recounted`,
   // What waits in the queue may differ.
   article_search: `
-    select id, s.article_id from articles a full join article_search s on s.article_id = a.id
+    select id, s.article_id from (select * from articles where status = 'published') a full join article_search s on s.article_id = a.id
      where coalesce(a.id, s.article_id) not in (select article_id from search_queue)
        and (a.id is null or s.article_id is null
             or not tsvector_to_array(s.head) @> (select array_agg('_t' || tag) from unnest(a.tag_list) as tag)
             or '_f' || length(a.favorites_count::text) <> all (tsvector_to_array(s.head) || '_f1'::text))`,
-  "favorites.article_published_at and author_id": `
+  "favorites.article_published_at, author_id and is_published": `
     select f.* from favorites f left join articles a on a.id = f.article_id
-     where (a.published_at, a.author_id) is distinct from (f.article_published_at, f.author_id)`,
+     where (a.published_at, a.author_id, a.status = 'published')
+           is distinct from (f.article_published_at, f.author_id, f.is_published)`,
 };
 
 /** Fails with the first rows that differ from a recount. */

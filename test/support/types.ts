@@ -18,7 +18,14 @@ export type TestServer = {
   /** Publishes an article by this user. */
   publish(
     user: TestUser,
-    article?: Partial<{ title: string; description: string; body: string; tagList: string[] }>,
+    article?: Partial<{
+      title: string;
+      description: string;
+      body: string;
+      tagList: string[];
+      status: string;
+      publishAt: string;
+    }>,
   ): Promise<ArticleJson>;
   stop(): Promise<void>;
 };
@@ -49,16 +56,35 @@ export type ArticleJson = {
   slug: string;
   title: string;
   description: string;
+  excerpt: string;
+  wordCount: number;
+  readingTime: number;
   body: string;
   bodyHtml?: string;
   tagList: string[];
   createdAt: string;
   publishedAt: string;
   updatedAt: string;
+  version: number;
+  status: string;
+  publishAt: string | null;
   favorited: boolean;
   favoritesCount: number;
   author: ProfileJson;
 };
+export type RevisionJson = {
+  number: number;
+  title: string;
+  description: string;
+  body: string;
+  tagList: string[];
+  createdAt: string;
+  replacedAt: string;
+};
+export type DiffJson = {
+  from: number;
+  to: number | null;
+} & Record<"title" | "description" | "body" | "tagList", { kind: "same" | "removed" | "added"; text: string }[]>;
 export type CommentJson = { id: number; createdAt: string; updatedAt: string; body: string; author: ProfileJson };
 
 export type SessionJson = {
@@ -77,6 +103,9 @@ export type AnyBody = {
   article: ArticleJson;
   articles: ArticleJson[];
   articlesCount: number;
+  revision: RevisionJson;
+  revisions: RevisionJson[];
+  diff: DiffJson;
   comment: CommentJson;
   comments: CommentJson[];
   tags: string[];

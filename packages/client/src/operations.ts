@@ -6,6 +6,8 @@ import type {
   ArticlesResponse,
   CommentResponse,
   CommentsResponse,
+  DiffResponse,
+  DraftsResponse,
   ForgotPasswordRequest,
   HealthResponse,
   LiveResponse,
@@ -15,10 +17,11 @@ import type {
   NewCommentRequest,
   NewUserRequest,
   ProfileResponse,
-  ReadArticleResponse,
   ReadyResponse,
   RefreshRequest,
   ResetPasswordRequest,
+  RevisionResponse,
+  RevisionsResponse,
   SearchResponse,
   SessionsResponse,
   SignedInResponse,
@@ -42,7 +45,7 @@ export function operationsOf(call: Call) {
     /** Check that the process responds. For process managers. It does not check the database, because restarting the server does not repair a database. */
     getHealthLive: (options?: CallOptions): Promise<LiveResponse> => call("GET", "/health/live", {}, options),
 
-    /** Check that the server is ready for requests. For load balancers. Returns 503 if migrations are missing, while the server shuts down, and if the database is unreachable or read-only for longer than `FAILOVER_WAIT` and `STALE_MAX`; until then, `degraded`. Load does not make a server unready. */
+    /** Check that the server is ready for requests. For load balancers. Returns 503 if the database is unreachable or read-only, if migrations are missing, or while the server shuts down. Load does not make a server unready. */
     getHealthReady: (options?: CallOptions): Promise<ReadyResponse> => call("GET", "/health/ready", {}, options),
 
     /** Get an overview of the API. The name and version of the API, and where to find its documentation. Browsers receive a page. */
@@ -150,7 +153,7 @@ export function operationsOf(call: Call) {
       options?: CallOptions,
     ): Promise<void> => call("DELETE", "/api/auth/sessions/{id}", args, options),
 
-    /** Get a profile. The public profile of a user. */
+    /** Get a profile. The public profile of a user. A former name redirects, until another user takes it. */
     getProfileByUsername: (
       args: {
         username: string;
@@ -195,7 +198,7 @@ export function operationsOf(call: Call) {
       options?: CallOptions,
     ): Promise<ArticlesResponse> => call("GET", "/api/articles", args, options),
 
-    /** Create an article. The server derives the `slug` from the title, and adds a suffix if another article already has that slug. */
+    /** Create an article. The server derives the `slug` from the title, and adds a suffix if another article already has that slug. With `status`, the article is a draft, or is published at `publishAt`. Only you can see it until then. */
     createArticle: (
       args: {
         body: NewArticleRequest;
@@ -216,17 +219,28 @@ export function operationsOf(call: Call) {
       options?: CallOptions,
     ): Promise<ArticlesResponse> => call("GET", "/api/articles/feed", args, options),
 
-    /** Get an article. The full article, with its body in Markdown, and with `format=html` also as HTML. */
+    /** List your drafts and scheduled articles. Your articles that are not published, those that you began last first. `nextCursor` leads to the next page. */
+    getDrafts: (
+      args?: {
+        /** Return only articles with this status. Published ones are in `GET /articles?author=…`. */
+        status?: "draft" | "scheduled" | undefined;
+        /** The number of articles to return. Values above 100 count as 100. */
+        limit?: number | undefined;
+        /** Where the page begins: the `nextCursor` of the page before, with the same filters */
+        cursor?: string | undefined;
+      },
+      options?: CallOptions,
+    ): Promise<DraftsResponse> => call("GET", "/api/user/articles", args, options),
+
+    /** Get an article. The full article, with its body. A former slug redirects to the current one, as long as the article exists. */
     getArticle: (
       args: {
         slug: string;
-        /** `html` adds `bodyHtml` */
-        format?: "markdown" | "html" | undefined;
       },
       options?: CallOptions,
-    ): Promise<ReadArticleResponse> => call("GET", "/api/articles/{slug}", args, options),
+    ): Promise<ArticleResponse> => call("GET", "/api/articles/{slug}", args, options),
 
-    /** Update an article. Only the author can update an article. A new title changes the `slug` as well. */
+    /** Update an article. Only the author can update an article. The version before becomes a revision. A new title changes the `slug` as well, and so may the first publication of a draft; the former one redirects. `status` publishes an article, schedules it or withdraws it. Withdrawn, it keeps its comments and favorites, which return with it. With `If-Match`, the article is changed only if it has that version. Otherwise the status is 412, with the article as it is now. */
     updateArticle: (
       args: {
         slug: string;
@@ -235,7 +249,7 @@ export function operationsOf(call: Call) {
       options?: CallOptions,
     ): Promise<ArticleResponse> => call("PUT", "/api/articles/{slug}", args, options),
 
-    /** Delete an article. Only the author can delete an article. Its comments and favorites are deleted with it. */
+    /** Delete an article. Only the author can delete an article. Its comments and favorites are deleted with it. With `If-Match`, the article is deleted only if it has that version. Otherwise the status is 412, with the article as it is now. */
     deleteArticle: (
       args: {
         slug: string;
@@ -258,6 +272,47 @@ export function operationsOf(call: Call) {
       },
       options?: CallOptions,
     ): Promise<ArticleResponse> => call("DELETE", "/api/articles/{slug}/favorite", args, options),
+
+    /** List the revisions of an article. The versions that edits have replaced, the newest first. For everybody but the author, the article is not found. `nextCursor` leads to the next page. */
+    getArticleRevisions: (
+      args: {
+        slug: string;
+        /** The number of revisions to return. Values above 100 count as 100. */
+        limit?: number | undefined;
+        /** Where the page begins: the `nextCursor` of the page before, with the same filters */
+        cursor?: string | undefined;
+      },
+      options?: CallOptions,
+    ): Promise<RevisionsResponse> => call("GET", "/api/articles/{slug}/revisions", args, options),
+
+    /** Get a revision. A former version of an article, with its body. For its author alone. */
+    getArticleRevision: (
+      args: {
+        slug: string;
+        number: number;
+      },
+      options?: CallOptions,
+    ): Promise<RevisionResponse> => call("GET", "/api/articles/{slug}/revisions/{number}", args, options),
+
+    /** Compare a revision. How a revision differs, by words, from another one (`to`) or from the article as it is now. Texts that differ too much are one part removed and one added. For the author alone. */
+    getArticleRevisionDiff: (
+      args: {
+        slug: string;
+        number: number;
+        /** The number of the other revision. By default, the article as it is now. */
+        to?: number | undefined;
+      },
+      options?: CallOptions,
+    ): Promise<DiffResponse> => call("GET", "/api/articles/{slug}/revisions/{number}/diff", args, options),
+
+    /** Restore a revision. Edits the article to be as it was in a revision. The version that this replaces becomes a revision, too. For the author alone. */
+    restoreArticleRevision: (
+      args: {
+        slug: string;
+        number: number;
+      },
+      options?: CallOptions,
+    ): Promise<ArticleResponse> => call("POST", "/api/articles/{slug}/revisions/{number}/restore", args, options),
 
     /** Search articles. The best matches first: words in the title count more than tags, the description and the body, in this order. An article is found within a second of its publication. If nothing matches, known words that are similar are searched for: `correctedQuery`. */
     searchArticles: (

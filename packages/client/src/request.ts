@@ -36,6 +36,16 @@ export type ClientOptions = {
 export type CallOptions = {
   /** Aborts the call: `AbortSignal.timeout(5_000)`. */
   signal?: AbortSignal | undefined;
+  /**
+   * For what creates articles and comments: the call can be repeated with the same key, and creates one only. Use another
+   * random key for each one: `crypto.randomUUID()`.
+   */
+  idempotencyKey?: string | undefined;
+  /**
+   * For what changes and deletes articles: the `version` that you have. If the article has another one, the call fails with
+   * status 412, and `body.article` of the error is the article as it is now.
+   */
+  ifVersion?: number | undefined;
   /** Headers for this request. They override the headers of the client. */
   headers?: Record<string, string> | undefined;
 };
@@ -48,12 +58,15 @@ export class ConduitError extends Error {
   readonly errors: Record<string, string[]>;
   /** For `Retry-After`, `X-Request-Id` and others. */
   readonly headers: Headers;
+  /** The JSON of the response, such as a `StaleArticleResponse`; undefined if it has none. */
+  readonly body: unknown;
 
-  constructor(message: string, status: number, errors: Record<string, string[]>, headers: Headers) {
+  constructor(message: string, status: number, errors: Record<string, string[]>, headers: Headers, body?: unknown) {
     super(message);
     this.status = status;
     this.errors = errors;
     this.headers = headers;
+    this.body = body;
   }
 }
 
@@ -103,6 +116,10 @@ export function createCall(clientOptions: ClientOptions): Call {
     const headers = new Headers({ Accept: "application/json" });
     if (body !== undefined) headers.set("Content-Type", "application/json");
     if (auth !== undefined) headers.set("Authorization", `Bearer ${auth.access_token}`);
+    const { idempotencyKey, ifVersion } = options;
+    // A string of RFC 9651.
+    if (idempotencyKey !== undefined) headers.set("Idempotency-Key", `"${idempotencyKey.replace(/["\\]/g, "\\$&")}"`);
+    if (ifVersion !== undefined) headers.set("If-Match", `"${ifVersion}"`);
     for (const [name, value] of Object.entries({ ...clientHeaders, ...options.headers })) headers.set(name, value);
     return fetch(url, {
       method,
@@ -186,5 +203,5 @@ async function resultOf<Result>({ method, path }: Prepared, response: Response):
     messages.map((message) => `${name} ${message}`),
   );
   const message = `${method} ${path}: ${response.status} ${problems.join("; ") || response.statusText}`;
-  throw new ConduitError(message, response.status, errors, response.headers);
+  throw new ConduitError(message, response.status, errors, response.headers, json);
 }

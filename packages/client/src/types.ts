@@ -4,15 +4,28 @@ export type Article = {
   slug: string;
   title: string;
   description: string;
+  /** The beginning of the body as plain text, at most 200 characters. Empty if the body has no text. */
+  excerpt: string;
+  /** The words of the body. Each Chinese or Japanese character counts as one. */
+  wordCount: number;
+  /** Minutes to read the body, rounded up */
+  readingTime: number;
   tagList: string[];
+  /** When it was written, maybe as a draft */
   createdAt: string;
-  /** When it was first published; lists sort by it */
-  publishedAt: string;
+  /** When it was first published; null if it never was */
+  publishedAt: string | null;
   updatedAt: string;
+  /** Starts at 1; every edit by the author raises it */
+  version: number;
   /** Whether the current user has favorited the article */
   favorited: boolean;
   favoritesCount: number;
   author: Profile;
+  /** Only its author sees an article that is not `published` */
+  status: "draft" | "scheduled" | "published";
+  /** When it will be published; null unless it is `scheduled` */
+  publishAt: string | null;
   body: string;
 };
 
@@ -21,11 +34,20 @@ export type ArticlePreview = {
   slug: string;
   title: string;
   description: string;
+  /** The beginning of the body as plain text, at most 200 characters. Empty if the body has no text. */
+  excerpt: string;
+  /** The words of the body. Each Chinese or Japanese character counts as one. */
+  wordCount: number;
+  /** Minutes to read the body, rounded up */
+  readingTime: number;
   tagList: string[];
+  /** When it was written, maybe as a draft */
   createdAt: string;
   /** When it was first published; lists sort by it */
   publishedAt: string;
   updatedAt: string;
+  /** Starts at 1; every edit by the author raises it */
+  version: number;
   /** Whether the current user has favorited the article */
   favorited: boolean;
   favoritesCount: number;
@@ -62,6 +84,34 @@ export type CommentsResponse = {
   nextCursor: string | null;
 };
 
+/** How two versions of an article differ, by words */
+export type Diff = {
+  from: number;
+  /** Null is the article as it is now */
+  to: number | null;
+  title: DiffPart[];
+  description: DiffPart[];
+  body: DiffPart[];
+  /** Each part is a tag */
+  tagList: DiffPart[];
+};
+
+/** A part of both texts, of the older alone, or of the newer alone */
+export type DiffPart = {
+  kind: "same" | "removed" | "added";
+  text: string;
+};
+
+export type DiffResponse = {
+  diff: Diff;
+};
+
+export type DraftsResponse = {
+  articles: OwnArticle[];
+  /** The `cursor` of the next page, which `Link: …; rel="next"` leads to. Null on the last page. */
+  nextCursor: string | null;
+};
+
 export type ErrorResponse = {
   /** The problems, by the name of the field, parameter or resource */
   errors: Record<string, string[]>;
@@ -75,11 +125,20 @@ export type FoundArticle = {
   slug: string;
   title: string;
   description: string;
+  /** The beginning of the body as plain text, at most 200 characters. Empty if the body has no text. */
+  excerpt: string;
+  /** The words of the body. Each Chinese or Japanese character counts as one. */
+  wordCount: number;
+  /** Minutes to read the body, rounded up */
+  readingTime: number;
   tagList: string[];
+  /** When it was written, maybe as a draft */
   createdAt: string;
   /** When it was first published; lists sort by it */
   publishedAt: string;
   updatedAt: string;
+  /** Starts at 1; every edit by the author raises it */
+  version: number;
   /** Whether the current user has favorited the article */
   favorited: boolean;
   favoritesCount: number;
@@ -115,6 +174,9 @@ export type NewArticleRequest = {
     body: string;
     /** At most 20 tags of at most 50 characters each. The order is kept, duplicates and blank tags are removed. */
     tagList?: string[];
+    status?: "draft" | "scheduled" | "published";
+    /** When to publish the article, within a year. Required for the status `scheduled`, and for no other. */
+    publishAt?: string | null;
   };
 };
 
@@ -131,6 +193,35 @@ export type NewUserRequest = {
     email: string;
     password: string;
   };
+};
+
+/** An article that is not published, without its body, for its author */
+export type OwnArticle = {
+  slug: string;
+  title: string;
+  description: string;
+  /** The beginning of the body as plain text, at most 200 characters. Empty if the body has no text. */
+  excerpt: string;
+  /** The words of the body. Each Chinese or Japanese character counts as one. */
+  wordCount: number;
+  /** Minutes to read the body, rounded up */
+  readingTime: number;
+  tagList: string[];
+  /** When it was written, maybe as a draft */
+  createdAt: string;
+  /** When it was first published; null if it never was */
+  publishedAt: string | null;
+  updatedAt: string;
+  /** Starts at 1; every edit by the author raises it */
+  version: number;
+  /** Whether the current user has favorited the article */
+  favorited: boolean;
+  favoritesCount: number;
+  author: Profile;
+  /** Only its author sees an article that is not `published` */
+  status: "draft" | "scheduled" | "published";
+  /** When it will be published; null unless it is `scheduled` */
+  publishAt: string | null;
 };
 
 export type Profile = {
@@ -186,6 +277,42 @@ export type ResetPasswordRequest = {
   new_password: string;
 };
 
+export type Revision = {
+  /** 1 is the oldest */
+  number: number;
+  title: string;
+  description: string;
+  tagList: string[];
+  /** When this version was written */
+  createdAt: string;
+  /** When the next version replaced it */
+  replacedAt: string;
+  body: string;
+};
+
+/** A former version of an article, without its body */
+export type RevisionPreview = {
+  /** 1 is the oldest */
+  number: number;
+  title: string;
+  description: string;
+  tagList: string[];
+  /** When this version was written */
+  createdAt: string;
+  /** When the next version replaced it */
+  replacedAt: string;
+};
+
+export type RevisionResponse = {
+  revision: Revision;
+};
+
+export type RevisionsResponse = {
+  revisions: RevisionPreview[];
+  /** The `cursor` of the next page, which `Link: …; rel="next"` leads to. Null on the last page. */
+  nextCursor: string | null;
+};
+
 /** Where the words of the search occur. The texts are plain text, not HTML */
 export type SearchHighlights = {
   title: TextRange[];
@@ -232,6 +359,13 @@ export type SignedInResponse = {
   refresh_token: string;
 };
 
+/** The error, and the article as it is now */
+export type StaleArticleResponse = {
+  /** The problems, by the name of the field, parameter or resource */
+  errors: Record<string, string[]>;
+  article: Article;
+};
+
 export type SuggestionsResponse = {
   titles: {
     slug: string;
@@ -271,6 +405,11 @@ export type UpdateArticleRequest = {
     body?: string;
     /** At most 20 tags of at most 50 characters each. The order is kept, duplicates and blank tags are removed. */
     tagList?: string[];
+    /** Whether the editor saves by itself. Of the versions that are saved so, at most one in ten minutes becomes a revision. */
+    autosave?: boolean;
+    status?: "draft" | "scheduled" | "published";
+    /** When to publish the article, within a year. Required for the status `scheduled`, and for no other. */
+    publishAt?: string | null;
   };
 };
 

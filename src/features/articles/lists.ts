@@ -15,7 +15,7 @@ import {
   type ViewerRead,
   viewerGone,
 } from "../profiles/viewer.ts";
-import { articlesByKeys, type PreviewRow, previewOf, seenArticles } from "./rows.ts";
+import { articlesByKeys, isPublished, type PreviewRow, previewOf, seenArticles } from "./rows.ts";
 import { ArticleCursor, type ArticleList, type ListFilters, type Page } from "./schema.ts";
 
 /** A page with more articles may be half a megabyte. The default of `limit` is fast. */
@@ -134,10 +134,21 @@ const FILTERS = ["tag", "author", "favorited"] as const;
 type Filter = (typeof FILTERS)[number];
 
 /** A table with a row for each article that may be in a list, and an index that has these rows in the order of lists. */
-type Source = { readonly table: string; readonly publishedAt: string; readonly id: string };
-const ARTICLES: Source = { table: "articles", publishedAt: "published_at", id: "id" };
-const ARTICLE_TAGS: Source = { table: "article_tags", publishedAt: "published_at", id: "article_id" };
-const FAVORITES: Source = { table: "favorites", publishedAt: "article_published_at", id: "article_id" };
+type Source = {
+  readonly table: string;
+  readonly publishedAt: string;
+  readonly id: string;
+  /** SQL for whether the article of a row `s` is published. */
+  readonly isListed: string;
+};
+const ARTICLES: Source = { table: "articles", publishedAt: "published_at", id: "id", isListed: isPublished("s") };
+const ARTICLE_TAGS: Source = { table: "article_tags", publishedAt: "published_at", id: "article_id", isListed: "true" };
+const FAVORITES: Source = {
+  table: "favorites",
+  publishedAt: "article_published_at",
+  id: "article_id",
+  isListed: "s.is_published",
+};
 
 /** The narrowest source for a set of filters: a person has fewer favourites than a tag has articles. */
 function sourceFor(filters: readonly Filter[]): Source {
@@ -177,7 +188,7 @@ function listBy(filters: readonly Filter[]): ViewerRead<ListRow> {
   let list = lists.get(key);
   if (list === undefined) {
     const source = sourceFor(filters);
-    const where = filters.map((filter) => PREDICATES[filter](source)).join(" and ") || "true";
+    const where = [source.isListed, ...filters.map((filter) => PREDICATES[filter](source))].join(" and ");
     const matches = `from ${source.table} s where ${where}`;
     list = readForViewer(key === "" ? "articles_all" : `articles_by_${key}`, (viewer) =>
       listText(viewer, {
@@ -208,7 +219,7 @@ const FEED_AFTER = feed(
   `select user_id, newest.published_at, newest.id
      from followed cross join lateral (
             select published_at, id from articles
-             where author_id = user_id and ${isAfter("published_at", "id")}
+             where author_id = user_id and ${isPublished("articles")} and ${isAfter("published_at", "id")}
              order by published_at desc, id desc limit 1) newest`,
   `and ${isAfter("published_at", "id")}`,
 );
@@ -233,7 +244,7 @@ function feed(name: string, newest: string, restriction = "") {
                  limit :limit::bigint + :offset::bigint + 1) author
                cross join lateral (
                  select published_at, id from articles
-                  where author_id = author.user_id ${restriction}
+                  where author_id = author.user_id and ${isPublished("articles")} ${restriction}
                   order by published_at desc, id desc
                   limit :limit::bigint + :offset::bigint + 1) article`,
     }),

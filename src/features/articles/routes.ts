@@ -1,25 +1,34 @@
 import { type Context, Hono } from "hono";
 import type { Database } from "../../db/pool.ts";
 import { linkNextPage } from "../../http/cursor.ts";
+import { ifMatch } from "../../http/if-match.ts";
 import { describeRoute } from "../../http/openapi.ts";
 import { body, json, parse, query } from "../../http/validation.ts";
 import { renderBody } from "../../markup/body.ts";
 import type { Memory } from "../../memory/memory.ts";
 import { type Guards, markBadToken } from "../identity/guards.ts";
+import { idempotencyKey, respondOnce } from "../identity/idempotency.ts";
 import type { WriteLimits } from "../identity/write-limits.ts";
 import type { SharedReads } from "../profiles/shared-reads.ts";
+import { listDrafts } from "./drafts.ts";
+import { deleteArticle } from "./edits.ts";
+import { favorite, unfavorite } from "./favorites.ts";
 import { listArticles, listFeed } from "./lists.ts";
-import { deleteArticle, favorite, findArticle, insertArticle, unfavorite, updateArticle } from "./queries.ts";
+import { changeArticle, createArticle } from "./publication.ts";
+import { findArticle } from "./queries.ts";
 import {
   ARTICLE_REQUEST_SIZE_MAX,
   ArticleQuery,
   ArticleResponse,
   ArticlesResponse,
+  DraftsQuery,
+  DraftsResponse,
   type ListFilters,
   ListQuery,
   NewArticleBody,
   PageQuery,
   ReadArticleResponse,
+  StaleArticleResponse,
   UpdateArticleBody,
 } from "./schema.ts";
 import { parseSearch } from "./search/expression.ts";
@@ -31,6 +40,7 @@ export function articleRoutes(
   shared: SharedReads,
   { requireUser, optionalUser }: Guards,
   { limit }: WriteLimits,
+  isDeletionRemembered = false,
 ) {
   return new Hono()
     .get(
@@ -74,23 +84,43 @@ export function articleRoutes(
       }),
     )
 
+    .get(
+      "/user/articles",
+      requireUser,
+      query(DraftsQuery),
+      async (c) => {
+        const list = await listDrafts(db, c.var.userId, c.var.query);
+        linkNextPage(c, list.nextCursor);
+        return json(c, list);
+      },
+      describeRoute({
+        operationId: "GetDrafts",
+        tag: "Articles",
+        summary: "List your drafts and scheduled articles",
+        description:
+          "Your articles that are not published, those that you began last first. `nextCursor` leads to the next page.",
+        responses: { 200: DraftsResponse, 304: null },
+      }),
+    )
+
     .post(
       "/articles",
       requireUser,
+      idempotencyKey,
       limit("articles"),
       body(NewArticleBody, ARTICLE_REQUEST_SIZE_MAX),
       limit("article-bytes", bytesOf),
-      async (c) => {
-        const { article, changed } = await insertArticle(db, c.var, c.var.body.article);
-        await memory.changed(changed);
-        return json(c, { article }, 201);
-      },
+      (c) =>
+        respondOnce(c, { db, memory }, async (queries) => {
+          const { article, changed } = await createArticle(queries, c.var, c.var.body.article);
+          return { value: { article }, changed };
+        }),
       describeRoute({
         operationId: "CreateArticle",
         tag: "Articles",
         summary: "Create an article",
         description:
-          "The server derives the `slug` from the title, and adds a suffix if another article already has that slug.",
+          "The server derives the `slug` from the title, and adds a suffix if another article already has that slug. With `status`, the article is a draft, or is published at `publishAt`. Only you can see it until then.",
         responses: { 201: ArticleResponse },
       }),
     )
@@ -110,21 +140,25 @@ export function articleRoutes(
         operationId: "GetArticle",
         tag: "Articles",
         summary: "Get an article",
-        description: "The full article, with its body in Markdown, and with `format=html` also as HTML.",
+        description:
+          "The full article, with its body in Markdown, and with `format=html` also as HTML. A former slug redirects to the current one, as long as the article exists.",
         query: ArticleQuery,
-        responses: { 200: ReadArticleResponse, 304: null },
-        errors: ["not_found", "invalid"],
+        responses: { 200: ReadArticleResponse, 304: null, 308: null },
+        errors: ["not_found", "invalid", "gone"],
       }),
     )
 
     .put(
       "/articles/:slug",
       requireUser,
+      ifMatch,
       limit("articles"),
       body(UpdateArticleBody, ARTICLE_REQUEST_SIZE_MAX),
       limit("article-bytes", bytesOf),
       async (c) => {
-        const { article, changed } = await updateArticle(db, c.var, c.req.param("slug"), c.var.body.article);
+        const { ifVersions } = c.var;
+        const written = await changeArticle(db, c.var, c.req.param("slug"), c.var.body.article, ifVersions);
+        const { article, changed } = written;
         await memory.changed(changed);
         return json(c, { article });
       },
@@ -132,8 +166,9 @@ export function articleRoutes(
         operationId: "UpdateArticle",
         tag: "Articles",
         summary: "Update an article",
-        description: "Only the author can update an article. A new title changes the `slug` as well.",
-        responses: { 200: ArticleResponse },
+        description:
+          "Only the author can update an article. The version before becomes a revision. A new title changes the `slug` as well, and so may the first publication of a draft; the former one redirects. `status` publishes an article, schedules it or withdraws it. Withdrawn, it keeps its comments and favorites, which return with it. With `If-Match`, the article is changed only if it has that version. Otherwise the status is 412, with the article as it is now.",
+        responses: { 200: ArticleResponse, 412: StaleArticleResponse },
         errors: ["forbidden", "not_found"],
       }),
     )
@@ -141,8 +176,10 @@ export function articleRoutes(
     .delete(
       "/articles/:slug",
       requireUser,
+      ifMatch,
       async (c) => {
-        const { changed } = await deleteArticle(db, c.var, c.req.param("slug"));
+        const deletion = { ifVersions: c.var.ifVersions, isRemembered: isDeletionRemembered };
+        const { changed } = await deleteArticle(db, c.var, c.req.param("slug"), deletion);
         await memory.changed(changed);
         return c.body(null, 204);
       },
@@ -150,8 +187,9 @@ export function articleRoutes(
         operationId: "DeleteArticle",
         tag: "Articles",
         summary: "Delete an article",
-        description: "Only the author can delete an article. Its comments and favorites are deleted with it.",
-        responses: { 204: null },
+        description:
+          "Only the author can delete an article. Its comments and favorites are deleted with it. With `If-Match`, the article is deleted only if it has that version. Otherwise the status is 412, with the article as it is now.",
+        responses: { 204: null, 412: StaleArticleResponse },
         errors: ["forbidden", "not_found"],
       }),
     )

@@ -13,7 +13,14 @@ import { Article, ArticlePreview } from "./schema.ts";
  * SQL for whether everybody may see an article. Search indexes only these, and checks again when it reads them.
  * @param article the name of the table in the statement
  */
-export const isPublished = (article: string): string => `${article}.published_at is not null`;
+export const isPublished = (article: string): string => `${article}.status = 'published'`;
+
+/**
+ * SQL for whether a viewer may see an article: its author sees it also where it is not published.
+ * @param article as in `isPublished`
+ */
+export const isVisible = (article: string, viewer: Viewer): string =>
+  viewer === null ? isPublished(article) : `(${isPublished(article)} or ${article}.author_id = ${viewer})`;
 
 /** SQL for what a statement knows better than the tables. */
 type Known = { readonly favorited?: string; readonly favoritesCount?: string; readonly body?: string };
@@ -24,17 +31,25 @@ export const previewColumns = (viewer: Viewer, known: Known = {}): string => `
     a.slug,
     a.title,
     a.description,
+    a.excerpt,
+    a.word_count as "wordCount",
+    a.reading_time as "readingTime",
     a.tag_list as "tagList",
     a.created_at as "createdAt",
     a.published_at as "publishedAt",
     a.updated_at as "updatedAt",
+    a.version,
     ${known.favorited ?? favoritedBy(viewer)} as favorited,
     ${known.favoritesCount ?? "a.favorites_count"} as "favoritesCount",
     ${profileColumns(viewer)}`;
 
 /** The columns of an article with its body. */
 export const articleColumns = (viewer: Viewer, known: Known = {}): string => `${previewColumns(viewer, known)},
+    ${publicationColumns},
     ${known.body ?? "a.body"}`;
+
+/** The columns of what only the author of an article needs. */
+export const publicationColumns = 'a.status::text as status, a.publish_at as "publishAt"';
 
 const favoritedBy = (viewer: Viewer): string =>
   viewer === null

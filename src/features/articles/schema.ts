@@ -15,6 +15,7 @@ import {
   timestamp,
   wholeNumber,
 } from "../../http/fields.ts";
+import { ErrorResponse } from "../../http/openapi.ts";
 import { Profile } from "../profiles/schema.ts";
 import { normaliseTags } from "./rules.ts";
 
@@ -52,9 +53,48 @@ const tagList = z
       "At most 20 tags of at most 50 characters each. The order is kept, duplicates and blank tags are removed.",
   });
 
-export const NewArticleBody = envelope("article", { title, description, body, tagList: tagList.default([]) }).meta({
-  id: "NewArticleRequest",
-});
+export const STATUSES = ["draft", "scheduled", "published"] as const;
+
+const status = z.enum(STATUSES, { error: "must be draft, scheduled or published" });
+
+/** How far ahead an article can be scheduled. */
+const AHEAD_MAX_MS = 366 * 24 * 3_600_000;
+
+const publishAt = z.iso
+  .datetime({ offset: true, error: "must be a time like 2026-01-31T12:34:56Z" })
+  .nullable()
+  .optional()
+  .meta({
+    description: "When to publish the article, within a year. Required for the status `scheduled`, and for no other.",
+  });
+
+/** Of both requests: an article has a time if it is scheduled, and only then. */
+function checkPublishAt(
+  { article }: { article: { status?: ArticleStatus | undefined; publishAt?: string | null | undefined } },
+  context: z.RefinementCtx,
+): void {
+  const problem = publishAtProblem(article.status, article.publishAt ?? null);
+  if (problem !== undefined) context.addIssue({ code: "custom", path: ["article", "publishAt"], message: problem });
+}
+
+function publishAtProblem(status: ArticleStatus | undefined, publishAt: string | null): string | undefined {
+  if (status !== "scheduled") return publishAt === null ? undefined : "requires the status scheduled";
+  if (publishAt === null) return "can't be blank";
+  const ahead = Date.parse(publishAt) - Date.now();
+  if (ahead <= 0) return "must be in the future";
+  return ahead > AHEAD_MAX_MS ? "must be within a year" : undefined;
+}
+
+export const NewArticleBody = envelope("article", {
+  title,
+  description,
+  body,
+  tagList: tagList.default([]),
+  status: status.default("published"),
+  publishAt,
+})
+  .superRefine(checkPublishAt)
+  .meta({ id: "NewArticleRequest" });
 
 /**
  * In bytes. A body of 1 MiB fits also where the client escapes every letter beyond ASCII (`\u00e9`), which triples it; the
@@ -68,7 +108,15 @@ export const UpdateArticleBody = envelope("article", {
   description: description.optional(),
   body: body.optional(),
   tagList: tagList.optional(),
-}).meta({ id: "UpdateArticleRequest", description: "Absent fields keep their value." });
+  autosave: z.boolean({ error: "must be true or false" }).optional().meta({
+    description:
+      "Whether the editor saves by itself. Of the versions that are saved so, at most one in ten minutes becomes a revision.",
+  }),
+  status: status.optional(),
+  publishAt,
+})
+  .superRefine(checkPublishAt)
+  .meta({ id: "UpdateArticleRequest", description: "Absent fields keep their value." });
 
 /** Lists of articles with any filters sort by the same columns, so they share their cursors. */
 export const ArticleCursor = cursorOf("articles", { publishedAt: position.time, id: position.id });
@@ -124,17 +172,52 @@ export const ArticlePreview = z
     slug: z.string(),
     title: z.string(),
     description: z.string(),
+    excerpt: z.string().meta({
+      description: "The beginning of the body as plain text, at most 200 characters. Empty if the body has no text.",
+    }),
+    wordCount: z.int().nonnegative().meta({
+      description: "The words of the body. Each Chinese or Japanese character counts as one.",
+    }),
+    readingTime: z.int().positive().meta({ description: "Minutes to read the body, rounded up" }),
     tagList: z.array(z.string()),
-    createdAt: timestamp,
+    createdAt: timestamp.meta({ description: "When it was written, maybe as a draft" }),
     publishedAt: timestamp.meta({ description: "When it was first published; lists sort by it" }),
     updatedAt: timestamp,
+    version: z.int().positive().meta({ description: "Starts at 1; every edit by the author raises it" }),
     favorited: z.boolean().meta({ description: "Whether the current user has favorited the article" }),
     favoritesCount: z.int().nonnegative(),
     author: Profile,
   })
   .meta({ id: "ArticlePreview", description: "An article without its body, as it appears in lists" });
 
-export const Article = ArticlePreview.extend({ body: z.string() }).meta({ id: "Article" });
+/** Of an article that may be a draft. */
+const publication = {
+  publishedAt: timestamp.nullable().meta({ description: "When it was first published; null if it never was" }),
+  status: z.enum(STATUSES).meta({ description: "Only its author sees an article that is not `published`" }),
+  publishAt: timestamp.nullable().meta({ description: "When it will be published; null unless it is `scheduled`" }),
+};
+
+export const Article = ArticlePreview.extend({ ...publication, body: z.string() }).meta({ id: "Article" });
+
+export const OwnArticle = ArticlePreview.extend(publication).meta({
+  id: "OwnArticle",
+  description: "An article that is not published, without its body, for its author",
+});
+
+/** The newest first, by creation. */
+export const DraftCursor = cursorOf("drafts", { id: position.id });
+
+export const DraftsQuery = z.object({
+  status: z.enum(["draft", "scheduled"], { error: "must be draft or scheduled" }).optional().meta({
+    description: "Return only articles with this status. Published ones are in `GET /articles?author=…`.",
+  }),
+  limit: wholeNumber(1, 100, 20).meta({
+    description: "The number of articles to return. Values above 100 count as 100.",
+  }),
+  cursor: DraftCursor.parameter,
+});
+
+export const DraftsResponse = z.object({ articles: z.array(OwnArticle), nextCursor }).meta({ id: "DraftsResponse" });
 
 export const ArticleResponse = z.object({ article: Article }).meta({ id: "ArticleResponse" });
 
@@ -156,6 +239,11 @@ export const ReadArticleResponse = z
   })
   .meta({ id: "ReadArticleResponse" });
 
+export const StaleArticleResponse = ErrorResponse.extend({ article: Article }).meta({
+  id: "StaleArticleResponse",
+  description: "The error, and the article as it is now",
+});
+
 export const ArticlesResponse = z
   .object({
     articles: z.array(ArticlePreview),
@@ -167,6 +255,10 @@ export const ArticlesResponse = z
   })
   .meta({ id: "ArticlesResponse" });
 
+export type ArticleStatus = (typeof STATUSES)[number];
+export type OwnArticle = z.output<typeof OwnArticle>;
+export type DraftList = z.output<typeof DraftsResponse>;
+export type DraftFilters = z.output<typeof DraftsQuery>;
 export type ArticlePreview = z.output<typeof ArticlePreview>;
 export type Article = z.output<typeof Article>;
 export type ArticleList = z.output<typeof ArticlesResponse>;

@@ -1,10 +1,12 @@
 import { violatedConstraint } from "../../db/errors.ts";
-import type { Database } from "../../db/pool.ts";
+import type { Database, Queries } from "../../db/pool.ts";
 import { type LeftJoined, type RowOf, rowMapper } from "../../db/rows.ts";
 import { batch, write } from "../../db/statements.ts";
 import { notFound } from "../../http/errors.ts";
 import { topics } from "../../memory/topics.ts";
-import { requireOwned } from "../articles/queries.ts";
+import { articleAtSlug, requireHere } from "../articles/addresses.ts";
+import { requireOwned } from "../articles/edits.ts";
+import { isPublished, isVisible } from "../articles/rows.ts";
 import {
   type CurrentSession,
   currentUser,
@@ -20,6 +22,7 @@ import {
   readForViewer,
   rowsForViewer,
   slowForViewer,
+  VIEWER,
   type Viewer,
   type ViewerRead,
   viewerGone,
@@ -48,7 +51,7 @@ const PAGE_BYTES_MAX = 1024 * 1024;
 /** What the connection that other reads share may carry at a time. */
 const FAST_PAGE_BYTES_MAX = 64 * 1024;
 
-/** An article's comments after a position, newest first, as the viewer sees them. Throws 404. */
+/** An article's comments after a position, newest first, as the viewer sees them. Throws as `findArticle`. */
 export async function listComments(
   db: Database,
   viewerId: string | null,
@@ -59,9 +62,10 @@ export async function listComments(
   const pageWithin = async (read: ViewerRead<CommentsRow>, bytesMax: number) => {
     const rows = await rowsForViewer(db, read, viewerId, { ...values, bytesMax });
     const [first] = rows;
-    if (first === undefined) throw notFound("article");
+    requireHere(slug, first && { slug: first.articleSlug, status: first.articleStatus });
+    if (first?.articleId == null) throw notFound("article");
     const comments = rows.flatMap((row) => (row.id === null ? [] : [row]));
-    return { first, comments };
+    return { first: { ...first, articleId: first.articleId }, comments };
   };
   let { first, comments } = await pageWithin(COMMENTS, FAST_PAGE_BYTES_MAX);
   // Most pages are small. The size of one is only known when it is read.
@@ -76,13 +80,14 @@ export async function listComments(
     ids,
     topics: [topics.comments(first.articleId), ...authors],
     viewerGone: first.viewerGone,
+    isPrivate: first.articleStatus !== "published",
   };
 }
 
 // No row if there is no such article; a single row without a comment if the page is empty.
 const COMMENTS = readForViewer<CommentsRow>(
   "comments",
-  (viewer) => `with article as materialized (select id from articles where slug = :slug),
+  (viewer) => `with article as materialized (${articleAtSlug(viewer, "a.id, a.slug, a.status")}),
      -- One more than a page has.
      newest as materialized (
        select c.*, row_number() over so_far as place, sum(octet_length(c.body)) over so_far as bytes
@@ -94,7 +99,8 @@ const COMMENTS = readForViewer<CommentsRow>(
        window so_far as (order by c.created_at desc, c.id desc)),
      page as materialized (
        select * from newest where place <= :limit::bigint and (place = 1 or bytes <= :bytesMax::bigint))
-   select article.id as "articleId", ${commentColumns(viewer)}, ${viewerGone(viewer)},
+   select article.id as "articleId", article.slug as "articleSlug", article.status::text as "articleStatus",
+          ${commentColumns(viewer)}, ${viewerGone(viewer)},
           (select count(*) from newest) > (select count(*) from page) as "hasMore",
           exists (select from newest
                    where place between 2 and :limit::bigint and bytes > :bytesMax::bigint) as "isCut"
@@ -105,7 +111,10 @@ const COMMENTS = readForViewer<CommentsRow>(
 );
 
 type CommentsRow = {
-  articleId: string;
+  /** Null if the article was deleted. */
+  articleId: string | null;
+  articleSlug: string | null;
+  articleStatus: string | null;
   viewerGone: boolean;
   hasMore: boolean;
   isCut: boolean;
@@ -113,9 +122,9 @@ type CommentsRow = {
 
 const LARGE_COMMENTS = slowForViewer(COMMENTS);
 
-/** Adds a comment of the viewer to an article. Returns it, and what that has changed. Throws 401, 404. */
+/** Adds a comment of the viewer to a published article. Returns it, and what that has changed. Throws 401, 404. */
 export async function insertComment(
-  db: Database,
+  db: Queries,
   viewer: CurrentSession,
   slug: string,
   body: string,
@@ -139,7 +148,8 @@ const INSERT_COMMENT = batch<{ viewer: string | null } & LeftJoined<CommentRow &
   `u as materialized (
      select item.place, item.body as written, nextval('comments_id_seq') as comment_id, id, article_id, username, bio, image
        from item left join lateral (${userOfItem("id, username, bio, image")}) u on true
-            left join lateral (select id as article_id from articles where slug = item.slug limit 1) a on true),
+            left join lateral (
+              select id as article_id from articles where slug = item.slug and ${isPublished("articles")} limit 1) a on true),
    c as (
      insert into comments (id, article_id, author_id, body)
      overriding system value
@@ -178,7 +188,7 @@ const DELETE_COMMENT = write<{
 }>(
   "comment_delete",
   `with viewer as (${currentUser("id")}),
-        article as (select id, author_id from articles where slug = :slug),
+        article as (select id, author_id from articles where slug = :slug and ${isVisible("articles", VIEWER)}),
         target as (
           select c.id, v.id in (c.author_id, a.author_id) as owned
             from viewer v, comments c, article a where c.id = :id::bigint and c.article_id = a.id),

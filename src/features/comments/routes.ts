@@ -1,9 +1,10 @@
 import { Hono } from "hono";
 import type { Database } from "../../db/pool.ts";
 import { describeRoute } from "../../http/openapi.ts";
-import { body, json, query } from "../../http/validation.ts";
+import { body, query } from "../../http/validation.ts";
 import type { Memory } from "../../memory/memory.ts";
 import type { Guards } from "../identity/guards.ts";
+import { idempotencyKey, respondOnce } from "../identity/idempotency.ts";
 import type { WriteLimits } from "../identity/write-limits.ts";
 import type { SharedReads } from "../profiles/shared-reads.ts";
 import { deleteComment, insertComment, listComments } from "./queries.ts";
@@ -40,21 +41,23 @@ export function commentRoutes(
         summary: "List the comments on an article",
         description:
           "The newest comments first, at most 100 per page, and at most 1 MiB of text. `nextCursor` leads to the next page.",
-        responses: { 200: CommentsResponse, 304: null },
-        errors: ["not_found"],
+        responses: { 200: CommentsResponse, 304: null, 308: null },
+        errors: ["not_found", "gone"],
       }),
     )
 
     .post(
       "/articles/:slug/comments",
       requireUser,
+      idempotencyKey,
       limit("comments"),
       body(NewCommentBody, COMMENT_REQUEST_SIZE_MAX),
-      async (c) => {
-        const { comment, changed } = await insertComment(db, c.var, c.req.param("slug"), c.var.body.comment.body);
-        await memory.changed(changed);
-        return json(c, { comment }, 201);
-      },
+      (c) =>
+        respondOnce(c, { db, memory }, async (queries) => {
+          const written = await insertComment(queries, c.var, c.req.param("slug"), c.var.body.comment.body);
+          const { comment, changed } = written;
+          return { value: { comment }, changed };
+        }),
       describeRoute({
         operationId: "CreateArticleComment",
         tag: "Comments",

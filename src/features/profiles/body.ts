@@ -8,6 +8,8 @@ import type { Flag, Reader } from "./readers.ts";
 export type Body = {
   readonly text: string;
   readonly etag: string;
+  /** Of a single article: the number of its version. */
+  readonly articleVersion: number | undefined;
   /** In the order of the text: where the value of a flag is, and which article or user it is about. */
   readonly flags: readonly { readonly at: number; readonly flag: Flag; readonly id: string }[];
   /** Of the next page of a list; null if there is none. */
@@ -20,13 +22,14 @@ export type Body = {
 export type FlaggedIds = Readonly<Record<Flag, readonly string[]>>;
 
 /** @param seen the JSON of a response, as any reader sees it */
-export function bodyOf(seen: string, ids: FlaggedIds, nextCursor: string | null): Body {
+export function bodyOf(seen: string, ids: FlaggedIds, nextCursor: string | null, articleVersion?: number): Body {
   // Only a member's name is followed by a colon: within a text, a quotation mark is escaped.
   const text = seen
     .replaceAll('"favorited":true', '"favorited":false')
     .replaceAll('"following":true', '"following":false');
   const flags = [...flagsIn(text, "favorited", ids), ...flagsIn(text, "following", ids)];
-  return { text, etag: etagOf(text), flags: flags.sort((one, other) => one.at - other.at), nextCursor };
+  flags.sort((one, other) => one.at - other.at);
+  return { text, etag: etagOf(text, articleVersion), articleVersion, flags, nextCursor };
 }
 
 function flagsIn(text: string, flag: Flag, ids: FlaggedIds): Body["flags"][number][] {

@@ -2,7 +2,9 @@ import type { Context } from "hono";
 import type { Database } from "../../db/pool.ts";
 import { markStale } from "../../http/caching.ts";
 import { linkNextPage, nextPageLink } from "../../http/cursor.ts";
-import { json, jsonText } from "../../http/validation.ts";
+import { ApiError } from "../../http/errors.ts";
+import { Moved } from "../../http/moved.ts";
+import { etagOf, type JsonText, jsonText, jsonTextOf } from "../../http/validation.ts";
 import { AGE_MAX_MS, type Memory, type Stale, type Version } from "../../memory/memory.ts";
 import { markBadToken } from "../identity/guards.ts";
 import { type Body, bodyOf, bytesOf, type FlaggedIds, textFor } from "./body.ts";
@@ -16,12 +18,16 @@ export type Seen<Value extends object = object> = {
   readonly ids?: FlaggedIds;
   /** What the response depends on, besides the viewer. */
   readonly topics: readonly string[];
+  /** Whether nobody but the viewer may see it: it is never in memory. */
+  readonly isPrivate?: boolean;
   /** Whether the viewer's account was deleted. */
   readonly viewerGone?: boolean;
   /** Of a list. */
   readonly nextCursor?: string | null;
   /** Of a single article. */
   readonly version?: Version;
+  /** Of a single article: the number of its version, for a strong entity tag. */
+  readonly articleVersion?: number;
 };
 
 /** Runs the statement of a read for a viewer; null is an anonymous reader. Throws 404. */
@@ -46,6 +52,22 @@ export function createSharedReads(db: Database, memory: Memory): SharedReads {
     const stale = viewerId === null ? bodies.findStale(key) : undefined;
     if (stale !== undefined) return sendStale(c, stale);
     if (!memory.isServing()) return respondFromDatabase(c, read, viewerId);
+    const response = respondFromMemory(c, key, read, viewerId);
+    if (!(response instanceof Promise)) return response;
+    return response.catch((error) => {
+      // What does not exist for others may exist for this viewer.
+      const mayBeOwn = viewerId !== null && error instanceof ApiError && error.code === "not_found";
+      if (error !== PRIVATE && !mayBeOwn) throw error;
+      return respondFromDatabase(c, read, viewerId);
+    });
+  }
+
+  function respondFromMemory(
+    c: Context,
+    key: string,
+    read: Read,
+    viewerId: string | null,
+  ): Response | Promise<Response> {
     const body = bodies.find(key, () => loadBody(key, () => read(null)).catch(ignore));
     if (viewerId === null) return body === undefined ? respondToAnonymous(c, key, read) : sendShared(c, body);
     const reader = readers.find(viewerId, () => loadReader(viewerId).catch(ignore));
@@ -55,10 +77,8 @@ export function createSharedReads(db: Database, memory: Memory): SharedReads {
   }
 
   async function respondFromDatabase(c: Context, read: Read, viewerId: string | null): Promise<Response> {
-    const { value, viewerGone, nextCursor } = await read(viewerId);
-    if (viewerGone) markBadToken(c);
-    linkNextPage(c, nextCursor ?? null);
-    return json(c, value);
+    const seen = await read(viewerId);
+    return sendSeen(c, seen, jsonTextOf(seen.value));
   }
 
   async function respondToAnonymous(c: Context, key: string, read: Read): Promise<Response> {
@@ -94,10 +114,12 @@ export function createSharedReads(db: Database, memory: Memory): SharedReads {
   /** @param onSeen called if this call, and not another one at the same time, has read the database */
   function loadBody(key: string, read: () => Promise<Seen>, onSeen?: (seen: Seen, text: string) => void) {
     return bodies.load(key, async () => {
-      const seen = await read();
+      // Other requests, of other viewers, may be waiting for this one.
+      const seen = await read().catch(hidePrivate);
+      if (seen.isPrivate) throw PRIVATE;
       const text = JSON.stringify(seen.value);
       onSeen?.(seen, text);
-      const body = bodyOf(text, seen.ids ?? NO_FLAGS, seen.nextCursor ?? null);
+      const body = bodyOf(text, seen.ids ?? NO_FLAGS, seen.nextCursor ?? null, seen.articleVersion);
       return { value: body, topics: seen.topics, bytes: bytesOf(body), version: seen.version };
     });
   }
@@ -121,13 +143,13 @@ function sendTo(c: Context, body: Body, reader: Reader): Response {
   if (reader.isGone) markBadToken(c);
   const text = textFor(body, reader);
   setLink(c, body);
-  return jsonText(c, text, text === body.text ? body.etag : undefined);
+  return jsonText(c, text, text === body.text ? body.etag : etagOf(text, body.articleVersion));
 }
 
-function sendSeen(c: Context, { viewerGone, nextCursor }: Seen, text: string): Response {
+function sendSeen(c: Context, { viewerGone, nextCursor, articleVersion }: Seen, text: JsonText): Response {
   if (viewerGone) markBadToken(c);
   linkNextPage(c, nextCursor ?? null);
-  return jsonText(c, text);
+  return jsonText(c, text, etagOf(text, articleVersion));
 }
 
 /** To write the link takes longer than all else here, and most requests for a page have the same URL. */
@@ -136,6 +158,13 @@ function setLink(c: Context, body: Body): void {
   const { url } = c.req;
   if (body.link?.url !== url) body.link = { url, header: nextPageLink(c, body.nextCursor) };
   c.header("Link", body.link.header);
+}
+
+/** What a read throws that must not be shared: then each viewer's own request reads the database. */
+const PRIVATE = new Error("this response is for one viewer only");
+
+function hidePrivate(error: unknown): never {
+  throw error instanceof Moved && error.isPrivate ? PRIVATE : error;
 }
 
 const NO_FLAGS: FlaggedIds = { favorited: [], following: [] };

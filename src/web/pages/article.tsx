@@ -4,9 +4,9 @@ import type { Comment } from "../../features/comments/schema.ts";
 import type { Frame, Viewer } from "../app.ts";
 import { Layout } from "../layout.tsx";
 import type { Page } from "../page.ts";
-import { articlePath, FavoriteButton, FollowButton, Tags } from "../parts/article.tsx";
+import { articlePath, FavoriteButton, FollowButton, ReadingTime, Tags } from "../parts/article.tsx";
 import { Problems } from "../parts/form.tsx";
-import { PostDate, pictureOf, profilePath } from "../parts/people.tsx";
+import { PostDate, PostTime, pictureOf, profilePath } from "../parts/people.tsx";
 
 type ArticleProps = {
   frame: Frame;
@@ -15,13 +15,16 @@ type ArticleProps = {
   comments: readonly Comment[];
   /** The cursor of the comments before these; null if there are none. */
   olderComments: string | null;
+  /** By which a comment that is sent twice is written once; undefined for anonymous readers, who have no form. */
+  formKey: string | undefined;
   /** What was wrong with a comment, which the form then has again. */
   draft?: { text: string; problems: readonly string[] };
 };
 
-export function articlePage({ frame, article, comments, olderComments, draft }: ArticleProps): Page {
+export function articlePage({ frame, article, comments, olderComments, formKey, draft }: ArticleProps): Page {
   const { slug, title, description, author, tagList } = article;
   const isOwn = frame.viewer?.username === author.username;
+  const isPublished = article.status === "published";
   return (
     <Layout
       title={title}
@@ -29,32 +32,35 @@ export function articlePage({ frame, article, comments, olderComments, draft }: 
       frame={frame}
       path={articlePath(slug)}
       type="article"
-      data={dataOf(article, frame)}
+      data={isPublished ? dataOf(article, frame) : undefined}
       width="full"
       head={
-        <>
-          <meta property="article:published_time" content={article.publishedAt} />
-          <meta property="article:modified_time" content={article.updatedAt} />
-          <meta property="article:author" content={frame.site + profilePath(author.username)} />
-        </>
+        isPublished ? (
+          <>
+            <meta property="article:published_time" content={article.publishedAt ?? undefined} />
+            <meta property="article:modified_time" content={article.updatedAt} />
+            <meta property="article:author" content={frame.site + profilePath(author.username)} />
+          </>
+        ) : undefined
       }
     >
       <div class="article-page">
         <header class="article-header">
           <h1>{title}</h1>
           <p class="lead">{description}</p>
+          {isPublished ? null : <DraftNote article={article} />}
           <div class="article-meta">
             <Byline article={article} />
             <div class="actions">
               {isOwn ? <AuthorActions slug={slug} /> : <FollowButton profile={author} />}
-              <FavoriteButton article={article} />
+              {isPublished ? <FavoriteButton article={article} /> : null}
             </div>
           </div>
         </header>
         <div class="article-content">{raw(article.body)}</div>
         <div class="after-article">
           <Tags tags={tagList} />
-          <FavoriteButton article={article} />
+          {isPublished ? <FavoriteButton article={article} /> : null}
         </div>
         <section class="comments" aria-labelledby="comments">
           <h2 id="comments">Comments</h2>
@@ -69,9 +75,9 @@ export function articlePage({ frame, article, comments, olderComments, draft }: 
               </a>{" "}
               to write a comment.
             </p>
-          ) : (
-            <CommentForm slug={slug} viewer={frame.viewer} draft={draft} />
-          )}
+          ) : isPublished ? (
+            <CommentForm slug={slug} viewer={frame.viewer} formKey={formKey} draft={draft} />
+          ) : null}
           {comments.map((comment) => (
             <CommentCard
               slug={slug}
@@ -91,7 +97,22 @@ export function articlePage({ frame, article, comments, olderComments, draft }: 
   );
 }
 
-function Byline({ article: { author, publishedAt } }: { article: Article }) {
+function DraftNote({ article: { status, publishAt } }: { article: Article }) {
+  return (
+    <p class="draft-note">
+      <strong>{status === "scheduled" ? "Scheduled" : "Draft"}</strong>: only you can see this article
+      {publishAt === null ? null : (
+        <>
+          {" "}
+          before <PostTime iso={publishAt} />
+        </>
+      )}
+      .
+    </p>
+  );
+}
+
+function Byline({ article: { author, publishedAt, createdAt, readingTime } }: { article: Article }) {
   return (
     <>
       <img class="author-pic" src={pictureOf(author.image)} alt="" width="44" height="44" />
@@ -99,7 +120,8 @@ function Byline({ article: { author, publishedAt } }: { article: Article }) {
         <a class="author" href={profilePath(author.username)}>
           {author.username}
         </a>
-        <PostDate iso={publishedAt} />
+        <PostDate iso={publishedAt ?? createdAt} />
+        <ReadingTime minutes={readingTime} />
       </div>
     </>
   );
@@ -120,11 +142,19 @@ function AuthorActions({ slug }: { slug: string }) {
   );
 }
 
-function CommentForm({ slug, viewer, draft }: { slug: string; viewer: Viewer; draft: ArticleProps["draft"] }) {
+type CommentFormProps = {
+  slug: string;
+  viewer: Viewer;
+  formKey: ArticleProps["formKey"];
+  draft: ArticleProps["draft"] | undefined;
+};
+
+function CommentForm({ slug, viewer, formKey, draft }: CommentFormProps) {
   return (
     <>
       <Problems problems={draft?.problems} />
       <form class="card comment-form" method="post" action={`${articlePath(slug)}/comments`}>
+        <input type="hidden" name="formKey" value={formKey} />
         <textarea
           name="body"
           placeholder="Write a comment..."

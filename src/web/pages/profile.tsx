@@ -52,6 +52,7 @@ export function profilePage({ frame, profile, isFavorites, list, page }: Profile
         <div class="feed-toggle">
           <Tab href={own} text="Articles" isActive={!isFavorites} />
           <Tab href={`${own}/favorites`} text="Favorited Articles" isActive={isFavorites} />
+          {frame.viewer?.username === username ? <Tab href="/drafts" text="Drafts" isActive={false} /> : null}
         </div>
         <Previews articles={list.articles} empty={page === 1 ? empty : "There is no such page."} />
         <Pagination count={list.articlesCount} page={page} path={path} />

@@ -5,6 +5,7 @@ import { Highlighted } from "./highlighted.tsx";
 import { PostDate, pictureOf, profilePath } from "./people.tsx";
 
 export const articlePath = (slug: string): string => `/article/${slug}`;
+export const revisionsPath = (slug: string): string => `/editor/${slug}/revisions`;
 export const tagPath = (tag: string): string => `/tag/${encodeURIComponent(tag)}`;
 
 /** Articles of a list, or what to say where there are none. */
@@ -21,7 +22,7 @@ export function Previews({ articles, empty }: { articles: readonly ArticlePrevie
 
 /** @param highlights of a result of a search */
 export function Preview({ article, highlights }: { article: ArticlePreview; highlights?: Highlights }) {
-  const { slug, title, description, author, publishedAt, tagList } = article;
+  const { slug, title, description, author, publishedAt, readingTime, tagList } = article;
   return (
     <article class="article-preview">
       <div class="article-meta">
@@ -30,6 +31,7 @@ export function Preview({ article, highlights }: { article: ArticlePreview; high
           {author.username}
         </a>
         <PostDate iso={publishedAt} />
+        <ReadingTime minutes={readingTime} />
       </div>
       <a class="preview-link" href={articlePath(slug)}>
         {/* Below the heading of the page. */}
@@ -53,6 +55,10 @@ export function Preview({ article, highlights }: { article: ArticlePreview; high
   );
 }
 
+export function ReadingTime({ minutes }: { minutes: number }) {
+  return <span class="reading-time">{minutes} min read</span>;
+}
+
 export function Tags({ tags }: { tags: readonly string[] }) {
   return (
     <ul class="tag-list">
@@ -69,7 +75,13 @@ export function Tags({ tags }: { tags: readonly string[] }) {
  * A form of one button, which leads back to the page that it is on.
  * @param isShort whether the button shows the number alone
  */
-export function FavoriteButton({ article, isShort = false }: { article: ArticlePreview; isShort?: boolean }) {
+export function FavoriteButton({
+  article,
+  isShort = false,
+}: {
+  article: Pick<ArticlePreview, "slug" | "title" | "favorited" | "favoritesCount">;
+  isShort?: boolean;
+}) {
   const { slug, title, favorited, favoritesCount } = article;
   const verb = favorited ? "Unfavorite" : "Favorite";
   return (

@@ -18,7 +18,7 @@ type FieldProps = {
   name: string;
   label: string;
   value?: string | undefined;
-  type?: "text" | "email" | "password" | "url" | "search";
+  type?: "text" | "email" | "password" | "url" | "search" | "datetime-local";
   /** More about the field, below it. */
   hint?: string;
   placeholder?: string;

@@ -59,6 +59,7 @@ function links({ viewer }: Frame, path: string | undefined) {
   return (
     <>
       <NavLink href="/editor" current={path} text="Write" />
+      <NavLink href="/drafts" current={path} text="Drafts" />
       <NavLink href="/settings" current={path} text="Settings" />
       <a class="nav-link nav-user" href={profile} aria-current={path === profile ? "page" : undefined}>
         <img class="user-pic" src={pictureOf(viewer.image)} alt="" width="32" height="32" />

@@ -1,5 +1,6 @@
 import type { Database } from "../../../db/pool.ts";
 import { read, textArray } from "../../../db/statements.ts";
+import { isPublished } from "../rows.ts";
 import type { Highlights, Range } from "./schema.ts";
 import { type Word, wordsOf } from "./words.ts";
 
@@ -18,7 +19,7 @@ export async function readHighlights(
   if (ids.length === 0) return [];
   const rows = await db.rows(MATCHED_TEXTS, { ids: textArray(ids), words: words.join(" "), bodyMax: BODY_MAX });
   const byId = new Map(rows.map((row) => [row.id, highlightsOf(row)]));
-  // One that was deleted meanwhile has none.
+  // One that was deleted or withdrawn meanwhile has none.
   return ids.map((id) => byId.get(id) ?? { title: [], description: [], body: null });
 }
 
@@ -41,7 +42,7 @@ const MATCHED_TEXTS = read<MatchedText>(
             -- All words from the 16,383rd on have this number.
             where position < 16383 and lexeme.lexeme = any (tsvector_to_array(to_tsvector('article', :words)))) as positions
      from articles a join article_search s on s.article_id = a.id
-    where a.id = any (:ids::text[]::bigint[])`,
+    where a.id = any (:ids::text[]::bigint[]) and ${isPublished("a")}`,
   "search",
 );
 

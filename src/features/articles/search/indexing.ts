@@ -83,7 +83,7 @@ const TAKE_ENTRIES = write<{ articleId: string }>(
 /** At the end of a restore, as the index is not in a backup. The newest get the highest numbers, and are indexed first. */
 export const QUEUE_ALL = write(
   "search_queue_all",
-  "insert into search_queue (article_id) select id from articles order by id",
+  "insert into search_queue (article_id) select id from articles where status = 'published' order by id",
 );
 
 /** Brings the index up to date for these articles. Those that are deleted, or not published, cannot be found afterwards. */

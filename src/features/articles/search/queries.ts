@@ -108,7 +108,7 @@ const SEARCH = searchFor("search", "search_candidates(q.roughly, q.newest)");
 const SEARCH_FAVORITES = searchFor(
   "search_favorites",
   `array(select article_id from favorites
-          where user_id = (select id from users where username_key = :favorited) and article_id <= q.newest
+          where user_id = (select id from users where username_key = :favorited) and is_published and article_id <= q.newest
           order by article_published_at desc, article_id desc limit ${FAVORITES_MAX})`,
 );
 

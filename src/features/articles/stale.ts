@@ -1,0 +1,18 @@
+import { ApiError } from "../../http/errors.ts";
+import { etagOf } from "../../http/validation.ts";
+import type { Article } from "./schema.ts";
+
+/** The 412 for a write on a version of an article that is no longer the newest. It shows the newest. */
+export class StaleArticle extends ApiError {
+  constructor(readonly article: Article) {
+    super(
+      "precondition_failed",
+      { article: [`has changed, its version is now ${article.version}`] },
+      { ETag: etagOf(JSON.stringify({ article }), article.version) },
+    );
+  }
+
+  override body(): string {
+    return JSON.stringify({ errors: this.errors, article: this.article });
+  }
+}
