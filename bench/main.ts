@@ -31,11 +31,13 @@ import {
 import { type Costs, type Measured, type Result, report } from "./report.ts";
 import type { StatementFigures, StatementRun } from "./statement-limit.ts";
 import { createStatementFinder, type StatementFinder, wireForm } from "./statements.ts";
+import { upgrade } from "./upgrade.ts";
 
 const USAGE = `Usage: npm run bench -- [flags]
        npm run bench -- explain [--articles=…] [--only=…]
        npm run bench -- compare before.json after.json
        npm run bench -- isolation [--articles=…] [--rounds=…] [--seconds=…]
+       npm run bench -- upgrade [--articles=…] [--seconds=15]
        npm run bench -- overhead [--articles=…] [--rounds=…] [--seconds=…] [--connections=…] [--load=…]
        npm run bench -- peer [--articles=…] [--rounds=…] [--seconds=…] [--only=…] [--keep]
 
@@ -45,6 +47,8 @@ It needs cargo, wrk and psql.
 overhead prints the CPU of a request that does nothing, beside that of a bare Bun.serve.
 
 isolation prints the times of GET /api/articles alone, and beside ten clients that send the slowest requests there are.
+
+upgrade prints the times of requests beside migrations and a transaction that stays open, and fails if one takes a second.
 
 explain prints how PostgreSQL runs the statement of each endpoint, and writes the whole plans to bench/.data/plans-ARTICLES.txt.
 
@@ -92,6 +96,8 @@ if (values.help) {
   await explainAll();
 } else if (positionals[0] === "isolation" && positionals.length === 1) {
   console.log(await isolation(Number(values.articles), Number(values.rounds ?? 3), Number(values.seconds ?? 4)));
+} else if (positionals[0] === "upgrade" && positionals.length === 1) {
+  console.log(await upgrade(Number(values.articles), Number(values.seconds ?? 15)));
 } else if (positionals[0] === "overhead" && positionals.length === 1) {
   const [rounds, seconds] = [Number(values.rounds ?? 5), Number(values.seconds ?? 2)];
   console.log(await overhead(Number(values.articles), rounds, seconds, Number(values.connections), values.load));
