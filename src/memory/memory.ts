@@ -4,7 +4,7 @@ import { createChanges } from "./changes.ts";
 /** How long a value is served after the load that read it began: whatever nobody reported is visible after this time. */
 export const AGE_MAX_MS = 2_000;
 /** A value that is read when it is older than this part of its life is loaded again meanwhile. */
-const AGING = 1 / 2;
+const AGING = 3 / 4;
 /** A larger value is not kept, so that a few of them do not replace all others. */
 const VALUE_BYTES_MAX = 512 * 1024;
 

@@ -9,7 +9,7 @@ import { AGE_MAX_MS, type Memory, type Version } from "../../memory/memory.ts";
 export const ARTICLE_VERSION = "a.xmin || ' ' || u.xmin";
 
 /** Often enough that no article becomes too old in between. */
-const INTERVAL_MS = AGE_MAX_MS * 0.4;
+const INTERVAL_MS = AGE_MAX_MS * 0.65;
 
 /** Revalidates the articles in memory that are read again and again, from now on. */
 export function keepRevalidating(db: Database, memory: Memory): { stop(): Promise<void> } {
