@@ -33,12 +33,14 @@ import {
 import { type Costs, type Measured, type Result, report } from "./report.ts";
 import type { StatementFigures, StatementRun } from "./statement-limit.ts";
 import { createStatementFinder, type StatementFinder, wireForm } from "./statements.ts";
+import { upgrade } from "./upgrade.ts";
 
 const USAGE = `Usage: npm run bench -- [flags]
        npm run bench -- explain [--articles=…] [--only=…]
        npm run bench -- compare before.json after.json
        npm run bench -- isolation [--articles=…] [--rounds=…] [--seconds=…]
        npm run bench -- pages [--articles=…] [--rounds=…]
+       npm run bench -- upgrade [--articles=…] [--seconds=15]
        npm run bench -- overhead [--articles=…] [--rounds=…] [--seconds=…] [--connections=…] [--load=…]
        npm run bench -- half [--articles=…] [--rounds=…] [--seconds=…]
        npm run bench -- peer [--articles=…] [--rounds=…] [--seconds=…] [--only=…] [--keep]
@@ -53,6 +55,8 @@ half prints how long reads from memory take at half of the load that the server 
 isolation prints the times of GET /api/articles alone, and beside ten clients that send the slowest requests there are.
 
 pages prints the times of the second page of each list and of a deep one, and those of the sitemap.
+
+upgrade prints the times of requests beside migrations and a transaction that stays open, and fails if one takes a second.
 
 explain prints how PostgreSQL runs the statement of each endpoint, and writes the whole plans to bench/.data/plans-ARTICLES.txt.
 
@@ -104,6 +108,8 @@ if (values.help) {
   console.log(await isolation(Number(values.articles), Number(values.rounds ?? 3), Number(values.seconds ?? 4)));
 } else if (positionals[0] === "pages" && positionals.length === 1) {
   console.log(await pages(Number(values.articles), Number(values.rounds ?? 100)));
+} else if (positionals[0] === "upgrade" && positionals.length === 1) {
+  console.log(await upgrade(Number(values.articles), Number(values.seconds ?? 15)));
 } else if (positionals[0] === "overhead" && positionals.length === 1) {
   const [rounds, seconds] = [Number(values.rounds ?? 5), Number(values.seconds ?? 2)];
   console.log(await overhead(Number(values.articles), rounds, seconds, Number(values.connections), values.load));

@@ -37,12 +37,15 @@ export function memoryOf(pid: number): number {
 /** `startedMs` is the time from the start of the process to the first successful response. */
 export type App = { readonly url: string; readonly pid: number; readonly startedMs: number; stop(): Promise<void> };
 
-/** Starts the program in a process of its own, configured as in production; its log is written and discarded. */
+/**
+ * Starts the program in a process of its own, configured as in production, on a free port unless `settings` has one; its log is
+ * written and discarded.
+ */
 export async function startApp(
   settings: Record<string, string>,
   command: string[] = [process.execPath, join(import.meta.dir, "../src/main.ts"), "serve"],
 ): Promise<App> {
-  const port = freePort();
+  const port = settings.PORT ?? freePort();
   const spawned = performance.now();
   const child = Bun.spawn(command, {
     cwd: dirname(import.meta.dir),

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { checkDecisions, checkLinks, checkMentionedFiles, checkThreats } from "./checks/documents.ts";
 import { root } from "./checks/files.ts";
 import { checkCycles, checkDirections, checkTestFolders } from "./checks/folders.ts";
+import { checkMigrations } from "./checks/migrations.ts";
 import { checkPhrases } from "./checks/phrases.ts";
 import { checkStatements } from "./checks/statements.ts";
 import { clientDrift } from "./client.ts";
@@ -17,6 +18,7 @@ const checks: [name: string, check: () => Promise<string[]>][] = [
   ["import directions", checkDirections],
   ["import cycles", checkCycles],
   ["test folders", checkTestFolders],
+  ["migrations beside running servers", checkMigrations],
   ["SQL statements", checkStatements],
   ["client and OpenAPI document", clientDrift],
   ["English in public texts", checkPhrases],

@@ -2,11 +2,13 @@ import { existsSync, statfsSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { SQL } from "bun";
 import { migrations } from "../../migrations/index.ts";
+import packageJson from "../../package.json" with { type: "json" };
 import { type DatabaseAddress, locationOf } from "../config/database-address.ts";
 import type { Config } from "../config/settings.ts";
 import { StartupError } from "../config/startup-error.ts";
 import { configWarnings } from "../config/warnings.ts";
-import { checksum } from "../db/migrations.ts";
+import { checksum } from "../db/migration-steps.ts";
+import { mayRunBeside } from "../db/migrations.ts";
 import { connectionOptions } from "../db/pool.ts";
 import { checkPooler, connectionProblem, requireSuitable } from "../db/reach.ts";
 import { smtpServer } from "../mail/open.ts";
@@ -219,16 +221,15 @@ async function checkRequests(config: Config, pooler: DatabaseAddress): Promise<s
 }
 
 async function checkMigrations(sql: SQL): Promise<string> {
+  type Applied = { file: string; checksum: string; oldestProgram: string | null };
   const [found] = (await sql`select to_regclass('schema_migrations') is not null as any`) as { any: boolean }[];
-  const applied = found?.any
-    ? ((await sql`select file, checksum from schema_migrations order by version`) as {
-        file: string;
-        checksum: string;
-      }[])
+  const applied: Applied[] = found?.any
+    ? await sql`select file, checksum, oldest_program as "oldestProgram" from schema_migrations order by version`
     : [];
-  for (const [i, { file, checksum: sum }] of applied.entries()) {
+  for (const [i, { file, checksum: sum, oldestProgram }] of applied.entries()) {
     const known = migrations[i];
     if (known === undefined) {
+      if (mayRunBeside(oldestProgram, packageJson.version)) continue;
       throw new Problem(`The database has migration ${file}, which this version does not know. Start a newer version.`);
     }
     if (known.file !== file || checksum(known) !== sum) {
@@ -238,6 +239,8 @@ async function checkMigrations(sql: SQL): Promise<string> {
     }
   }
   const missing = migrations.length - applied.length;
+  if (missing < 0)
+    return `all ${migrations.length} are applied, and ${-missing} of a newer version, beside which this one may run`;
   if (missing === 0) return `all ${migrations.length} are applied`;
   throw new Problem(
     `${missing} of ${migrations.length} are missing. The next start applies them, or run: conduit migrate`,

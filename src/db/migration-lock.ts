@@ -20,12 +20,14 @@ export type WaitOptions = {
  * Runs `work` while no other server migrates the database. The lock belongs to a transaction on a connection of its own,
  * so a transaction pooler keeps it, and it ends with the connection. Waiting is polling: a statement that waits for a lock
  * holds a snapshot, for which `create index concurrently` on another server would wait in turn.
+ * @param whenLocked runs each time that another server holds the lock; what it returns, if not undefined, ends the waiting
  * @throws StartupError if another server migrates for longer than `timeoutMs`, and what `work` throws
  */
 export async function withMigrationLock<Result>(
   address: DatabaseAddress,
   { connectTimeoutMs, timeoutMs, onProgress }: WaitOptions,
   work: () => Promise<Result>,
+  whenLocked: () => Promise<Result | undefined> = async () => undefined,
 ): Promise<Result> {
   const session = {
     application_name: "conduit migration lock",
@@ -38,6 +40,8 @@ export async function withMigrationLock<Result>(
     for (let isReported = false; ; ) {
       const result = await whileLocked(sql, work);
       if (result !== undefined) return result.value;
+      const substitute = await whenLocked();
+      if (substitute !== undefined) return substitute;
       const other = isReported && performance.now() < deadline ? "" : await holderOf(sql);
       if (performance.now() >= deadline) {
         throw new StartupError(

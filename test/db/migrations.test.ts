@@ -5,7 +5,8 @@ import type { SQL } from "bun";
 import { migrations } from "../../migrations/index.ts";
 import { StartupError } from "../../src/config/startup-error.ts";
 import { withMigrationLock } from "../../src/db/migration-lock.ts";
-import { type Migration, migrate } from "../../src/db/migrations.ts";
+import type { Migration } from "../../src/db/migration-steps.ts";
+import { migrate } from "../../src/db/migrations.ts";
 import { connect, testDatabase, testPostgres } from "../support/harness.ts";
 import { until } from "../support/until.ts";
 

@@ -20,7 +20,15 @@ test("links of mails open pages of BASE_URL, or those of VERIFY_URL and RESET_UR
     const config = loadConfig({ ...base, ...env });
     const mail = openMail(config, JWT_SECRET);
     const server = await testServer({ address, mail });
-    const jobs = await startBackgroundJobs(mail, config, server.db.primary, server.db, server.memory, SILENT, server.url);
+    const jobs = await startBackgroundJobs(
+      mail,
+      config,
+      server.db.primary,
+      server.db,
+      server.memory,
+      SILENT,
+      server.url,
+    );
     stops.unshift(jobs.stop, server.stop);
     return server;
   };

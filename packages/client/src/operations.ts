@@ -17,6 +17,7 @@ import type {
   NewCommentRequest,
   NewUserRequest,
   ProfileResponse,
+  ReadArticleResponse,
   ReadyResponse,
   RefreshRequest,
   ResetPasswordRequest,
@@ -45,7 +46,7 @@ export function operationsOf(call: Call) {
     /** Check that the process responds. For process managers. It does not check the database, because restarting the server does not repair a database. */
     getHealthLive: (options?: CallOptions): Promise<LiveResponse> => call("GET", "/health/live", {}, options),
 
-    /** Check that the server is ready for requests. For load balancers. Returns 503 if the database is unreachable or read-only, if migrations are missing, or while the server shuts down. Load does not make a server unready. */
+    /** Check that the server is ready for requests. For load balancers. Returns 503 if migrations are missing, while the server shuts down, and if the database is unreachable or read-only for longer than `FAILOVER_WAIT` and `STALE_MAX`; until then, `degraded`. Load does not make a server unready. */
     getHealthReady: (options?: CallOptions): Promise<ReadyResponse> => call("GET", "/health/ready", {}, options),
 
     /** Get an overview of the API. The name and version of the API, and where to find its documentation. Browsers receive a page. */
@@ -232,13 +233,15 @@ export function operationsOf(call: Call) {
       options?: CallOptions,
     ): Promise<DraftsResponse> => call("GET", "/api/user/articles", args, options),
 
-    /** Get an article. The full article, with its body. A former slug redirects to the current one, as long as the article exists. */
+    /** Get an article. The full article, with its body in Markdown, and with `format=html` also as HTML. A former slug redirects to the current one, as long as the article exists. */
     getArticle: (
       args: {
         slug: string;
+        /** `html` adds `bodyHtml` */
+        format?: "markdown" | "html" | undefined;
       },
       options?: CallOptions,
-    ): Promise<ArticleResponse> => call("GET", "/api/articles/{slug}", args, options),
+    ): Promise<ReadArticleResponse> => call("GET", "/api/articles/{slug}", args, options),
 
     /** Update an article. Only the author can update an article. The version before becomes a revision. A new title changes the `slug` as well, and so may the first publication of a draft; the former one redirects. `status` publishes an article, schedules it or withdraws it. Withdrawn, it keeps its comments and favorites, which return with it. With `If-Match`, the article is changed only if it has that version. Otherwise the status is 412, with the article as it is now. */
     updateArticle: (

@@ -241,15 +241,28 @@ export type ReadArticleResponse = {
     slug: string;
     title: string;
     description: string;
+    /** The beginning of the body as plain text, at most 200 characters. Empty if the body has no text. */
+    excerpt: string;
+    /** The words of the body. Each Chinese or Japanese character counts as one. */
+    wordCount: number;
+    /** Minutes to read the body, rounded up */
+    readingTime: number;
     tagList: string[];
+    /** When it was written, maybe as a draft */
     createdAt: string;
-    /** When it was first published; lists sort by it */
-    publishedAt: string;
+    /** When it was first published; null if it never was */
+    publishedAt: string | null;
     updatedAt: string;
+    /** Starts at 1; every edit by the author raises it */
+    version: number;
     /** Whether the current user has favorited the article */
     favorited: boolean;
     favoritesCount: number;
     author: Profile;
+    /** Only its author sees an article that is not `published` */
+    status: "draft" | "scheduled" | "published";
+    /** When it will be published; null unless it is `scheduled` */
+    publishAt: string | null;
     body: string;
     /** With `format=html`: the body as HTML that is safe to show next to anything, from a list of allowed elements and attributes */
     bodyHtml?: string;

@@ -1,6 +1,6 @@
 import { StartupError } from "../../config/startup-error.ts";
 import { JOB_SCHEMA } from "../job-schema.ts";
-import { checksum, type Migration } from "../migrations.ts";
+import { checksum, type Migration } from "../migration-steps.ts";
 import { read } from "../statements.ts";
 
 /** A table, with its columns except for generated ones. */

@@ -3,7 +3,8 @@ import { StartupError } from "../../config/startup-error.ts";
 import { sqlState } from "../errors.ts";
 import { JOB_SCHEMA } from "../job-schema.ts";
 import { type WaitOptions, withMigrationLock } from "../migration-lock.ts";
-import { type Migration, migrateIn } from "../migrations.ts";
+import type { Migration } from "../migration-steps.ts";
+import { migrateIn } from "../migrations.ts";
 import { findServer, withConnection } from "../reach.ts";
 import type { Statement } from "../statements.ts";
 import {

@@ -1,6 +1,6 @@
 import type { DatabaseAddress } from "../../config/database-address.ts";
 import { StartupError } from "../../config/startup-error.ts";
-import type { Migration } from "../migrations.ts";
+import type { Migration } from "../migration-steps.ts";
 import { withConnection } from "../reach.ts";
 import {
   type Applied,

@@ -1,6 +1,7 @@
 import { Hono } from "hono";
 import { TimedOut } from "../../db/bounded-pool.ts";
-import { type Migration, missingMigrations } from "../../db/migrations.ts";
+import type { Migration } from "../../db/migration-steps.ts";
+import { missingMigrations } from "../../db/migrations.ts";
 import type { Database } from "../../db/pool.ts";
 import { PROBE_TIMEOUT_MS } from "../../db/probe.ts";
 import { describeRoute } from "../../http/openapi.ts";
