@@ -213,6 +213,7 @@ export const WRITES: Readonly<Record<string, Write>> = {
       ...ARTICLE,
       ...FAVORITES,
       ...COMMENTS,
+      ...FORMER,
       ...TAGS,
       "by tag, second page",
       "by author, second page",
