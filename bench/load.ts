@@ -11,6 +11,8 @@ export type LoadJob = {
   readonly once: boolean;
   /** The number of requests in flight on each connection; one by default. */
   readonly pipelined?: number;
+  /** How long each connection pauses after a response on average, in whole milliseconds; not at all by default. Only wrk can. */
+  readonly pauseMs?: number;
 };
 
 /** Times in milliseconds. `loadCpuUs` is the load generator's own CPU time for a request. */
@@ -51,7 +53,7 @@ async function runWrk(job: LoadJob, folder: string): Promise<LoadFigures> {
       })
       .join("\0"),
   );
-  const { connections, durationS, once, url, pipelined = 1 } = job;
+  const { connections, durationS, once, url, pipelined = 1, pauseMs = 0 } = job;
   return await run(
     // wrk accepts only whole seconds.
     [
@@ -66,6 +68,7 @@ async function runWrk(job: LoadJob, folder: string): Promise<LoadFigures> {
       file,
       once ? "once" : "again",
       String(pipelined),
+      String(pauseMs),
     ],
     "",
     (out) => JSON.parse(/^FIGURES (.+)$/m.exec(out)?.[1] ?? "null"),

@@ -15,6 +15,7 @@ import { compare } from "./compare.ts";
 import { type Dataset, openDataset } from "./dataset.ts";
 import { ENDPOINTS, type Endpoint } from "./endpoints.ts";
 import { explain, explainedTable } from "./explain.ts";
+import { halfLoad } from "./half-load.ts";
 import { isolation } from "./isolation.ts";
 import { chooseLoadGenerator, type LoadGenerator } from "./load.ts";
 import { overhead } from "./overhead.ts";
@@ -37,12 +38,15 @@ const USAGE = `Usage: npm run bench -- [flags]
        npm run bench -- compare before.json after.json
        npm run bench -- isolation [--articles=…] [--rounds=…] [--seconds=…]
        npm run bench -- overhead [--articles=…] [--rounds=…] [--seconds=…] [--connections=…] [--load=…]
+       npm run bench -- half [--articles=…] [--rounds=…] [--seconds=…]
        npm run bench -- peer [--articles=…] [--rounds=…] [--seconds=…] [--only=…] [--keep]
 
 peer loads this server and bench/peer (axum and sqlx on plain tables) alternately, and prints the ratio of each kind of request.
 It needs cargo, wrk and psql.
 
 overhead prints the CPU of a request that does nothing, beside that of a bare Bun.serve.
+
+half prints how long reads from memory take at half of the load that the server can bear. It needs wrk.
 
 isolation prints the times of GET /api/articles alone, and beside ten clients that send the slowest requests there are.
 
@@ -55,6 +59,7 @@ explain prints how PostgreSQL runs the statement of each endpoint, and writes th
   --seconds=2         of each measurement
   --connections=32    requests in flight
   --load=wrk          or autocannon; wrk unless it is not installed
+  --memory=0          MEMORY_MAX of the server, in bytes
   --soak=2000000      this many requests of the mix afterwards, with the memory after each half
   --out=FILE          where the figures go as JSON (bench/.data/result-ARTICLES.json)`;
 
@@ -77,6 +82,7 @@ const { values, positionals } = parseArgs({
     connections: { type: "string", default: "32" },
     load: { type: "string" },
     soak: { type: "string" },
+    memory: { type: "string" },
     out: { type: "string" },
     keep: { type: "boolean" },
     help: { type: "boolean", short: "h" },
@@ -95,6 +101,8 @@ if (values.help) {
 } else if (positionals[0] === "overhead" && positionals.length === 1) {
   const [rounds, seconds] = [Number(values.rounds ?? 5), Number(values.seconds ?? 2)];
   console.log(await overhead(Number(values.articles), rounds, seconds, Number(values.connections), values.load));
+} else if (positionals[0] === "half" && positionals.length === 1) {
+  console.log(await halfLoad(Number(values.articles), Number(values.rounds ?? 3), Number(values.seconds ?? 3)));
 } else if (positionals[0] === "peer" && positionals.length === 1) {
   const peer = Bun.spawn(["bash", join(import.meta.dir, "peer/side-by-side.sh"), ...process.argv.slice(3)], {
     stdio: ["inherit", "inherit", "inherit"],
@@ -143,7 +151,13 @@ async function bench(): Promise<void> {
     const dataset = await openDataset(articles, onProgress);
     closers.push(dataset.stop);
     // The readers stay signed in for the whole run.
-    const settings = { DATABASE_URL: urlOf(dataset.address), JWT_SECRET, ACCESS_TOKEN_TTL: "12h", RATE_LIMITS: "off" };
+    const settings = {
+      DATABASE_URL: urlOf(dataset.address),
+      JWT_SECRET,
+      ACCESS_TOKEN_TTL: "12h",
+      RATE_LIMITS: "off",
+      ...(values.memory === undefined ? {} : { MEMORY_MAX: values.memory }),
+    };
     const app = await startApp({ ...settings, METRICS_PORT: "0" });
     closers.push(app.stop);
     const silentApp = await startApp({ ...settings, LOG_LEVEL: "silent" });

@@ -1,6 +1,6 @@
 -- For wrk: sends the requests of a file, in which they are separated by NUL, in order, and prints the figures as JSON.
--- Arguments: the file, "once" to stop after the last request instead of starting again, and the number of requests in
--- flight.
+-- Arguments: the file, "once" to stop after the last request instead of starting again, the number of requests in
+-- flight, and the mean pause between a response and the next request of a connection, in milliseconds.
 local ffi = require("ffi")
 ffi.cdef [[
   typedef struct { long seconds; long nanoseconds; } timespec;
@@ -39,6 +39,17 @@ function init(args)
     for i, request in ipairs(requests) do
       requests[i] = request:rep(pipelined)
     end
+  end
+  local pauseMs = tonumber(args[4])
+  if pauseMs > 0 then
+    pauseBetween(pauseMs)
+  end
+end
+
+function pauseBetween(meanMs)
+  -- Between nothing and twice the mean, so that the connections do not send at the same time. wrk calls this if it exists.
+  function delay()
+    return math.random(0, 2 * meanMs)
   end
 end
 
