@@ -38,6 +38,9 @@ beforeAll(async () => {
     tagList: ["a, b", '"c"'],
   });
   const second = await server.publish(bob, { tagList: ["a, b"] });
+  await server.publish(ann, { title: "A draft", status: "draft" });
+  const publishAt = new Date(Date.now() + 3_600_000).toISOString();
+  await server.publish(bob, { title: "Scheduled", status: "scheduled", publishAt });
   const gone = await server.publish(ann, { title: "Gone" });
   for (const [who, slug] of [
     [bob, first.slug],
