@@ -61,14 +61,11 @@ export type WrittenArticle = {
   readonly changed: readonly string[];
 };
 
-/**
- * Publishes an article. Its slug is the title's, with a suffix if another article has that. That of a draft always has one:
- * otherwise, the slug of another article with the same title would reveal the draft. Throws 401.
- */
+/** Publishes an article. Its slug is the title's, with a suffix if another article has that. Throws 401. */
 export async function insertArticle(
-  db: Queries,
+  db: Database,
   author: CurrentSession,
-  { title, description, body, tagList, status, publishAt = null }: NewArticle,
+  { title, description, body, tagList }: NewArticle,
 ): Promise<WrittenArticle> {
   const slug = slugBase(title);
   try {
@@ -80,12 +77,9 @@ export async function insertArticle(
       description,
       body,
       tagList: textArray(tagList),
-      status,
-      publishAt,
     });
     if (article?.slug == null) throw sessionEnded();
-    const changed = status === "published" ? listsWith(article.userId, tagList) : [];
-    return { article: articleOf(article), articleId: article.articleId, changed };
+    return { article: articleOf(article), articleId: article.articleId, changed: listsWith(article.userId, tagList) };
   } catch (error) {
     // The account was deleted after the statement had read it.
     if (violatedConstraint(error) === "articles_author_id_fkey") throw sessionEnded();
@@ -107,31 +101,25 @@ const INSERT_ARTICLE = batch<LeftJoined<ArticleRow>>(
       description: "text",
       body: "text",
       tagList: "text",
-      status: "article_status",
-      publishAt: "timestamptz",
     },
     key: ["slug"],
   },
   `u as materialized (
      select item.place, item.slug as slug_base, item."slugWithSuffix" as slug_suffixed, item.title as new_title,
             item.description as new_description, item.body as new_body, item."tagList"::text[] as new_tag_list,
-            item.status as new_status, item."publishAt" as new_publish_at,
-            case when item.status = 'published' then now() end as new_published_at,
             nextval('articles_id_seq') as article_id, id, username, bio, image
        from item join lateral (${userOfItem("id, username, bio, image")}) u on true),
    plain as (
      insert into articles (id, author_id, slug, title, description, body, tag_list)
      overriding system value
      select article_id, u.id, slug_base, new_title, new_description, new_body, new_tag_list
-       from u where slug_base <> 'feed' and new_status = 'published' order by slug_base
+       from u where slug_base <> 'feed' order by slug_base
      on conflict (slug) do nothing
      returning *),
    suffixed as (
-     insert into articles (id, author_id, slug, slug_has_suffix, title, description, body, tag_list, status, publish_at,
-       published_at)
+     insert into articles (id, author_id, slug, slug_has_suffix, title, description, body, tag_list)
      overriding system value
-     select article_id, u.id, slug_suffixed, true, new_title, new_description, new_body, new_tag_list, new_status,
-            new_publish_at, new_published_at
+     select article_id, u.id, slug_suffixed, true, new_title, new_description, new_body, new_tag_list
        from u where article_id not in (select id from plain) order by slug_suffixed
      returning *)
    select place, ${articleColumns(null)}
