@@ -79,8 +79,8 @@ create trigger article_fixed_columns before update of author_id, published_at on
     or (old.published_at is not null and new.published_at is null))
   execute function refuse_article_change();
 
--- A trigger, not a constraint, which every favourite would check. Inserts are not checked: published
--- articles have the defaults, and others come from one statement (src/features/articles/publication.ts).
+-- A trigger, not a constraint, which every favourite would check. Inserts are not checked: published articles have the defaults,
+-- and others come from one statement (src/features/articles/publication.ts).
 create function refuse_article_status() returns trigger language plpgsql as $$
 begin
   raise exception 'a published article has published_at, and a scheduled one alone has publish_at' using errcode = 'check_violation';

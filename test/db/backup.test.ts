@@ -78,7 +78,7 @@ describe("a backup", () => {
     const file = await backupOf(server.address);
     const copy = await testDatabase({ migrated: false });
     const report = await restoreInto(copy, file, []);
-    expect(report.rows).toMatchObject({ users: 2, articles: 2, comments: 2, favorites: 2, follows: 1 });
+    expect(report.rows).toMatchObject({ users: 2, articles: 4, comments: 2, favorites: 2, follows: 1 });
     expect(await contents(copy)).toEqual(await contents(server.address));
     expect(await guards(copy)).toEqual(await guards(server.address));
     expect((await guards(copy)) as unknown[]).not.toBeEmpty();
@@ -102,8 +102,9 @@ describe("a backup", () => {
     expect((await copy.request("GET", "/api/articles")).json.articlesCount).toBe(3);
     expect((await copy.request("GET", "/api/articles?tag=a,%20b")).json.articlesCount).toBe(3);
     expect((await copy.request("GET", "/api/articles?author=ann")).json.articlesCount).toBe(2);
+    expect((await copy.request("GET", "/api/user/articles", { token })).json.articles[0]?.title).toBe("A draft");
     const [ids] = await copy.sql`select max(id)::integer as id from articles`;
-    expect(ids.id).toBe(4);
+    expect(ids.id).toBe(6);
     await copy.stop();
   });
 
