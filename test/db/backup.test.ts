@@ -38,6 +38,9 @@ beforeAll(async () => {
     tagList: ["a, b", '"c"'],
   });
   const second = await server.publish(bob, { tagList: ["a, b"] });
+  await server.publish(ann, { title: "A draft", status: "draft" });
+  const publishAt = new Date(Date.now() + 3_600_000).toISOString();
+  await server.publish(bob, { title: "Scheduled", status: "scheduled", publishAt });
   const gone = await server.publish(ann, { title: "Gone" });
   for (const [who, slug] of [
     [bob, first.slug],
@@ -75,7 +78,7 @@ describe("a backup", () => {
     const file = await backupOf(server.address);
     const copy = await testDatabase({ migrated: false });
     const report = await restoreInto(copy, file, []);
-    expect(report.rows).toMatchObject({ users: 2, articles: 2, comments: 2, favorites: 2, follows: 1 });
+    expect(report.rows).toMatchObject({ users: 2, articles: 4, comments: 2, favorites: 2, follows: 1 });
     expect(await contents(copy)).toEqual(await contents(server.address));
     expect(await guards(copy)).toEqual(await guards(server.address));
     expect((await guards(copy)) as unknown[]).not.toBeEmpty();
@@ -99,8 +102,9 @@ describe("a backup", () => {
     expect((await copy.request("GET", "/api/articles")).json.articlesCount).toBe(3);
     expect((await copy.request("GET", "/api/articles?tag=a,%20b")).json.articlesCount).toBe(3);
     expect((await copy.request("GET", "/api/articles?author=ann")).json.articlesCount).toBe(2);
+    expect((await copy.request("GET", "/api/user/articles", { token })).json.articles[0]?.title).toBe("A draft");
     const [ids] = await copy.sql`select max(id)::integer as id from articles`;
-    expect(ids.id).toBe(4);
+    expect(ids.id).toBe(6);
     await copy.stop();
   });
 
