@@ -10,7 +10,7 @@ import { cleanUp } from "../src/jobs/clean-up.ts";
 import { purges } from "../src/server/jobs.ts";
 import { poolLimits, startServer } from "../src/server/server.ts";
 
-/** Adds so many expired rows of each kind. */
+/** Adds so many rows of each kind that have expired, or are too many. */
 export async function fillBacklog(sql: SQL, rows: number): Promise<void> {
   await sql`select graphile_worker.add_job('backlog')`;
   await sql
@@ -29,6 +29,15 @@ export async function fillBacklog(sql: SQL, rows: number): Promise<void> {
        select (select id from users where username = 'backlog'), 'network ' || i,
               now() - i * interval '1 second' - interval '31 days'
          from generate_series(1, ${rows}) as i;
+       insert into articles (author_id, slug, title, description, body)
+       select id, 'backlog-' || i, 'Backlog', 'Backlog', 'Backlog' from users, generate_series(1, 2) as i
+        where username = 'backlog';
+       insert into article_revisions (article_id, number, title, description, tag_list, created_at, replaced_at)
+       select a.id, i, 'Backlog', 'Backlog', '{}', now() - interval '2 years',
+              now() - i * interval '1 second' - case slug when 'backlog-1' then interval '1 year' else '0' end
+         from articles a, generate_series(1, ${rows} + case slug when 'backlog-1' then 0 else 100 end) as i
+        where slug in ('backlog-1', 'backlog-2');
+       insert into former_slugs (slug) select 'gone-' || i from generate_series(1, ${rows}) as i;
        insert into rate_limits (key, count, max, ends_at)
        select 'login:address:' || i, 1, 10, now() - i * interval '1 second' from generate_series(1, ${rows}) as i;
        insert into graphile_worker._private_jobs (task_id, attempts, max_attempts, run_at)
@@ -47,7 +56,7 @@ export async function cleanUpBacklog(
   request: () => Promise<unknown>,
 ): Promise<Timings> {
   const timings: Timings = { rows: {}, batchesMs: [], requestsMs: [] };
-  const timed = Object.entries(purges(db)).map(([name, purge]) => [
+  const timed = Object.entries(purges(db, loadConfig({}))).map(([name, purge]) => [
     name,
     async () => {
       const started = performance.now();

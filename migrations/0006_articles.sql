@@ -17,6 +17,9 @@ create domain article_tag_list as text[]
 create domain article_favorites_count as integer
   constraint articles_favorites_count_not_negative check (value >= 0);
 
+create domain article_excerpt as text
+  constraint articles_excerpt_length check (char_length(value) <= 200);
+
 create table articles (
   id              bigint generated always as identity primary key,
   author_id       bigint not null constraint articles_author_id_fkey references users on delete cascade,
@@ -29,10 +32,16 @@ create table articles (
   body            article_body not null,
   -- In the author's order. Triggers keep article_tags and tags in step with it.
   tag_list        article_tag_list not null default '{}',
+  -- Computed from the body by the application (text-facts.ts), because lists do not read bodies. The time is in minutes.
+  word_count      integer not null default 0,
+  reading_time    integer not null default 1,
+  excerpt         article_excerpt not null default '',
   -- Maintained by the triggers of favorites.
   favorites_count article_favorites_count not null default 0,
   -- Starts at 1; every edit by the author raises it.
   version         integer not null default 1,
+  -- Whether the last edit was saved by the editor, not by the author (0012_revisions.sql).
+  is_autosaved    boolean not null default false,
   created_at      timestamptz(3) not null default now(),
   -- When it was first published. Lists sort by it, and other tables copy it, so it never changes (see the trigger below).
   published_at    timestamptz(3) not null default now(),
@@ -55,6 +64,7 @@ create table articles (
 alter table articles
   alter column title set storage main,
   alter column description set storage main,
+  alter column excerpt set storage main,
   alter column tag_list set storage main,
   alter column slug set storage main;
 

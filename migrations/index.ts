@@ -13,6 +13,7 @@ import favorites from "./0008_favorites.sql" with { type: "text" };
 import comments from "./0009_comments.sql" with { type: "text" };
 import articleCounts from "./0010_article_counts.sql" with { type: "text" };
 import search from "./0011_search.sql" with { type: "text" };
+import revisions from "./0012_revisions.sql" with { type: "text" };
 
 /** The whole history of the schema, oldest first. */
 export const migrations: readonly Migration[] = [
@@ -27,4 +28,5 @@ export const migrations: readonly Migration[] = [
   { version: "0009", file: "0009_comments.sql", sql: comments },
   { version: "0010", file: "0010_article_counts.sql", sql: articleCounts },
   { version: "0011", file: "0011_search.sql", sql: search },
+  { version: "0012", file: "0012_revisions.sql", sql: revisions },
 ];

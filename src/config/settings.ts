@@ -195,6 +195,13 @@ export const SETTINGS = {
     what: "How often an account may favorite or unfavorite.",
     parse: rate(RATE_MAX),
   }),
+  rateLimitRenames: setting({
+    name: "RATE_LIMIT_RENAMES",
+    flag: "rate-limit-renames",
+    fallback: "10/1d",
+    what: "How often an account may change its username.",
+    parse: rate(RATE_MAX),
+  }),
   rateLimitNetworkFactor: setting({
     name: "RATE_LIMIT_NETWORK_FACTOR",
     flag: "rate-limit-network-factor",
@@ -214,6 +221,27 @@ export const SETTINGS = {
     fallback: "on",
     what: "`off` serves the API alone, for teams with a front end of their own. The pages that links in emails open stay.",
     parse: (text) => oneOf("on", "off")(text) === "on",
+  }),
+  revisionsMax: setting({
+    name: "REVISIONS_MAX",
+    flag: "revisions-max",
+    fallback: "100",
+    what: "Former versions that are kept of an article. The clean-up, once an hour, deletes older ones.",
+    parse: wholeNumber(0, 10_000),
+  }),
+  revisionsMaxAgeMs: setting({
+    name: "REVISIONS_MAX_AGE",
+    flag: "revisions-max-age",
+    fallback: "365d",
+    what: "How long a former version is kept after it was replaced.",
+    parse: duration(60_000, 3_650 * DAY_MS),
+  }),
+  deletedArticles: setting({
+    name: "DELETED_ARTICLES",
+    flag: "deleted-articles",
+    fallback: "404",
+    what: "`410` remembers the addresses of articles that their authors delete from now on, and responds with 410 to them.",
+    parse: (text) => (oneOf("404", "410")(text) === "410" ? 410 : 404),
   }),
   verifyUrl: optional({
     name: "VERIFY_URL",

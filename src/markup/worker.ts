@@ -1,17 +1,19 @@
-// Runs in a worker: says that it is ready, renders one text at a time, and sends back its HTML, or null if there is none.
+// Runs in a worker: says that it is ready, then takes one input at a time, and sends back its output, or null if there is none.
+// A text is rendered; a pair of texts is compared.
+import { compareTexts } from "./diff.ts";
 import { renderMarkdown } from "./markdown.ts";
 
 declare const self: Worker;
 
-self.onmessage = ({ data }: MessageEvent<string>) => {
-  self.postMessage(htmlOf(data));
+self.onmessage = ({ data }: MessageEvent<string | [before: string, after: string]>) => {
+  self.postMessage(outputOf(data));
 };
 
 self.postMessage(null);
 
-function htmlOf(text: string): string | null {
+function outputOf(input: string | [before: string, after: string]): unknown {
   try {
-    return renderMarkdown(text);
+    return typeof input === "string" ? renderMarkdown(input) : compareTexts(...input);
   } catch {
     // Nested too deeply, or larger than the memory.
     return null;

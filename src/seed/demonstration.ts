@@ -1,6 +1,7 @@
 import type { SQL } from "bun";
 import { write } from "../db/statements.ts";
 import { slugBase } from "../features/articles/rules.ts";
+import { textFacts } from "../features/articles/text-facts.ts";
 import { emailKeyOf } from "../features/identity/users/emails.ts";
 import { skeletonOf } from "../features/identity/users/names.ts";
 import { sameKey } from "../features/identity/users/rules.ts";
@@ -44,6 +45,7 @@ export async function insertDemonstration(tx: SQL, passwordHash: string, site: s
       title: article.title,
       description: article.description,
       body: article.body,
+      ...textFacts(article.body),
       tags: article.tags,
       age_s,
     })),
@@ -135,10 +137,12 @@ const INSERT_PEOPLE = write(
 
 const INSERT_ARTICLES = write(
   "seed_insert_articles",
-  `insert into articles (author_id, slug, title, description, body, tag_list, created_at, published_at, updated_at)
-   select u.id, a.slug, a.title, a.description, a.body, a.tags, at, at, at
+  `insert into articles (author_id, slug, title, description, body, excerpt, word_count, reading_time, tag_list, created_at,
+     published_at, updated_at)
+   select u.id, a.slug, a.title, a.description, a.body, a.excerpt, a."wordCount", a."readingTime", a.tags, at, at, at
      from json_to_recordset($1::text::json) as a (
-            author text, slug text, title text, description text, body text, tags text[], age_s integer)
+            author text, slug text, title text, description text, body text, excerpt text, "wordCount" integer,
+            "readingTime" integer, tags text[], age_s integer)
      left join users u on u.username = a.author,
           lateral (select now() - make_interval(secs => age_s) as at) t
     order by age_s desc`,

@@ -2,6 +2,7 @@ import type { SQL } from "bun";
 import type { Queries } from "../db/pool.ts";
 import { type Parameters, positional, read, type Statement, textArray, write } from "../db/statements.ts";
 import { indexArticles } from "../features/articles/search/indexing.ts";
+import { WORDS_PER_MINUTE } from "../features/articles/text-facts.ts";
 import { ASPECTS, ENDINGS, FIRST_NAMES, LAST_NAMES, OPENINGS, REMARKS, TOPICS } from "./words.ts";
 
 /** The size of a load-test data set. Everything else in it is in proportion to these. */
@@ -255,19 +256,21 @@ const READERS_FAVORITES = write(
     order by 3, 2`,
 );
 
-// One in ten was edited later.
+// One in ten was edited later. Counts what is between spaces as words, except for the mark of the heading, and takes the first
+// paragraph as the excerpt.
 const ARTICLES = write(
   "seed_articles",
   `insert into articles (id, author_id, slug, title, description, body, tag_list, created_at, published_at, updated_at,
-     favorites_count)
+     favorites_count, word_count, reading_time, excerpt)
    overriding system value
-   select id, author_id,
+   select w.*, words, ceil(words / ${WORDS_PER_MINUTE}.0), left(split_part(body, E'\\n\\n', 2), 199) || '…'
+     from (select id, author_id,
           regexp_replace(replace(lower(title), '''', ''), '[^a-z0-9]+', '-', 'g') || '-' || id,
           title,
           left(${oneOf(":paragraphs::text[]", "id", 22)}, 100 + (id % 60)::integer) || ' …',
           '## ' || title || E'\\n\\n' || (
             select string_agg(${oneOf(":paragraphs::text[]", "id * 8 + part", 23)}, E'\\n\\n' order by part)
-              from generate_series(1, 3 + (4 * ${chance("id", 13)})::integer) as part),
+              from generate_series(1, 3 + (4 * ${chance("id", 13)})::integer) as part) as body,
           array(
             select distinct case
                 when rank <= cardinality(:topics::text[]) then (:topics::text[])[rank]
@@ -287,7 +290,8 @@ const ARTICLES = write(
              from generate_series(:from::bigint, :to::bigint) as id) a
      left join (select article_id, count(*)::integer as favorites
                   from favorites where article_id between :from::bigint and :to::bigint group by 1) f on f.article_id = a.id
-    order by id`,
+    order by id) w,
+    lateral (select cardinality(string_to_array(replace(body, E'\\n\\n', ' '), ' ')) - 1 as words) c`,
 );
 
 const FOLLOWS = write(

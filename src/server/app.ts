@@ -2,6 +2,7 @@ import { type Context, Hono, type MiddlewareHandler, type Next } from "hono";
 import { getPathNoStrict } from "hono/utils/url";
 import { migrations } from "../../migrations/index.ts";
 import type { Database } from "../db/pool.ts";
+import { revisionRoutes } from "../features/articles/revisions/routes.ts";
 import { articleRoutes } from "../features/articles/routes.ts";
 import { searchRoutes } from "../features/articles/search/routes.ts";
 import { commentRoutes } from "../features/comments/routes.ts";
@@ -28,6 +29,7 @@ import { validHost } from "../http/connection.ts";
 import { ApiError } from "../http/errors.ts";
 import type { AppEnv } from "../http/exchange.ts";
 import { crossOrigin, sharedHeaders } from "../http/headers.ts";
+import { Moved, respondMoved } from "../http/moved.ts";
 import type { Route } from "../http/openapi.ts";
 import { observeRequests, routeOf } from "../http/request-log.ts";
 import { enterRoutes, respond } from "../http/responses.ts";
@@ -69,6 +71,8 @@ export type AppOptions = {
   rateLimits?: Parameters<typeof createRateLimits>[2];
   /** How much an account and a network may write; null, the default, for no limits. */
   writeRates?: WriteRates | null;
+  /** How addresses of deleted articles respond: 404 by default. */
+  deletedArticles?: 404 | 410;
   corsOrigins: "*" | string[];
   /** `BASE_URL` */
   baseUrl?: string | undefined;
@@ -98,6 +102,7 @@ export function createApp(options: AppOptions) {
     mail: options.mail,
     memory,
     limits: createRateLimits(db, addressOf, options.rateLimits),
+    writeLimits,
     requireEmailConfirmation: options.requireEmailConfirmation,
     requireCurrentPassword: options.requireCurrentPassword,
     checkNewPassword: passwordRule(options.passwordBlocklist),
@@ -106,7 +111,8 @@ export function createApp(options: AppOptions) {
   const hasMailbox = options.mailbox !== null;
   const sessions = createBrowserSessions(db, identity, options.baseUrl);
   const pages = memory.shelf<Rendered>("page");
-  const site = { baseUrl: options.baseUrl, hasMailbox };
+  const isDeletionRemembered = options.deletedArticles === 410;
+  const site = { baseUrl: options.baseUrl, hasMailbox, isDeletionRemembered };
   const web: WebContext | null =
     options.web === false ? null : { db, memory, identity, sessions, writeLimits, pages, ...site };
 
@@ -136,7 +142,8 @@ export function createApp(options: AppOptions) {
     .route("/api", emailUndoRoutes(db, identity))
     .route("/api", sessionRoutes(db, identity, guards))
     .route("/api", profileRoutes(db, memory, shared, guards, writeLimits))
-    .route("/api", articleRoutes(db, memory, shared, guards, writeLimits))
+    .route("/api", articleRoutes(db, memory, shared, guards, writeLimits, isDeletionRemembered))
+    .route("/api", revisionRoutes(db, memory, guards, writeLimits))
     .route("/api", searchRoutes(db, guards))
     .route("/api", commentRoutes(db, memory, shared, guards, writeLimits))
     .route("/api", tagRoutes(db, shared));
@@ -160,6 +167,7 @@ export function createApp(options: AppOptions) {
       "request.id": c.env.requestId,
       trace_id: c.env.traceId,
     };
+    if (error instanceof Moved) return respondMoved(c, error);
     if (error instanceof ApiError) {
       if (error.status >= 500) log.warn({ err: error, ...where }, "unavailable");
       return respondWithError(c, error);

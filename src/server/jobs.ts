@@ -1,6 +1,12 @@
 import type { DatabaseAddress } from "../config/database-address.ts";
 import type { Config } from "../config/settings.ts";
 import type { Database } from "../db/pool.ts";
+import { purgeDeletedAddresses } from "../features/articles/addresses.ts";
+import {
+  purgeExcessRevisions,
+  purgeOldRevisions,
+  type RevisionLimits,
+} from "../features/articles/revisions/queries.ts";
 import { startIndexing } from "../features/articles/search/indexing.ts";
 import { purgeEmailLinks, renewLink } from "../features/identity/email-links.ts";
 import { purgeKnownNetworks } from "../features/identity/known-networks.ts";
@@ -22,7 +28,7 @@ const MAILS_MAX = 5;
 /** The background tasks. The features implement them; add a task here. */
 export function taskGroups(mail: OpenMail, config: Config, db: Database, log: Log, serverUrl: string): TaskGroup[] {
   const general: TaskGroup = {
-    tasks: [cleanUp(purges(db), log)],
+    tasks: [cleanUp(purges(db, config), log)],
     concurrency: 2,
     // Jobs for a time in the future start within a second of it.
     pollIntervalMs: 800,
@@ -46,14 +52,19 @@ export function taskGroups(mail: OpenMail, config: Config, db: Database, log: Lo
   return [general, mails];
 }
 
+export type PurgeOptions = RevisionLimits & Pick<Config, "deletedArticles">;
+
 /** What the clean-up deletes, by name. */
-export function purges(db: Database): Readonly<Record<string, Purge>> {
+export function purges(db: Database, config: PurgeOptions): Readonly<Record<string, Purge>> {
   return {
     "dead letters": () => purgeDeadJobs(db),
     sessions: () => purgeSessions(db),
     "known networks": () => purgeKnownNetworks(db),
     "email links": () => purgeEmailLinks(db),
     "rate limits": () => purgeRateLimits(db),
+    "old revisions": () => purgeOldRevisions(db, config),
+    "excess revisions": () => purgeExcessRevisions(db, config),
+    ...(config.deletedArticles === 404 ? { "addresses of deleted articles": () => purgeDeletedAddresses(db) } : {}),
   };
 }
 

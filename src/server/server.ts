@@ -124,6 +124,7 @@ export async function startServer(
       requireCurrentPassword: config.requireCurrentPassword,
       passwordBlocklist: await openBlocklist(config.passwordBlocklist),
       ...(config.rateLimits ? { writeRates: writeRates(config) } : { rateLimits: null }),
+      deletedArticles: config.deletedArticles,
       corsOrigins: config.corsOrigins,
       baseUrl: config.baseUrl,
       keepAliveTimeoutMs: config.keepAliveTimeoutMs,
@@ -286,6 +287,7 @@ export const writeRates = (config: Config): WriteRates => ({
   comments: config.rateLimitComments,
   follows: config.rateLimitFollows,
   favorites: config.rateLimitFavorites,
+  renames: config.rateLimitRenames,
   networkFactor: config.rateLimitNetworkFactor,
 });
 

@@ -21,6 +21,8 @@ export type WebContext = {
   readonly baseUrl: string | undefined;
   /** Whether emails are kept in the development mailbox. */
   readonly hasMailbox: boolean;
+  /** Whether addresses of deleted articles respond with 410. */
+  readonly isDeletionRemembered: boolean;
 };
 
 /** Who reads a page, as its navigation shows them. */

@@ -57,7 +57,7 @@ export function articleRoutes(web: WebContext) {
     })
 
     .post("/article/:slug/delete", sameOrigin, sessions.requireSession, async (c) => {
-      await memory.changed((await deleteArticle(db, c.var, c.req.param("slug"))).changed);
+      await memory.changed((await deleteArticle(db, c.var, c.req.param("slug"), web.isDeletionRemembered)).changed);
       return redirectTo(c, "/");
     })
 

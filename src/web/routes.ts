@@ -8,6 +8,7 @@ import { homeRoutes } from "./home-routes.ts";
 import { type Explanation, errorPage } from "./pages/error.tsx";
 import { profileRoutes } from "./profile-routes.ts";
 import { refererPath, wantsPage } from "./requests.ts";
+import { revisionRoutes } from "./revision-routes.ts";
 import { settingsRoutes } from "./settings-routes.ts";
 import { signInRoutes } from "./sign-in-routes.ts";
 
@@ -18,6 +19,7 @@ export function webRoutes(web: WebContext) {
     .route("/", articleRoutes(web))
     .route("/", profileRoutes(web))
     .route("/", editorRoutes(web))
+    .route("/", revisionRoutes(web))
     .route("/", settingsRoutes(web))
     .route("/", signInRoutes(web));
 }
@@ -43,8 +45,9 @@ const EXPLANATIONS: { [Code in ApiError["code"]]?: Explanation } & { bad_request
   },
   not_found: {
     title: "Page not found",
-    text: "There is nothing at this address. It may have been deleted, or its title has changed.",
+    text: "There is nothing at this address. It may have been deleted.",
   },
+  gone: { title: "This article was deleted", text: "Its author has deleted it." },
   too_large: { title: "This is too large", text: "Go back, shorten the text, and try again." },
   too_many_requests: { title: "Too many requests", text: "Wait a few minutes, then try again." },
   internal: { title: "Something went wrong", text: "The server had an unexpected error. Try again in a minute." },

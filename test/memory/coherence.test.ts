@@ -140,6 +140,9 @@ test("every route that reads is among these reads, or is not in memory", async (
 });
 
 const DIRECT = [
+  "GET /api/articles/:slug/revisions",
+  "GET /api/articles/:slug/revisions/:number",
+  "GET /api/articles/:slug/revisions/:number/diff",
   "GET /api/auth/sessions",
   "GET /api/auth/verify-email",
   "GET /api/search",

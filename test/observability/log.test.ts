@@ -216,6 +216,10 @@ test("no token, password, email or body is in the log, whatever a client sends a
     await send("GET", "/api/articles/feed");
     await send("GET", `/api/articles/${slug}`);
     await send("PUT", `/api/articles/${slug}`, { article: { body: text } });
+    await send("GET", `/api/articles/${slug}/revisions`);
+    await send("GET", `/api/articles/${slug}/revisions/1`);
+    await send("GET", `/api/articles/${slug}/revisions/1/diff`);
+    await send("POST", `/api/articles/${slug}/revisions/1/restore`);
     await send("POST", `/api/articles/${slug}/favorite`);
     await send("DELETE", `/api/articles/${slug}/favorite`);
     const comment = await send("POST", `/api/articles/${slug}/comments`, { comment: { body: text } });
@@ -268,6 +272,9 @@ test("no token, password, email or body is in the log, whatever a client sends a
     await browser.get(`/article/${slug}`);
     await browser.get(`/editor/${slug}`);
     await browser.submit(`/editor/${slug}`, { ...manuscript, title: email });
+    await browser.get(`/editor/${slug}/revisions`);
+    await browser.get(`/editor/${slug}/revisions/1`);
+    await browser.submit(`/editor/${slug}/revisions/1/restore`);
     for (const form of ["favorite", "unfavorite", "comments", "comments/1/delete", "delete"]) {
       await browser.submit(`/article/${slug}/${form}`, { body: text });
     }

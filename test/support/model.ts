@@ -1,4 +1,5 @@
 import { slugBase } from "../../src/features/articles/rules.ts";
+import { textFacts } from "../../src/features/articles/text-facts.ts";
 import type { ArticleJson, CommentJson, ProfileJson } from "./harness.ts";
 
 /** What a test checks of a response besides its status. */
@@ -7,6 +8,7 @@ export type Expected = { status: number; article?: ArticleJson; comment?: Commen
 type Person = { username: string; bio: string | null; follows: Set<Person> };
 type Article = {
   slug: string;
+  formerSlugs: Set<string>;
   title: string;
   description: string;
   body: string;
@@ -49,9 +51,10 @@ export class Model {
   }
 
   articleJson(article: Article, viewer: Person | undefined): ArticleJson {
-    const { author, favoritedBy, comments: _, ...own } = article;
+    const { author, favoritedBy, comments: _, formerSlugs: __, ...own } = article;
     return {
       ...own,
+      ...textFacts(own.body),
       favorited: viewer !== undefined && favoritedBy.has(viewer),
       favoritesCount: favoritedBy.size,
       author: this.profile(author, viewer),
@@ -103,6 +106,7 @@ export class Model {
       ...fields,
       tagList: [...new Set(fields.tagList)],
       slug,
+      formerSlugs: new Set(),
       createdAt,
       publishedAt: createdAt,
       updatedAt: createdAt,
@@ -122,13 +126,19 @@ export class Model {
     const isEdit = Object.keys(fields).length > 0;
     if (isEdit !== updatedAt > article.updatedAt)
       throw new Error(`updatedAt went ${article.updatedAt} to ${updatedAt}`);
+    if (slug !== article.slug) {
+      article.formerSlugs.add(article.slug);
+      article.formerSlugs.delete(slug);
+    }
     Object.assign(article, { ...fields, tagList: [...new Set(tagList)], slug, updatedAt });
   }
 
   /** The plain path if it is free, otherwise one with a suffix. */
   #checkPath(slug: string, title: string, itself: Article | undefined): void {
     const base = slugBase(title);
-    const isTaken = this.articles.some((other) => other !== itself && other.slug === base) || base === "feed";
+    const isTaken =
+      base === "feed" ||
+      this.articles.some((other) => other !== itself && (other.slug === base || other.formerSlugs.has(base)));
     const isGood = isTaken ? new RegExp(`^${base}-[0-9a-z]{8}$`).test(slug) : slug === base;
     if (!isGood) throw new Error(`the path of "${title}" is ${slug}`);
   }

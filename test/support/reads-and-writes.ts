@@ -7,7 +7,7 @@ import { addUsers } from "./people.ts";
 /** Three users and what they have written. Its names are those of no other world. */
 export type World = {
   readonly prefix: string;
-  /** Wrote `article`, with the tags `tag` and `otherTag`. */
+  /** Wrote `article`, with the tags `tag` and `otherTag`, and edited its title. */
   readonly author: TestUser;
   /** Follows the author, has favourited and commented on the article. */
   readonly reader: TestUser;
@@ -27,7 +27,12 @@ export async function createWorld(server: TestServer, registered: TestUser): Pro
   const names = [`${prefix}author`, `${prefix}reader`, `${prefix}stranger`];
   const [author, reader, stranger] = (await addUsers(server, registered, names)) as [TestUser, TestUser, TestUser];
   const [tag, otherTag] = [`${prefix}tag`, `${prefix}other`];
-  const article = await server.publish(author, { title: `${prefix} article`, tagList: [tag, otherTag] });
+  const before = await server.publish(author, { title: `${prefix} before`, tagList: [tag, otherTag] });
+  const edited = await server.request("PUT", `/api/articles/${before.slug}`, {
+    token: author.token,
+    body: { article: { title: `${prefix} article` } },
+  });
+  const { article } = edited.json;
   const other = await server.publish(stranger, { title: `${prefix} other` });
   const send = async (path: string, body?: object) => {
     const response = await server.request("POST", path, { token: reader.token, body });
@@ -62,7 +67,9 @@ export const READS: Readonly<Record<string, (world: World) => string>> = {
   feed: () => "/api/articles/feed",
   article: ({ article }) => `/api/articles/${article.slug}`,
   "other article": ({ other }) => `/api/articles/${other.slug}`,
+  "article by former slug": ({ prefix }) => `/api/articles/${prefix}-before`,
   "article with new title": ({ prefix }) => `/api/articles/${prefix}-new`,
+  "comments by former slug": ({ prefix }) => `/api/articles/${prefix}-before/comments`,
   comments: ({ article }) => `/api/articles/${article.slug}/comments`,
   "comments, first page": ({ article }) => `/api/articles/${article.slug}/comments?limit=1`,
   "comments with new title": ({ prefix }) => `/api/articles/${prefix}-new/comments`,
@@ -88,6 +95,7 @@ const ARTICLE = [
   "article",
 ];
 const FAVORITES = ["favorites", "favorites by tag", "favorites by author"];
+const FORMER = ["article by former slug", "comments by former slug"];
 const COMMENTS = ["comments", "comments, first page"];
 const TAGS = ["tags", "tags by prefix"];
 
@@ -151,7 +159,7 @@ export const WRITES: Readonly<Record<string, Write>> = {
     by: "author",
     path: ({ article }) => `/api/articles/${article.slug}`,
     body: ({ prefix }) => ({ article: { title: `${prefix} new` } }),
-    shownBy: [...ARTICLE, ...FAVORITES, ...COMMENTS, "article with new title", "comments with new title"],
+    shownBy: [...ARTICLE, ...FAVORITES, ...COMMENTS, ...FORMER, "article with new title", "comments with new title"],
   },
   "edit the tags": {
     route: "PUT /api/articles/:slug",
@@ -159,6 +167,12 @@ export const WRITES: Readonly<Record<string, Write>> = {
     path: ({ article }) => `/api/articles/${article.slug}`,
     body: ({ prefix, otherTag }) => ({ article: { tagList: [otherTag, `${prefix}new`] } }),
     shownBy: [...ARTICLE, ...FAVORITES, ...TAGS, "by tag, second page", "by new tag"],
+  },
+  "restore a revision": {
+    route: "POST /api/articles/:slug/revisions/:number/restore",
+    by: "author",
+    path: ({ article }) => `/api/articles/${article.slug}/revisions/1/restore`,
+    shownBy: [...ARTICLE, ...FAVORITES, ...COMMENTS, ...FORMER],
   },
   delete: {
     route: "DELETE /api/articles/:slug",
@@ -170,6 +184,7 @@ export const WRITES: Readonly<Record<string, Write>> = {
       ...ARTICLE,
       ...FAVORITES,
       ...COMMENTS,
+      ...FORMER,
       ...TAGS,
       "by tag, second page",
       "by author, second page",
@@ -269,7 +284,8 @@ export async function readAll(
       Object.entries(READS).map(async ([name, path]) => {
         const token = viewer === "anonymous" ? undefined : world[viewer].token;
         const { status, text, headers } = await server.request("GET", path(world), { token });
-        responses.set(`${viewer}: ${name}`, `${status} ${text} ${headers.get("link") ?? ""}`);
+        const leadsTo = [headers.get("link"), headers.get("location")];
+        responses.set(`${viewer}: ${name}`, `${status} ${text} ${leadsTo}`);
       }),
     ),
   );

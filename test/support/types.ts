@@ -49,6 +49,9 @@ export type ArticleJson = {
   slug: string;
   title: string;
   description: string;
+  excerpt: string;
+  wordCount: number;
+  readingTime: number;
   body: string;
   tagList: string[];
   createdAt: string;
@@ -58,6 +61,19 @@ export type ArticleJson = {
   favoritesCount: number;
   author: ProfileJson;
 };
+export type RevisionJson = {
+  number: number;
+  title: string;
+  description: string;
+  body: string;
+  tagList: string[];
+  createdAt: string;
+  replacedAt: string;
+};
+export type DiffJson = {
+  from: number;
+  to: number | null;
+} & Record<"title" | "description" | "body" | "tagList", { kind: "same" | "removed" | "added"; text: string }[]>;
 export type CommentJson = { id: number; createdAt: string; updatedAt: string; body: string; author: ProfileJson };
 
 export type SessionJson = {
@@ -76,6 +92,9 @@ export type AnyBody = {
   article: ArticleJson;
   articles: ArticleJson[];
   articlesCount: number;
+  revision: RevisionJson;
+  revisions: RevisionJson[];
+  diff: DiffJson;
   comment: CommentJson;
   comments: CommentJson[];
   tags: string[];

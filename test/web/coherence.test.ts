@@ -24,6 +24,7 @@ const PAGES: Readonly<Record<string, (world: World) => string>> = {
   "new tag": ({ prefix }) => `/tag/${prefix}new`,
   article: ({ article }) => `/article/${article.slug}`,
   "other article": ({ other }) => `/article/${other.slug}`,
+  "article by former slug": ({ prefix }) => `/article/${prefix}-before`,
   "article with new title": ({ prefix }) => `/article/${prefix}-new`,
   "profile of author": ({ author }) => `/profile/${author.username}`,
   "profile of reader": ({ reader }) => `/profile/${reader.username}`,
@@ -37,8 +38,8 @@ async function readAll(on: TestServer, world: World): Promise<Record<string, str
   const browser = testBrowser(on);
   const pages: Record<string, string> = {};
   for (const [name, path] of Object.entries(PAGES)) {
-    const { status, text } = await browser.get(path(world));
-    pages[name] = `${status} ${text.replaceAll(on.url, "")}`;
+    const { status, headers, text } = await browser.get(path(world));
+    pages[name] = `${status} ${headers.get("location") ?? ""} ${text.replaceAll(on.url, "")}`;
   }
   return pages;
 }
@@ -52,8 +53,8 @@ async function expectShown(world: World, change: () => Promise<void>): Promise<v
   expect(differences(await readAll(server, world), before)).toEqual([]);
   const { hits } = server.memory.state();
   await readAll(server, world);
-  // All but those that do not exist.
-  expect(server.memory.state().hits - hits).toBeGreaterThan(Object.keys(PAGES).length - 4);
+  // All but those that do not exist or redirect.
+  expect(server.memory.state().hits - hits).toBeGreaterThan(Object.keys(PAGES).length - 5);
   await change();
   const after = await readAll(database, world);
   expect(differences(after, before).length).toBeGreaterThan(0);
@@ -91,6 +92,11 @@ const FORMS: Readonly<Record<string, Form>> = {
     by: "author",
     path: ({ article }) => `/editor/${article.slug}`,
     fields: ({ prefix }) => ({ ...TEXTS, title: `${prefix} new`, tag: `${prefix}new` }),
+  },
+  "restore a revision": {
+    route: "/editor/:slug/revisions/:number/restore",
+    by: "author",
+    path: ({ article }) => `/editor/${article.slug}/revisions/1/restore`,
   },
   delete: { route: "/article/:slug/delete", by: "author", path: ({ article }) => `/article/${article.slug}/delete` },
   favorite: { route: "/article/:slug/favorite", by: "reader", path: ({ other }) => `/article/${other.slug}/favorite` },

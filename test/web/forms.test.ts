@@ -1,4 +1,6 @@
 import { beforeAll, describe, expect, test } from "bun:test";
+import { loadConfig } from "../../src/config/settings.ts";
+import { writeRates } from "../../src/server/server.ts";
 import { type Fields, type PageResponse, type TestBrowser, testBrowser } from "../support/browser.ts";
 import { type TestServer, type TestUser, testServer } from "../support/harness.ts";
 
@@ -211,8 +213,10 @@ describe("comments", () => {
 
   test("are limited as in the API, and stay in the form", async () => {
     const comments = { max: 1, windowS: 600 };
-    const rates = { articles: comments, "article-bytes": comments, comments, follows: comments, favorites: comments };
-    const strict = await testServer({ address: server.address, writeRates: { ...rates, networkFactor: 20 } });
+    const strict = await testServer({
+      address: server.address,
+      writeRates: { ...writeRates(loadConfig({})), comments },
+    });
     const { user, browser } = await signedIn(strict);
     const { slug } = await server.publish(user);
     expect((await browser.submit(`/article/${slug}/comments`, { body: "one" })).status).toBe(303);

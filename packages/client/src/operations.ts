@@ -6,6 +6,7 @@ import type {
   ArticlesResponse,
   CommentResponse,
   CommentsResponse,
+  DiffResponse,
   ForgotPasswordRequest,
   HealthResponse,
   LiveResponse,
@@ -18,6 +19,8 @@ import type {
   ReadyResponse,
   RefreshRequest,
   ResetPasswordRequest,
+  RevisionResponse,
+  RevisionsResponse,
   SearchResponse,
   SessionsResponse,
   SignedInResponse,
@@ -149,7 +152,7 @@ export function operationsOf(call: Call) {
       options?: CallOptions,
     ): Promise<void> => call("DELETE", "/api/auth/sessions/{id}", args, options),
 
-    /** Get a profile. The public profile of a user. */
+    /** Get a profile. The public profile of a user. A former name redirects, until another user takes it. */
     getProfileByUsername: (
       args: {
         username: string;
@@ -215,7 +218,7 @@ export function operationsOf(call: Call) {
       options?: CallOptions,
     ): Promise<ArticlesResponse> => call("GET", "/api/articles/feed", args, options),
 
-    /** Get an article. The full article, with its body. */
+    /** Get an article. The full article, with its body. A former slug redirects to the current one, as long as the article exists. */
     getArticle: (
       args: {
         slug: string;
@@ -223,7 +226,7 @@ export function operationsOf(call: Call) {
       options?: CallOptions,
     ): Promise<ArticleResponse> => call("GET", "/api/articles/{slug}", args, options),
 
-    /** Update an article. Only the author can update an article. A new title changes the `slug` as well. */
+    /** Update an article. Only the author can update an article. A new title changes the `slug` as well; the former one redirects. The version before becomes a revision. */
     updateArticle: (
       args: {
         slug: string;
@@ -255,6 +258,47 @@ export function operationsOf(call: Call) {
       },
       options?: CallOptions,
     ): Promise<ArticleResponse> => call("DELETE", "/api/articles/{slug}/favorite", args, options),
+
+    /** List the revisions of an article. The versions that edits have replaced, the newest first. For everybody but the author, the article is not found. `nextCursor` leads to the next page. */
+    getArticleRevisions: (
+      args: {
+        slug: string;
+        /** The number of revisions to return. Values above 100 count as 100. */
+        limit?: number | undefined;
+        /** Where the page begins: the `nextCursor` of the page before, with the same filters */
+        cursor?: string | undefined;
+      },
+      options?: CallOptions,
+    ): Promise<RevisionsResponse> => call("GET", "/api/articles/{slug}/revisions", args, options),
+
+    /** Get a revision. A former version of an article, with its body. For its author alone. */
+    getArticleRevision: (
+      args: {
+        slug: string;
+        number: number;
+      },
+      options?: CallOptions,
+    ): Promise<RevisionResponse> => call("GET", "/api/articles/{slug}/revisions/{number}", args, options),
+
+    /** Compare a revision. How a revision differs, by words, from another one (`to`) or from the article as it is now. Texts that differ too much are one part removed and one added. For the author alone. */
+    getArticleRevisionDiff: (
+      args: {
+        slug: string;
+        number: number;
+        /** The number of the other revision. By default, the article as it is now. */
+        to?: number | undefined;
+      },
+      options?: CallOptions,
+    ): Promise<DiffResponse> => call("GET", "/api/articles/{slug}/revisions/{number}/diff", args, options),
+
+    /** Restore a revision. Edits the article to be as it was in a revision. The version that this replaces becomes a revision, too. For the author alone. */
+    restoreArticleRevision: (
+      args: {
+        slug: string;
+        number: number;
+      },
+      options?: CallOptions,
+    ): Promise<ArticleResponse> => call("POST", "/api/articles/{slug}/revisions/{number}/restore", args, options),
 
     /** Search articles. The best matches first: words in the title count more than tags, the description and the body, in this order. An article is found within a second of its publication. If nothing matches, known words that are similar are searched for: `correctedQuery`. */
     searchArticles: (

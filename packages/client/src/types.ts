@@ -4,6 +4,12 @@ export type Article = {
   slug: string;
   title: string;
   description: string;
+  /** The beginning of the body as plain text, at most 200 characters. Empty if the body has no text. */
+  excerpt: string;
+  /** The words of the body. Each Chinese or Japanese character counts as one. */
+  wordCount: number;
+  /** Minutes to read the body, rounded up */
+  readingTime: number;
   tagList: string[];
   createdAt: string;
   /** When it was first published; lists sort by it */
@@ -21,6 +27,12 @@ export type ArticlePreview = {
   slug: string;
   title: string;
   description: string;
+  /** The beginning of the body as plain text, at most 200 characters. Empty if the body has no text. */
+  excerpt: string;
+  /** The words of the body. Each Chinese or Japanese character counts as one. */
+  wordCount: number;
+  /** Minutes to read the body, rounded up */
+  readingTime: number;
   tagList: string[];
   createdAt: string;
   /** When it was first published; lists sort by it */
@@ -62,6 +74,28 @@ export type CommentsResponse = {
   nextCursor: string | null;
 };
 
+/** How two versions of an article differ, by words */
+export type Diff = {
+  from: number;
+  /** Null is the article as it is now */
+  to: number | null;
+  title: DiffPart[];
+  description: DiffPart[];
+  body: DiffPart[];
+  /** Each part is a tag */
+  tagList: DiffPart[];
+};
+
+/** A part of both texts, of the older alone, or of the newer alone */
+export type DiffPart = {
+  kind: "same" | "removed" | "added";
+  text: string;
+};
+
+export type DiffResponse = {
+  diff: Diff;
+};
+
 export type ErrorResponse = {
   /** The problems, by the name of the field, parameter or resource */
   errors: Record<string, string[]>;
@@ -75,6 +109,12 @@ export type FoundArticle = {
   slug: string;
   title: string;
   description: string;
+  /** The beginning of the body as plain text, at most 200 characters. Empty if the body has no text. */
+  excerpt: string;
+  /** The words of the body. Each Chinese or Japanese character counts as one. */
+  wordCount: number;
+  /** Minutes to read the body, rounded up */
+  readingTime: number;
   tagList: string[];
   createdAt: string;
   /** When it was first published; lists sort by it */
@@ -165,6 +205,42 @@ export type ResetPasswordRequest = {
   new_password: string;
 };
 
+export type Revision = {
+  /** 1 is the oldest */
+  number: number;
+  title: string;
+  description: string;
+  tagList: string[];
+  /** When this version was written */
+  createdAt: string;
+  /** When the next version replaced it */
+  replacedAt: string;
+  body: string;
+};
+
+/** A former version of an article, without its body */
+export type RevisionPreview = {
+  /** 1 is the oldest */
+  number: number;
+  title: string;
+  description: string;
+  tagList: string[];
+  /** When this version was written */
+  createdAt: string;
+  /** When the next version replaced it */
+  replacedAt: string;
+};
+
+export type RevisionResponse = {
+  revision: Revision;
+};
+
+export type RevisionsResponse = {
+  revisions: RevisionPreview[];
+  /** The `cursor` of the next page, which `Link: …; rel="next"` leads to. Null on the last page. */
+  nextCursor: string | null;
+};
+
 /** Where the words of the search occur. The texts are plain text, not HTML */
 export type SearchHighlights = {
   title: TextRange[];
@@ -250,6 +326,8 @@ export type UpdateArticleRequest = {
     body?: string;
     /** At most 20 tags of at most 50 characters each. The order is kept, duplicates and blank tags are removed. */
     tagList?: string[];
+    /** Whether the editor saves by itself. Of the versions that are saved so, at most one in ten minutes becomes a revision. */
+    autosave?: boolean;
   };
 };
 

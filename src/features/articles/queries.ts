@@ -14,12 +14,14 @@ import {
 } from "../identity/current-session.ts";
 import type { Seen } from "../profiles/shared-reads.ts";
 import { readForViewer, rowsForViewer, slowForViewer, VIEWER, viewerGone } from "../profiles/viewer.ts";
-import { type ArticleRow, articleColumns, articleOf, seenArticles } from "./rows.ts";
+import { articleAtSlug, requireHere } from "./addresses.ts";
+import { type ArticleRow, articleColumns, articleOf, isPublished, seenArticles } from "./rows.ts";
 import { SUFFIX_LENGTH, slugBase, slugWithSuffix } from "./rules.ts";
 import type { Article, ArticleUpdate, NewArticle } from "./schema.ts";
+import { textFacts } from "./text-facts.ts";
 import { ARTICLE_VERSION } from "./versions.ts";
 
-/** One article, as the viewer sees it. Throws 404. */
+/** One article, as the viewer sees it. Throws 404, 410 if it was deleted, and `Moved` if it has another slug now. */
 export async function findArticle(
   db: Database,
   viewerId: string | null,
@@ -29,7 +31,8 @@ export async function findArticle(
   const bodySizeMax = Number.MAX_SAFE_INTEGER;
   const row =
     small?.body === null ? (await rowsForViewer(db, LARGE_ARTICLE, viewerId, { slug, bodySizeMax }))[0] : small;
-  if (row === undefined) throw notFound("article");
+  requireHere(slug, row?.slug as string | null | undefined);
+  if (row == null || row.slug === null) throw notFound("article");
   const { articleId: id, version, viewerGone } = row;
   const value = { article: articleOf(row as ArticleRow) };
   return { value, viewerGone, version: { id, version }, ...seenArticles([row]) };
@@ -43,12 +46,11 @@ const bodyUpTo = (sizeMax: string): string => `case when octet_length(a.body) <=
 
 type RowUpToSize = Omit<ArticleRow, "body"> & { body: string | null };
 
-const ARTICLE_BY_SLUG = readForViewer<RowUpToSize & { version: string; viewerGone: boolean }>(
+const ARTICLE_BY_SLUG = readForViewer<LeftJoined<RowUpToSize & { version: string }> & { viewerGone: boolean }>(
   "article_by_slug",
   (viewer) => `select ${articleColumns(viewer, { body: bodyUpTo(":bodySizeMax::bigint") })},
              ${ARTICLE_VERSION} as version, ${viewerGone(viewer)}
-     from articles a join users u on u.id = a.author_id
-    where a.slug = :slug`,
+     from (${articleAtSlug(viewer, "a.xmin, a.*")}) a left join users u on u.id = a.author_id`,
 );
 
 const LARGE_ARTICLE = slowForViewer(ARTICLE_BY_SLUG);
@@ -71,6 +73,7 @@ export async function insertArticle(
       title,
       description,
       body,
+      ...textFacts(body),
       tagList: textArray(tagList),
     });
     if (article?.slug == null) throw sessionEnded();
@@ -82,7 +85,7 @@ export async function insertArticle(
   }
 }
 
-// The second insert takes what the first left out: where the slug is taken, also by an article that is published at the same
+// A slug that another article had before is taken, too. The second insert takes what the first left out: where the slug is taken, also by an article that is published at the same
 // moment, for which the first insert waits. Both begin with the lowest slug, so that two batches cannot wait for each other. A
 // new article has no favourites, and users cannot follow themselves, so the statement needs no look-ups for the viewer.
 const INSERT_ARTICLE = batch<LeftJoined<ArticleRow>>(
@@ -95,26 +98,35 @@ const INSERT_ARTICLE = batch<LeftJoined<ArticleRow>>(
       title: "text",
       description: "text",
       body: "text",
+      excerpt: "text",
+      wordCount: "integer",
+      readingTime: "integer",
       tagList: "text",
     },
     key: ["slug"],
   },
   `u as materialized (
      select item.place, item.slug as slug_base, item."slugWithSuffix" as slug_suffixed, item.title as new_title,
-            item.description as new_description, item.body as new_body, item."tagList"::text[] as new_tag_list,
+            item.description as new_description, item.body as new_body, item.excerpt as new_excerpt,
+            item."wordCount" as new_word_count, item."readingTime" as new_reading_time, item."tagList"::text[] as new_tag_list,
             nextval('articles_id_seq') as article_id, id, username, bio, image
        from item join lateral (${userOfItem("id, username, bio, image")}) u on true),
    plain as (
-     insert into articles (id, author_id, slug, title, description, body, tag_list)
+     insert into articles (id, author_id, slug, title, description, body, excerpt, word_count, reading_time, tag_list)
      overriding system value
-     select article_id, u.id, slug_base, new_title, new_description, new_body, new_tag_list
-       from u where slug_base <> 'feed' order by slug_base
+     select article_id, u.id, slug_base, new_title, new_description, new_body, new_excerpt, new_word_count, new_reading_time,
+            new_tag_list
+       from u where slug_base <> 'feed' and not exists (
+              select from former_slugs f where f.slug = slug_base and f.article_id is not null)
+      order by slug_base
      on conflict (slug) do nothing
      returning *),
    suffixed as (
-     insert into articles (id, author_id, slug, slug_has_suffix, title, description, body, tag_list)
+     insert into articles (id, author_id, slug, slug_has_suffix, title, description, body, excerpt, word_count, reading_time,
+       tag_list)
      overriding system value
-     select article_id, u.id, slug_suffixed, true, new_title, new_description, new_body, new_tag_list
+     select article_id, u.id, slug_suffixed, true, new_title, new_description, new_body, new_excerpt, new_word_count,
+            new_reading_time, new_tag_list
        from u where article_id not in (select id from plain) order by slug_suffixed
      returning *)
    select place, ${articleColumns(null)}
@@ -128,13 +140,16 @@ const listsWith = (authorId: string, tags: readonly string[]): string[] => [
   ...(tags.length === 0 ? [] : [topics.tags, ...tags.map(topics.tag)]),
 ];
 
-/** Changes what is not undefined. The slug follows a changed title. Throws 401, 403, 404. */
+/**
+ * Changes what is not undefined. The slug follows a changed title. A trigger keeps the version before. Throws 401, 403, 404.
+ */
 export async function updateArticle(
   db: Database,
   viewer: CurrentSession,
   slug: string,
-  { title, description, body, tagList }: ArticleUpdate,
+  { title, description, body, tagList, autosave = false }: ArticleUpdate,
 ): Promise<WrittenArticle> {
+  const facts = body === undefined ? NO_TEXT_FACTS : textFacts(body);
   const base = title === undefined ? null : slugBase(title);
   for (let attempt = 1; ; attempt++) {
     const slugSuffixed = base === null ? null : slugWithSuffix(base);
@@ -145,7 +160,9 @@ export async function updateArticle(
         title: title ?? null,
         description: description ?? null,
         body: body ?? null,
+        ...facts,
         tagList: tagList === undefined ? null : textArray(tagList),
+        autosave,
         slugBase: base,
         // An edit that lost a race for the plain slug does not try it again.
         slugWanted: attempt === 1 ? base : slugSuffixed,
@@ -160,6 +177,8 @@ export async function updateArticle(
     }
   }
 }
+
+const NO_TEXT_FACTS = { excerpt: null, wordCount: null, readingTime: null };
 
 function changedByEdit(
   { articleId, slug, tagList, tagsBefore }: ArticleRow & { tagsBefore: string[] | null },
@@ -180,7 +199,8 @@ type Ownership = { viewer: string | null; existed: string | null; owned: boolean
 const SAME_SLUG = `(:title::text is null or :title = a.title
                      or :slugBase = case when a.slug_has_suffix then left(a.slug, -${1 + SUFFIX_LENGTH}) else a.slug end)`;
 const IS_TAKEN = `(:slugWanted::text = 'feed'
-                     or exists (select from articles other where other.slug = :slugWanted and other.id <> a.id))`;
+                     or exists (select from articles other where other.slug = :slugWanted and other.id <> a.id)
+                     or exists (select from former_slugs f where f.slug = :slugWanted and f.article_id <> a.id))`;
 
 // A title, a description, a body and a tag list cannot be null, so null means "leave it as it is". The lock makes `before`
 // the version that the update replaces, also if the statement had to wait for another edit.
@@ -196,11 +216,15 @@ const UPDATE_ARTICLE = write<Ownership & { tagsBefore: string[] | null } & LeftJ
              set title       = coalesce(:title, a.title),
                  description = coalesce(:description, a.description),
                  body        = coalesce(:body, a.body),
+                 excerpt     = coalesce(:excerpt, a.excerpt),
+                 word_count  = coalesce(:wordCount::integer, a.word_count),
+                 reading_time = coalesce(:readingTime::integer, a.reading_time),
                  tag_list    = coalesce(:tagList::text[], a.tag_list),
                  slug        = case when ${SAME_SLUG} then a.slug when ${IS_TAKEN} then :slugSuffixed else :slugWanted end,
                  slug_has_suffix = case
                    when ${SAME_SLUG} then a.slug_has_suffix else :slugWanted <> :slugBase or ${IS_TAKEN} end,
                  version     = a.version + edit.count,
+                 is_autosaved = case edit.count when 0 then a.is_autosaved else :autosave::boolean end,
                  updated_at  = case edit.count
                    when 0 then a.updated_at
                    -- Later than before, also at the second edit in a millisecond.
@@ -225,13 +249,17 @@ export function requireOwned<Outcome extends Ownership>(
   if (!outcome.owned) throw forbidden(resource);
 }
 
-/** Deletes an article with its comments and favourites. Returns what that has changed. Throws 401, 403, 404. */
+/**
+ * Deletes an article with its comments and favourites. Returns what that has changed. Throws 401, 403, 404.
+ * @param isRemembered whether its addresses respond with 410 afterwards, as `DELETED_ARTICLES` says
+ */
 export async function deleteArticle(
   db: Database,
   viewer: CurrentSession,
   slug: string,
+  isRemembered = false,
 ): Promise<{ changed: readonly string[] }> {
-  const outcome = await db.row(DELETE_ARTICLE, { ...sessionParameters(viewer), slug });
+  const outcome = await db.row(DELETE_ARTICLE, { ...sessionParameters(viewer), slug, isRemembered });
   requireOwned(outcome);
   const { deleted, tagsBefore } = outcome;
   if (deleted === null) throw notFound("article");
@@ -245,7 +273,14 @@ const DELETE_ARTICLE = write<Ownership & { deleted: string | null; tagsBefore: s
         target as (select id, author_id from articles where slug = :slug),
         deleted as (
           delete from articles a using target t, viewer v where a.id = t.id and a.author_id = v.id
-          returning a.id, a.tag_list)
+          returning a.*),
+        remembered as (
+          insert into former_slugs (slug)
+          select d.slug from deleted d where :isRemembered::boolean and ${isPublished("d")}
+           union
+          select f.slug from deleted d join former_slugs f on f.article_id = d.id
+           where :isRemembered::boolean and ${isPublished("d")}
+          on conflict (slug) do update set article_id = null)
    select v.id as viewer, t.id as existed, t.author_id = v.id as owned, d.id as deleted, d.tag_list as "tagsBefore"
      from (select) as one left join viewer v on true left join target t on true left join deleted d on true`,
 );

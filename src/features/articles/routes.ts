@@ -28,6 +28,7 @@ export function articleRoutes(
   shared: SharedReads,
   { requireUser, optionalUser }: Guards,
   { limit }: WriteLimits,
+  isDeletionRemembered = false,
 ) {
   return new Hono()
     .get(
@@ -103,9 +104,10 @@ export function articleRoutes(
         operationId: "GetArticle",
         tag: "Articles",
         summary: "Get an article",
-        description: "The full article, with its body.",
-        responses: { 200: ArticleResponse, 304: null },
-        errors: ["not_found"],
+        description:
+          "The full article, with its body. A former slug redirects to the current one, as long as the article exists.",
+        responses: { 200: ArticleResponse, 304: null, 308: null },
+        errors: ["not_found", "gone"],
       }),
     )
 
@@ -124,7 +126,8 @@ export function articleRoutes(
         operationId: "UpdateArticle",
         tag: "Articles",
         summary: "Update an article",
-        description: "Only the author can update an article. A new title changes the `slug` as well.",
+        description:
+          "Only the author can update an article. A new title changes the `slug` as well; the former one redirects. The version before becomes a revision.",
         responses: { 200: ArticleResponse },
         errors: ["forbidden", "not_found"],
       }),
@@ -134,7 +137,7 @@ export function articleRoutes(
       "/articles/:slug",
       requireUser,
       async (c) => {
-        const { changed } = await deleteArticle(db, c.var, c.req.param("slug"));
+        const { changed } = await deleteArticle(db, c.var, c.req.param("slug"), isDeletionRemembered);
         await memory.changed(changed);
         return c.body(null, 204);
       },

@@ -68,6 +68,10 @@ export const UpdateArticleBody = envelope("article", {
   description: description.optional(),
   body: body.optional(),
   tagList: tagList.optional(),
+  autosave: z.boolean({ error: "must be true or false" }).optional().meta({
+    description:
+      "Whether the editor saves by itself. Of the versions that are saved so, at most one in ten minutes becomes a revision.",
+  }),
 }).meta({ id: "UpdateArticleRequest", description: "Absent fields keep their value." });
 
 /** Lists of articles with any filters sort by the same columns, so they share their cursors. */
@@ -124,6 +128,13 @@ export const ArticlePreview = z
     slug: z.string(),
     title: z.string(),
     description: z.string(),
+    excerpt: z.string().meta({
+      description: "The beginning of the body as plain text, at most 200 characters. Empty if the body has no text.",
+    }),
+    wordCount: z.int().nonnegative().meta({
+      description: "The words of the body. Each Chinese or Japanese character counts as one.",
+    }),
+    readingTime: z.int().positive().meta({ description: "Minutes to read the body, rounded up" }),
     tagList: z.array(z.string()),
     createdAt: timestamp,
     publishedAt: timestamp.meta({ description: "When it was first published; lists sort by it" }),

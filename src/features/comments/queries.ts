@@ -4,6 +4,7 @@ import { type LeftJoined, type RowOf, rowMapper } from "../../db/rows.ts";
 import { batch, write } from "../../db/statements.ts";
 import { notFound } from "../../http/errors.ts";
 import { topics } from "../../memory/topics.ts";
+import { articleAtSlug, requireHere } from "../articles/addresses.ts";
 import { requireOwned } from "../articles/queries.ts";
 import {
   type CurrentSession,
@@ -48,7 +49,7 @@ const PAGE_BYTES_MAX = 1024 * 1024;
 /** What the connection that other reads share may carry at a time. */
 const FAST_PAGE_BYTES_MAX = 64 * 1024;
 
-/** An article's comments after a position, newest first, as the viewer sees them. Throws 404. */
+/** An article's comments after a position, newest first, as the viewer sees them. Throws as `findArticle`. */
 export async function listComments(
   db: Database,
   viewerId: string | null,
@@ -59,9 +60,10 @@ export async function listComments(
   const pageWithin = async (read: ViewerRead<CommentsRow>, bytesMax: number) => {
     const rows = await rowsForViewer(db, read, viewerId, { ...values, bytesMax });
     const [first] = rows;
-    if (first === undefined) throw notFound("article");
+    requireHere(slug, first?.articleSlug);
+    if (first == null || first.articleId === null) throw notFound("article");
     const comments = rows.flatMap((row) => (row.id === null ? [] : [row]));
-    return { first, comments };
+    return { first: { ...first, articleId: first.articleId }, comments };
   };
   let { first, comments } = await pageWithin(COMMENTS, FAST_PAGE_BYTES_MAX);
   // Most pages are small. The size of one is only known when it is read.
@@ -82,7 +84,7 @@ export async function listComments(
 // No row if there is no such article; a single row without a comment if the page is empty.
 const COMMENTS = readForViewer<CommentsRow>(
   "comments",
-  (viewer) => `with article as materialized (select id from articles where slug = :slug),
+  (viewer) => `with article as materialized (${articleAtSlug(viewer, "a.id, a.slug")}),
      -- One more than a page has.
      newest as materialized (
        select c.*, row_number() over so_far as place, sum(octet_length(c.body)) over so_far as bytes
@@ -94,7 +96,7 @@ const COMMENTS = readForViewer<CommentsRow>(
        window so_far as (order by c.created_at desc, c.id desc)),
      page as materialized (
        select * from newest where place <= :limit::bigint and (place = 1 or bytes <= :bytesMax::bigint))
-   select article.id as "articleId", ${commentColumns(viewer)}, ${viewerGone(viewer)},
+   select article.id as "articleId", article.slug as "articleSlug", ${commentColumns(viewer)}, ${viewerGone(viewer)},
           (select count(*) from newest) > (select count(*) from page) as "hasMore",
           exists (select from newest
                    where place between 2 and :limit::bigint and bytes > :bytesMax::bigint) as "isCut"
@@ -105,7 +107,9 @@ const COMMENTS = readForViewer<CommentsRow>(
 );
 
 type CommentsRow = {
-  articleId: string;
+  /** Null if the article was deleted. */
+  articleId: string | null;
+  articleSlug: string | null;
   viewerGone: boolean;
   hasMore: boolean;
   isCut: boolean;

@@ -40,8 +40,8 @@ export function commentRoutes(
         summary: "List the comments on an article",
         description:
           "The newest comments first, at most 100 per page, and at most 1 MiB of text. `nextCursor` leads to the next page.",
-        responses: { 200: CommentsResponse, 304: null },
-        errors: ["not_found"],
+        responses: { 200: CommentsResponse, 304: null, 308: null },
+        errors: ["not_found", "gone"],
       }),
     )
 

@@ -7,6 +7,7 @@ import type { Revocations } from "./sessions/revocations.ts";
 import type { SuccessorOf } from "./sessions/rules.ts";
 import type { Tokens } from "./tokens.ts";
 import type { PasswordRule } from "./users/new-passwords.ts";
+import type { WriteLimits } from "./write-limits.ts";
 
 /** What the routes of this feature share. */
 export type IdentityContext = {
@@ -18,6 +19,7 @@ export type IdentityContext = {
   readonly mail: Mail;
   readonly memory: Memory;
   readonly limits: RateLimits;
+  readonly writeLimits: WriteLimits;
   readonly checkNewPassword: PasswordRule;
   /** Whether a new password or address needs the current password. */
   readonly requireCurrentPassword: boolean;

@@ -6,7 +6,7 @@ import { describeGuard } from "../../http/openapi.ts";
 import { addressKeyOf } from "./networks.ts";
 import { countInDatabase, limitKey, tooManyRequests } from "./rate-limits.ts";
 
-type WriteAction = "articles" | "article-bytes" | "comments" | "follows" | "favorites";
+type WriteAction = "articles" | "article-bytes" | "comments" | "follows" | "favorites" | "renames";
 
 /** How much an account may write in a time. All accounts of a network together may write `networkFactor` times as much. */
 export type WriteRates = Readonly<Record<WriteAction, { readonly max: number; readonly windowS: number }>> & {

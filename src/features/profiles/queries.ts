@@ -3,6 +3,7 @@ import type { Database } from "../../db/pool.ts";
 import { type LeftJoined, rowMapper } from "../../db/rows.ts";
 import { batch } from "../../db/statements.ts";
 import { invalid, notFound } from "../../http/errors.ts";
+import { Moved } from "../../http/moved.ts";
 import { topics } from "../../memory/topics.ts";
 import {
   type CurrentSession,
@@ -38,20 +39,26 @@ export const seenProfiles = (rows: readonly ProfileId[]): Required<Pick<Seen, "i
   topics: rows.map((row) => topics.user(row.userId)),
 });
 
-/** A profile, as the viewer sees it. Throws 404. */
+/** A profile, as the viewer sees it. Throws 404, and `Moved` if the user has another name now. */
 export async function findProfile(
   db: Database,
   viewerId: string | null,
   username: string,
 ): Promise<Seen<{ profile: Profile }>> {
-  const [row] = await rowsForViewer(db, PROFILE, viewerId, { username: sameKey(username) });
+  const key = sameKey(username);
+  const [row] = await rowsForViewer(db, PROFILE, viewerId, { username: key });
   if (row === undefined) throw notFound("profile");
+  if (row.usernameKey !== key) throw new Moved("username", row.username);
   return { value: { profile: profileOf(row) }, viewerGone: row.viewerGone, ...seenProfiles([row]) };
 }
 
-const PROFILE = readForViewer<Profile & ProfileId & { viewerGone: boolean }>(
+const PROFILE = readForViewer<Profile & ProfileId & { usernameKey: string; viewerGone: boolean }>(
   "profile",
-  (viewer) => `select ${profileColumns(viewer)}, ${viewerGone(viewer)} from users u where u.username_key = :username`,
+  (viewer) => `select ${profileColumns(viewer)}, u.username_key as "usernameKey", ${viewerGone(viewer)}
+     from (select * from users where username_key = :username
+            union all
+           select u.* from former_usernames f join users u on u.id = f.user_id where f.username_key = :username
+            limit 1) u`,
 );
 
 /** A profile after a write, and what the write has changed. */

@@ -29,8 +29,8 @@ export function profileRoutes(
         operationId: "GetProfileByUsername",
         tag: "Profile",
         summary: "Get a profile",
-        description: "The public profile of a user.",
-        responses: { 200: ProfileResponse, 304: null },
+        description: "The public profile of a user. A former name redirects, until another user takes it.",
+        responses: { 200: ProfileResponse, 304: null, 308: null },
         errors: ["not_found"],
       }),
     )

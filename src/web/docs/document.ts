@@ -8,6 +8,7 @@ const TAGS: readonly { name: string; description: string }[] = [
   { name: "Accounts", description: "Verify an email address and reset a forgotten password" },
   { name: "Profile", description: "Read public profiles, and follow or unfollow users" },
   { name: "Articles", description: "Read, create, update and delete articles" },
+  { name: "Revisions", description: "Read, compare and restore the former versions of your articles" },
   { name: "Favorites", description: "Favorite and unfavorite articles" },
   { name: "Search", description: "Search articles, and suggest what to search for" },
   { name: "Comments", description: "Read, create and delete comments on articles" },

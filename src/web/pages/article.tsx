@@ -4,7 +4,7 @@ import type { Comment } from "../../features/comments/schema.ts";
 import type { Frame, Viewer } from "../app.ts";
 import { Layout } from "../layout.tsx";
 import type { Page } from "../page.ts";
-import { articlePath, FavoriteButton, FollowButton, Tags } from "../parts/article.tsx";
+import { articlePath, FavoriteButton, FollowButton, ReadingTime, Tags } from "../parts/article.tsx";
 import { Problems } from "../parts/form.tsx";
 import { PostDate, pictureOf, profilePath } from "../parts/people.tsx";
 
@@ -91,7 +91,7 @@ export function articlePage({ frame, article, comments, olderComments, draft }: 
   );
 }
 
-function Byline({ article: { author, publishedAt } }: { article: Article }) {
+function Byline({ article: { author, publishedAt, readingTime } }: { article: Article }) {
   return (
     <>
       <img class="author-pic" src={pictureOf(author.image)} alt="" width="44" height="44" />
@@ -100,6 +100,7 @@ function Byline({ article: { author, publishedAt } }: { article: Article }) {
           {author.username}
         </a>
         <PostDate iso={publishedAt} />
+        <ReadingTime minutes={readingTime} />
       </div>
     </>
   );

@@ -2,6 +2,7 @@ import { raw } from "hono/html";
 import type { Frame } from "../app.ts";
 import { Layout } from "../layout.tsx";
 import type { Page } from "../page.ts";
+import { revisionsPath } from "../parts/article.tsx";
 import { Field, Problems, TextArea } from "../parts/form.tsx";
 
 /** What is in the form. */
@@ -69,6 +70,11 @@ export function editorPage({
             <button class="btn" type="submit" formaction={`${path}#preview`} name="preview" value="1" formnovalidate>
               Preview
             </button>
+            {slug === null ? null : (
+              <a class="link" href={revisionsPath(slug)}>
+                Earlier versions
+              </a>
+            )}
           </div>
         </form>
         {preview === undefined ? null : (

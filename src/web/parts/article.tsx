@@ -3,6 +3,7 @@ import type { Profile } from "../../features/profiles/schema.ts";
 import { PostDate, pictureOf, profilePath } from "./people.tsx";
 
 export const articlePath = (slug: string): string => `/article/${slug}`;
+export const revisionsPath = (slug: string): string => `/editor/${slug}/revisions`;
 export const tagPath = (tag: string): string => `/tag/${encodeURIComponent(tag)}`;
 
 /** Articles of a list, or what to say where there are none. */
@@ -18,7 +19,7 @@ export function Previews({ articles, empty }: { articles: readonly ArticlePrevie
 }
 
 function Preview({ article }: { article: ArticlePreview }) {
-  const { slug, title, description, author, publishedAt, tagList } = article;
+  const { slug, title, description, author, publishedAt, readingTime, tagList } = article;
   return (
     <article class="article-preview">
       <div class="article-meta">
@@ -27,6 +28,7 @@ function Preview({ article }: { article: ArticlePreview }) {
           {author.username}
         </a>
         <PostDate iso={publishedAt} />
+        <ReadingTime minutes={readingTime} />
       </div>
       <a class="preview-link" href={articlePath(slug)}>
         {/* Below the heading of the page. */}
@@ -41,6 +43,10 @@ function Preview({ article }: { article: ArticlePreview }) {
       </div>
     </article>
   );
+}
+
+export function ReadingTime({ minutes }: { minutes: number }) {
+  return <span class="reading-time">{minutes} min read</span>;
 }
 
 export function Tags({ tags }: { tags: readonly string[] }) {

@@ -16,4 +16,10 @@ export function PostDate({ iso }: { iso: string }) {
   return <time datetime={iso}>{DATE.format(new Date(iso))}</time>;
 }
 
+/** The same with the time of day. */
+export function PostTime({ iso }: { iso: string }) {
+  return <time datetime={iso}>{TIME.format(new Date(iso))} UTC</time>;
+}
+
+const TIME = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeStyle: "short", timeZone: "UTC" });
 const DATE = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", year: "numeric", timeZone: "UTC" });

@@ -30,6 +30,9 @@ describe("POST /api/articles", () => {
     expect(rest).toEqual({
       slug: "how-to-train-your-dragon",
       ...WHOLE,
+      excerpt: "You have to believe",
+      wordCount: 4,
+      readingTime: 1,
       tagList: ["dragons", "training"],
       favorited: false,
       favoritesCount: 0,
@@ -263,7 +266,8 @@ describe("PUT /api/articles/:slug", () => {
       const before = (await read(article.slug)).json.article;
       const { status, json } = await put(article.slug, change);
       expect(status).toBe(200);
-      expect(json.article).toEqual({ ...before, ...change, updatedAt: json.article.updatedAt });
+      const facts = "body" in change ? { excerpt: change.body, wordCount: change.body.split(" ").length } : {};
+      expect(json.article).toEqual({ ...before, ...change, ...facts, updatedAt: json.article.updatedAt });
       expect((await read(article.slug)).json.article).toEqual(json.article);
     }
   });
@@ -290,12 +294,13 @@ describe("PUT /api/articles/:slug", () => {
     expect(await versionOf(article.slug)).toBe(1);
   });
 
-  test("gives an article with a changed title a new slug, and the old one is 404", async () => {
+  test("gives an article with a changed title a new slug, and the old one redirects", async () => {
     const { slug } = await server.publish(anna, { title: "Before the change" });
     const { json } = await put(slug, { title: "After the change" });
     expect(json.article).toMatchObject({ slug: "after-the-change", title: "After the change" });
     expect((await read("after-the-change")).status).toBe(200);
-    expect((await read(slug)).status).toBe(404);
+    const { status, headers } = await read(slug);
+    expect([status, headers.get("location")]).toEqual([308, "/api/articles/after-the-change"]);
   });
 
   test("keeps the slug, with or without a suffix, while the title has the same slug", async () => {
@@ -320,19 +325,21 @@ describe("PUT /api/articles/:slug", () => {
     // First a title that spells out the whole slug, then the same without the suffix.
     const spelt = await put(second.slug, { title: second.slug.replaceAll("-", " ") });
     expect(spelt.json.article.slug).toBe(second.slug);
-    await put("learn-any", { title: "Learn many" });
+    await server.request("DELETE", "/api/articles/learn-any", { token: anna.token });
     expect((await put(second.slug, { title: "Learn any" })).json.article.slug).toBe("learn-any");
   });
 
-  test("lets two articles swap their titles, each with a slug of its own throughout", async () => {
+  test("lets two articles swap their titles, each with slugs of its own throughout", async () => {
     const [one, other] = [
       await server.publish(anna, { title: "Traded one" }),
       await server.publish(anna, { title: "Traded other" }),
     ];
     const moved = (await put(one.slug, { title: "Traded other" })).json.article.slug;
     expect(moved).toMatch(/^traded-other-[0-9a-z]{8}$/);
-    expect((await put(other.slug, { title: "Traded one" })).json.article.slug).toBe("traded-one");
-    // It keeps its suffix, although the plain slug is free by now.
+    // The former slugs still lead to the other article.
+    expect((await put(other.slug, { title: "Traded one" })).json.article.slug).toMatch(/^traded-one-[0-9a-z]{8}$/);
+    const leadTo = await Promise.all([one.slug, other.slug].map((slug) => read(slug)));
+    expect(leadTo.map(({ status }) => status)).toEqual([308, 308]);
     expect((await put(moved, { title: "Traded other!" })).json.article.slug).toBe(moved);
   });
 

@@ -14,6 +14,7 @@ const WIDE: WriteRates = {
   comments: rate(1_000),
   follows: rate(1_000),
   favorites: rate(1_000),
+  renames: rate(1_000),
   networkFactor: 20,
 };
 

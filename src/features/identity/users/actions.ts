@@ -13,6 +13,7 @@ import { clientOf } from "../sessions/routes.ts";
 import { emailKeyOf, mailboxOf } from "./emails.ts";
 import { wrongCurrentPassword } from "./new-passwords.ts";
 import { findForLogin, findPasswordHash, findUser, registerUser, signIn, type UserRow, updateUser } from "./queries.ts";
+import { sameKey } from "./rules.ts";
 import type { Credentials, NewUser, UserChanges } from "./schema.ts";
 
 // What the routes of the API and the pages do alike: several steps around one query function.
@@ -78,8 +79,12 @@ export async function updateByRequest(
 ): Promise<UserRow> {
   const { addressOf, checkNewPassword, limits, mail, memory, revocations } = context;
   let provenHash: string | null = null;
-  if (changes.password !== undefined || changes.email !== undefined) {
+  if (changes.username !== undefined || changes.password !== undefined || changes.email !== undefined) {
     const before = await findUser(db, session.userId);
+    // Clients send the name even if it stays the same.
+    if (sameKey(changes.username ?? before.username) !== sameKey(before.username)) {
+      context.writeLimits.count(c, "renames", session.userId);
+    }
     if (changes.password !== undefined) {
       checkNewPassword(changes.password, before);
       const { username = before.username, email = before.email } = changes;

@@ -53,6 +53,7 @@ export async function registerUser(
       const user = await tx.row(USER_INSERT, { ...keys, email, passwordHash });
       if (user === undefined) throw new Error("an insert without a conflict clause returned no row");
       await requireNotReserved(tx, user.id, emailKey);
+      await tx.rows(FORMER_NAME_FORGET, [keys.usernameKey]);
       const session = await openSession(tx, user.id, client, limits);
       if (link !== null) await sendVerification(tx, user, { email, emailKey }, link);
       return { user, session, changed: [topics.name(sameKey(username))] };
@@ -210,6 +211,11 @@ async function updateLocked(
   });
   if (user === undefined) throw sessionEnded();
   if (newAddress !== null) await requireNotReserved(tx, userId, newAddress.emailKey);
+  const keyBefore = sameKey(before.username);
+  if (keys.usernameKey !== null && keys.usernameKey !== keyBefore) {
+    await tx.rows(FORMER_NAME_FORGET, [keys.usernameKey]);
+    await tx.rows(FORMER_NAME_ADD, [keyBefore, userId]);
+  }
 
   let revoked: Revocation[] = [];
   if (passwordHash !== null) {
@@ -230,6 +236,15 @@ async function updateLocked(
   }
   return { user, revoked, changed: changedInProfile(before.username, user) };
 }
+
+/** A name that a user takes leads to nobody else. */
+const FORMER_NAME_FORGET = write("former_username_forget", "delete from former_usernames where username_key = $1");
+
+const FORMER_NAME_ADD = write(
+  "former_username_add",
+  `insert into former_usernames (username_key, user_id) values ($1, $2::bigint)
+   on conflict (username_key) do update set user_id = excluded.user_id`,
+);
 
 /** What others see of a user, and under which name, if that has changed. */
 function changedInProfile(usernameBefore: string, { id, username }: UserRow): string[] {

@@ -17,6 +17,7 @@ beforeAll(async () => {
   const body = { comment: { body: "Of the user" } };
   commentId = (await server.request("POST", `/api/articles/${slug}/comments`, { token: user.token, body })).json.comment
     .id;
+  await server.request("PUT", `/api/articles/${slug}`, { token: user.token, body: { article: { body: "Edited" } } });
   await server.sql`update sessions set revoked_at = now(), revoked_for = 'reset'
                     where user_id = (select id from users where username = 'user')`;
 });
@@ -54,6 +55,7 @@ async function state(): Promise<string> {
   const [row] = await server.sql`
     select (select json_agg(u order by id) from users u) as users,
            (select json_agg(a order by id) from articles a) as articles,
+           (select json_agg(r order by number) from article_revisions r) as revisions,
            (select json_agg(c order by id) from comments c) as comments,
            (select json_agg(f) from favorites f) as favorites,
            (select json_agg(f) from follows f) as follows,
@@ -77,6 +79,7 @@ describe("a token whose session has ended elsewhere", () => {
       const [method = "", pattern = ""] = route.split(" ");
       const path = pattern
         .replace(":slug", slug)
+        .replace(":number", "1")
         .replace(":username", author.username)
         .replace(":id", pattern.includes("comments") ? String(commentId) : session.id);
       const { status, json } = await server.request(method, path, { token: user.token, body: BODIES[route] });

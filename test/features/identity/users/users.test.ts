@@ -336,7 +336,9 @@ describe("PUT /api/user", () => {
     expect((await current(user.token)).json.user).toEqual(second.json.user);
     expect((await login("changed@example.com", PASSWORD)).status).toBe(200);
     expect((await login("changes@example.com", PASSWORD)).status).toBe(401);
-    expect((await server.request("GET", "/api/profiles/changes")).status).toBe(404);
+    expect((await server.request("GET", "/api/profiles/changes")).headers.get("location")).toBe(
+      "/api/profiles/Changed",
+    );
   });
 
   test("distinguishes absent, null and value for the biography and the image; the empty string is null", async () => {
