@@ -54,6 +54,11 @@ beforeAll(async () => {
     });
   }
   await server.request("POST", "/api/profiles/ann/follow", { token: bob.token });
+  // A revision, a former slug and a former name.
+  const edited = { article: { title: "Ünïcode again 😀", body: "short" } };
+  await server.request("PUT", `/api/articles/${first.slug}`, { token: ann.token, body: edited });
+  await server.request("PUT", "/api/user", { token: bob.token, body: { user: { username: "bobby" } } });
+  await server.request("PUT", "/api/user", { token: bob.token, body: { user: { username: "bob" } } });
   // So that the next numbers are not one more than the highest there.
   await server.request("DELETE", `/api/articles/${gone.slug}`, { token: ann.token });
   await server.sql`delete from users where username = 'carl'`;
@@ -74,6 +79,11 @@ async function backupOf(address: DatabaseAddress): Promise<string> {
 }
 
 describe("a backup", () => {
+  test("has former versions, slugs and names, which the next test compares", async () => {
+    const rows = await contents(server.address);
+    for (const table of ["article_revisions", "former_slugs", "former_usernames"]) expect(rows[table]).not.toEqual([]);
+  });
+
   test("restored into an empty database has every row, generated columns, counts and next numbers", async () => {
     const file = await backupOf(server.address);
     const copy = await testDatabase({ migrated: false });
