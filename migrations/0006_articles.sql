@@ -41,7 +41,7 @@ create table articles (
   excerpt         article_excerpt not null default '',
   -- Maintained by the triggers of favorites.
   favorites_count article_favorites_count not null default 0,
-  -- Starts at 1; every edit by the author raises it.
+  -- Starts at 1; every edit of the text by the author raises it.
   version         integer not null default 1,
   -- Whether the last edit was saved by the editor, not by the author (0012_revisions.sql).
   is_autosaved    boolean not null default false,
