@@ -36,9 +36,8 @@ begin
       when (c.newest_published_at, c.newest_id) > (excluded.newest_published_at, excluded.newest_id) then c.newest_id
       else excluded.newest_id end;
   update article_totals t
-     set articles_count = t.articles_count + n.published
-    from (select count(*) as published from added where status = 'published') n
-   where t.slot = pg_backend_pid() % 32 and n.published > 0;
+     set articles_count = t.articles_count + (select count(*) from added where status = 'published')
+   where t.slot = pg_backend_pid() % 32;
   return null;
 end $$;
 -- Fires before articles_tagged (0007_tags.sql): triggers of one event fire in the order of their names.

@@ -40,7 +40,10 @@ export function editorRoutes(web: WebContext) {
     return withRoomForBody(c, sizeMax, async () => respond(c, slug, await readFields(c.req.raw, sizeMax)));
   }
 
-  /** Publishes, schedules or keeps what is in the form, or shows it again: with one tag more or less, with a preview, or with what is wrong. */
+  /**
+   * Publishes, schedules or keeps what is in the form, or shows it again: with one tag more or less, with a preview, or with what
+   * is wrong.
+   */
   async function respond(c: Context<WithViewer>, slug: string | null, fields: URLSearchParams): Promise<Response> {
     const manuscript = manuscriptIn(fields);
     const formKey = formKeyIn(fields);

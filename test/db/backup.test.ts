@@ -38,6 +38,9 @@ beforeAll(async () => {
     tagList: ["a, b", '"c"'],
   });
   const second = await server.publish(bob, { tagList: ["a, b"] });
+  await server.publish(ann, { title: "A draft", status: "draft" });
+  const publishAt = new Date(Date.now() + 3_600_000).toISOString();
+  await server.publish(bob, { title: "Scheduled", status: "scheduled", publishAt });
   const gone = await server.publish(ann, { title: "Gone" });
   for (const [who, slug] of [
     [bob, first.slug],
@@ -51,6 +54,11 @@ beforeAll(async () => {
     });
   }
   await server.request("POST", "/api/profiles/ann/follow", { token: bob.token });
+  // A revision, a former slug and a former name.
+  const edited = { article: { title: "Ünïcode again 😀", body: "short" } };
+  await server.request("PUT", `/api/articles/${first.slug}`, { token: ann.token, body: edited });
+  await server.request("PUT", "/api/user", { token: bob.token, body: { user: { username: "bobby" } } });
+  await server.request("PUT", "/api/user", { token: bob.token, body: { user: { username: "bob" } } });
   // So that the next numbers are not one more than the highest there.
   await server.request("DELETE", `/api/articles/${gone.slug}`, { token: ann.token });
   await server.sql`delete from users where username = 'carl'`;
@@ -71,11 +79,16 @@ async function backupOf(address: DatabaseAddress): Promise<string> {
 }
 
 describe("a backup", () => {
+  test("has former versions, slugs and names, which the next test compares", async () => {
+    const rows = await contents(server.address);
+    for (const table of ["article_revisions", "former_slugs", "former_usernames"]) expect(rows[table]).not.toEqual([]);
+  });
+
   test("restored into an empty database has every row, generated columns, counts and next numbers", async () => {
     const file = await backupOf(server.address);
     const copy = await testDatabase({ migrated: false });
     const report = await restoreInto(copy, file, []);
-    expect(report.rows).toMatchObject({ users: 2, articles: 2, comments: 2, favorites: 2, follows: 1 });
+    expect(report.rows).toMatchObject({ users: 2, articles: 4, comments: 2, favorites: 2, follows: 1 });
     expect(await contents(copy)).toEqual(await contents(server.address));
     expect(await guards(copy)).toEqual(await guards(server.address));
     expect((await guards(copy)) as unknown[]).not.toBeEmpty();
@@ -99,8 +112,9 @@ describe("a backup", () => {
     expect((await copy.request("GET", "/api/articles")).json.articlesCount).toBe(3);
     expect((await copy.request("GET", "/api/articles?tag=a,%20b")).json.articlesCount).toBe(3);
     expect((await copy.request("GET", "/api/articles?author=ann")).json.articlesCount).toBe(2);
+    expect((await copy.request("GET", "/api/user/articles", { token })).json.articles[0]?.title).toBe("A draft");
     const [ids] = await copy.sql`select max(id)::integer as id from articles`;
-    expect(ids.id).toBe(4);
+    expect(ids.id).toBe(6);
     await copy.stop();
   });
 

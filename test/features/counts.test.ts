@@ -172,6 +172,10 @@ test("the recounts find wrong counts", async () => {
     await expect(expectExact(server)).rejects.toThrow();
     await change(-1);
   }
+  await server.sql`update favorites set is_published = false`;
+  await expect(expectExact(server)).rejects.toThrow();
+  await server.sql`update favorites set is_published = true`;
+  await expectExact(server);
   await server.sql`update articles set favorites_count = 2`;
   await expect(expectExact(server)).rejects.toThrow();
 });

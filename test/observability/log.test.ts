@@ -278,7 +278,8 @@ test("no token, password, email or body is in the log, whatever a client sends a
     await browser.submit("/login", { email: otherEmail, password: wrongPassword });
     await browser.submit("/login", { email: otherEmail, password });
     remember();
-    for (const path of ["/profile/ada/favorites", "/editor", "/settings", "/?feed=following"]) await browser.get(path);
+    for (const path of ["/profile/ada/favorites", "/editor", "/drafts", "/settings", "/?feed=following"])
+      await browser.get(path);
     await browser.submit("/settings", { ...values, username: "bob", email: otherEmail, password: newPassword });
     await browser.submit("/settings/verification");
     const { location } = await browser.submit("/editor", manuscript);

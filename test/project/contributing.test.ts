@@ -20,7 +20,10 @@ afterAll(() => rm(copy, { recursive: true, force: true }));
 
 test("the walkthroughs in CONTRIBUTING.md apply to the project, compile, and pass their tests", async () => {
   const page = await Bun.file(join(root, "CONTRIBUTING.md")).text();
-  const next = readdirSync(join(root, "migrations")).filter((file) => file.endsWith(".sql")).length + 1;
+  const numbers = readdirSync(join(root, "migrations")).flatMap((file) =>
+    file.endsWith(".sql") ? [parseInt(file, 10)] : [],
+  );
+  const next = Math.max(...numbers) + 1;
   const blocks = page.replaceAll("NNNN", String(next).padStart(4, "0")).matchAll(/```(\w+) (\S+)\n(.*?)```/gs);
   const tests: string[] = [];
   for (const [, language, path = "", text = ""] of blocks) {

@@ -230,6 +230,7 @@ export const WRITES: Readonly<Record<string, Write>> = {
       ...ARTICLE,
       ...FAVORITES,
       ...COMMENTS,
+      ...FORMER,
       ...TAGS,
       "by tag, second page",
       "by author, second page",

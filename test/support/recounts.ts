@@ -7,6 +7,9 @@ const RECOUNTS: Record<string, string> = {
     select a.slug, a.favorites_count, count(f.user_id) as recounted
       from articles a left join favorites f on f.article_id = a.id
      group by a.id having a.favorites_count <> count(f.user_id)`,
+  "articles.published_at and publish_at": `
+    select slug, status, published_at, publish_at from articles
+     where (status = 'published' and published_at is null) or (status = 'scheduled') <> (publish_at is not null)`,
   tags: `
     select * from (select name, articles_count from tags) k
       full join (select tag as name, count(*) as recounted from articles, unnest(tag_list) tag

@@ -16,7 +16,7 @@ export type Article = {
   /** When it was first published; null if it never was */
   publishedAt: string | null;
   updatedAt: string;
-  /** Starts at 1; every edit by the author raises it */
+  /** Starts at 1; every edit of the text by the author raises it */
   version: number;
   /** Whether the current user has favorited the article */
   favorited: boolean;
@@ -46,7 +46,7 @@ export type ArticlePreview = {
   /** When it was first published; lists sort by it */
   publishedAt: string;
   updatedAt: string;
-  /** Starts at 1; every edit by the author raises it */
+  /** Starts at 1; every edit of the text by the author raises it */
   version: number;
   /** Whether the current user has favorited the article */
   favorited: boolean;
@@ -137,7 +137,7 @@ export type FoundArticle = {
   /** When it was first published; lists sort by it */
   publishedAt: string;
   updatedAt: string;
-  /** Starts at 1; every edit by the author raises it */
+  /** Starts at 1; every edit of the text by the author raises it */
   version: number;
   /** Whether the current user has favorited the article */
   favorited: boolean;
@@ -212,7 +212,7 @@ export type OwnArticle = {
   /** When it was first published; null if it never was */
   publishedAt: string | null;
   updatedAt: string;
-  /** Starts at 1; every edit by the author raises it */
+  /** Starts at 1; every edit of the text by the author raises it */
   version: number;
   /** Whether the current user has favorited the article */
   favorited: boolean;

@@ -1,6 +1,5 @@
 import type { Database } from "../../db/pool.ts";
-import type { LeftJoined, RowOf } from "../../db/rows.ts";
-import { rowMapper } from "../../db/rows.ts";
+import { type LeftJoined, type RowOf, rowMapper } from "../../db/rows.ts";
 import { read } from "../../db/statements.ts";
 import { pageOf } from "../../http/cursor.ts";
 import { sessionEnded } from "../identity/current-session.ts";

@@ -1,33 +1,73 @@
 import { z } from "zod";
 import type { Database, Queries } from "../../db/pool.ts";
-import { read, write } from "../../db/statements.ts";
+import { read, textArray, write } from "../../db/statements.ts";
 import { notFound } from "../../http/errors.ts";
 import type { IfVersions } from "../../http/if-match.ts";
 import { addJob, type JobType, removeJob } from "../../jobs/queue.ts";
 import { type Task, task } from "../../jobs/task.ts";
 import type { Memory } from "../../memory/memory.ts";
 import { topics } from "../../memory/topics.ts";
-import type { CurrentSession } from "../identity/current-session.ts";
+import { type CurrentSession, currentUser, sessionEnded, sessionParameters } from "../identity/current-session.ts";
 import { VIEWER, type Viewer } from "../profiles/viewer.ts";
 import { isTakenSlug } from "./addresses.ts";
 import { editArticle, throwUnchanged, updateArticle, withFreeSlug } from "./edits.ts";
 import { insertArticle, listsWith, type WrittenArticle } from "./queries.ts";
 import { type ArticleRow, articleColumns, articleOf, isPublished } from "./rows.ts";
-import { SUFFIX_LENGTH } from "./rules.ts";
+import { SUFFIX_LENGTH, slugBase, slugWithSuffix } from "./rules.ts";
 import type { ArticleUpdate, NewArticle } from "./schema.ts";
+import { textFacts } from "./text-facts.ts";
 
 // Drafts and scheduled articles (docs/decisions/0033-drafts.md). The hot path, an article that is published at once, is one
 // statement. Everything else is a short transaction, which also adds or removes the job of a scheduled article.
 
 /** Adds an article with any status. Throws 401. */
 export function createArticle(db: Queries, author: CurrentSession, article: NewArticle): Promise<WrittenArticle> {
-  if (article.status !== "scheduled") return insertArticle(db, author, article);
+  const { status, publishAt = null } = article;
+  if (status === "published") return insertArticle(db, author, article);
   return db.transaction(async (tx) => {
-    const written = await insertArticle(tx, author, article);
-    await schedule(tx, written.articleId, article.publishAt ?? null);
+    const written = await insertDraft(tx, author, article);
+    if (publishAt !== null) await schedule(tx, written.articleId, publishAt);
     return written;
   });
 }
+
+/**
+ * Adds an article that is not published. Its slug always has a suffix: with the plain one, the slug of another article with the
+ * same title would reveal the draft.
+ */
+async function insertDraft(
+  tx: Queries,
+  author: CurrentSession,
+  { title, description, body, tagList, status, publishAt = null }: NewArticle,
+): Promise<WrittenArticle> {
+  const row = await tx.row(INSERT_DRAFT, {
+    ...sessionParameters(author),
+    slug: slugWithSuffix(slugBase(title)),
+    title,
+    description,
+    body,
+    ...textFacts(body),
+    tagList: textArray(tagList),
+    status,
+    publishAt,
+  });
+  if (row === undefined) throw sessionEnded();
+  // It is in no list, and not in memory.
+  return { article: articleOf(row), articleId: row.articleId, changed: [] };
+}
+
+// The lock keeps the account from being deleted meanwhile.
+const INSERT_DRAFT = write<ArticleRow>(
+  "article_insert_draft",
+  `with u as (${currentUser("*", "for key share")}),
+        a as (
+          insert into articles (author_id, slug, slug_has_suffix, title, description, body, excerpt, word_count, reading_time,
+            tag_list, status, publish_at, published_at)
+          select id, :slug, true, :title, :description, :body, :excerpt, :wordCount::integer, :readingTime::integer,
+                 :tagList::text[], :status::article_status, :publishAt::timestamptz, null from u
+          returning *)
+   select ${articleColumns(null)} from u join a on a.author_id = u.id`,
+);
 
 /**
  * Changes what is not undefined, maybe the status. Throws 401, 403, 404.

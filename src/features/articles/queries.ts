@@ -73,14 +73,11 @@ export type WrittenArticle = {
   readonly changed: readonly string[];
 };
 
-/**
- * Publishes an article. Its slug is the title's, with a suffix if another article has that. That of a draft always has one:
- * otherwise, the slug of another article with the same title would reveal the draft. Throws 401.
- */
+/** Publishes an article. Its slug is the title's, with a suffix if another article has that. Throws 401. */
 export async function insertArticle(
   db: Queries,
   author: CurrentSession,
-  { title, description, body, tagList, status, publishAt = null }: NewArticle,
+  { title, description, body, tagList }: NewArticle,
 ): Promise<WrittenArticle> {
   const slug = slugBase(title);
   try {
@@ -93,12 +90,9 @@ export async function insertArticle(
       body,
       ...textFacts(body),
       tagList: textArray(tagList),
-      status,
-      publishAt,
     });
     if (article?.slug == null) throw sessionEnded();
-    const changed = status === "published" ? listsWith(article.userId, tagList) : [];
-    return { article: articleOf(article), articleId: article.articleId, changed };
+    return { article: articleOf(article), articleId: article.articleId, changed: listsWith(article.userId, tagList) };
   } catch (error) {
     // The account was deleted after the statement had read it.
     if (violatedConstraint(error) === "articles_author_id_fkey") throw sessionEnded();
@@ -106,9 +100,9 @@ export async function insertArticle(
   }
 }
 
-// The second insert takes what the first left out: drafts, and where the slug is taken, also by an article that had it before,
-// or that is published at the same moment, for which the first insert waits. Both begin with the lowest slug, so that two
-// batches cannot wait for each other. A new article has no favourites, and users cannot follow themselves, so the statement
+// The second insert takes what the first left out: where the slug is taken, also by an article that had it before, or by one
+// that is published at the same moment, for which the first insert waits. Both begin with the lowest slug, so that two batches
+// cannot wait for each other. A new article has no favourites, and users cannot follow themselves, so the statement
 // needs no look-ups for the viewer.
 const INSERT_ARTICLE = batch<LeftJoined<ArticleRow>>(
   "article_insert",
@@ -124,8 +118,6 @@ const INSERT_ARTICLE = batch<LeftJoined<ArticleRow>>(
       wordCount: "integer",
       readingTime: "integer",
       tagList: "text",
-      status: "article_status",
-      publishAt: "timestamptz",
     },
     key: ["slug"],
   },
@@ -133,8 +125,6 @@ const INSERT_ARTICLE = batch<LeftJoined<ArticleRow>>(
      select item.place, item.slug as slug_base, item."slugWithSuffix" as slug_suffixed, item.title as new_title,
             item.description as new_description, item.body as new_body, item.excerpt as new_excerpt,
             item."wordCount" as new_word_count, item."readingTime" as new_reading_time, item."tagList"::text[] as new_tag_list,
-            item.status as new_status, item."publishAt" as new_publish_at,
-            case when item.status = 'published' then now() end as new_published_at,
             nextval('articles_id_seq') as article_id, id, username, bio, image
        from item join lateral (${userOfItem("id, username, bio, image")}) u on true),
    plain as (
@@ -142,17 +132,17 @@ const INSERT_ARTICLE = batch<LeftJoined<ArticleRow>>(
      overriding system value
      select article_id, u.id, slug_base, new_title, new_description, new_body, new_excerpt, new_word_count, new_reading_time,
             new_tag_list
-       from u where new_status = 'published' and slug_base <> 'feed' and not exists (
+       from u where slug_base <> 'feed' and not exists (
               select from former_slugs f where f.slug = slug_base and f.article_id is not null)
       order by slug_base
      on conflict (slug) do nothing
      returning *),
    suffixed as (
      insert into articles (id, author_id, slug, slug_has_suffix, title, description, body, excerpt, word_count, reading_time,
-       tag_list, status, publish_at, published_at)
+       tag_list)
      overriding system value
      select article_id, u.id, slug_suffixed, true, new_title, new_description, new_body, new_excerpt, new_word_count,
-            new_reading_time, new_tag_list, new_status, new_publish_at, new_published_at
+            new_reading_time, new_tag_list
        from u where article_id not in (select id from plain) order by slug_suffixed
      returning *)
    select place, ${articleColumns(null)}

@@ -183,7 +183,7 @@ export const ArticlePreview = z
     createdAt: timestamp.meta({ description: "When it was written, maybe as a draft" }),
     publishedAt: timestamp.meta({ description: "When it was first published; lists sort by it" }),
     updatedAt: timestamp,
-    version: z.int().positive().meta({ description: "Starts at 1; every edit by the author raises it" }),
+    version: z.int().positive().meta({ description: "Starts at 1; every edit of the text by the author raises it" }),
     favorited: z.boolean().meta({ description: "Whether the current user has favorited the article" }),
     favoritesCount: z.int().nonnegative(),
     author: Profile,

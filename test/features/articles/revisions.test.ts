@@ -180,7 +180,7 @@ describe("revisions", () => {
     const path = `/api/articles/${slug}/revisions/1/restore`;
     const { status, json } = await server.request("POST", path, { token: anna.token });
     expect(status).toBe(200);
-    expect({ ...json.article, updatedAt: "" }).toEqual({ ...first, updatedAt: "" });
+    expect({ ...json.article, updatedAt: "" }).toEqual({ ...first, version: 3, updatedAt: "" });
     expect(await listOf("restored")).toMatchObject([
       { number: 2, title: "Spoilt" },
       { number: 1, title: "Restored" },
