@@ -210,6 +210,7 @@ export const WRITES: Readonly<Record<string, Write>> = {
       "by tag and author",
       "feed",
       ...TAGS,
+      ...FEEDS,
     ],
   },
   "edit a draft": {
@@ -235,13 +236,14 @@ export const WRITES: Readonly<Record<string, Write>> = {
       "by tag, second page",
       "by author, second page",
       "favorites, second page",
+      ...FEEDS,
     ],
   },
   "restore a revision": {
     route: "POST /api/articles/:slug/revisions/:number/restore",
     by: "author",
     path: ({ article }) => `/api/articles/${article.slug}/revisions/1/restore`,
-    shownBy: [...ARTICLE, ...FAVORITES, ...COMMENTS, ...FORMER],
+    shownBy: [...ARTICLE, ...FAVORITES, ...COMMENTS, ...FORMER, ...FEEDS],
   },
   delete: {
     route: "DELETE /api/articles/:slug",
