@@ -94,8 +94,9 @@ test("what a read found at another standby than that at which the server has loo
 
 test("a read that takes too long at a standby is a 503, as at the primary", async () => {
   const replicas = upToDateStandby(async () => {
-    const options = { code: "ERR_POSTGRES_SERVER_ERROR", errno: "57014" };
-    throw new SQL.PostgresError("canceling statement due to statement timeout", options as SQL.PostgresError);
+    type Options = ConstructorParameters<typeof SQL.PostgresError>[1];
+    const options = { code: "ERR_POSTGRES_SERVER_ERROR", errno: "57014" } as Options;
+    throw new SQL.PostgresError("canceling statement due to statement timeout", options);
   });
   await expect(replicas.rows(ONE, [])).rejects.toThrow("unavailable");
 });

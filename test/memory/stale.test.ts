@@ -77,7 +77,8 @@ test("memory survives a database that hangs, which closes no connection", async 
   stops.push(proxy.stop);
   const server = await testServer({
     address: proxy.address,
-    limits,
+    // The listener is the first to notice.
+    limits: { ...limits, statementTimeoutMs: 10_000 },
     memory: { bytesMax: 10_000_000, staleMaxMs: 60_000 },
     listener: { times: { everyMs: 400, silentMs: 1_600, reopenMs: 15_000 } },
   });
