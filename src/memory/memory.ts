@@ -135,6 +135,8 @@ export function createMemory(options: MemoryOptions): Memory {
     }
     const now = performance.now();
     const ageMs = now - entry.loadedAt;
+    // Also of one that is too old: values are in the order of their last use.
+    entry.usedAt = now;
     const isUseless = ageMs > keptMs || hasChanged(entry);
     if (isUseless) entries?.delete(key);
     if (isUseless || ageMs > ageMaxMs) {
@@ -145,7 +147,6 @@ export function createMemory(options: MemoryOptions): Memory {
       entry.isReloading = true;
       reload();
     }
-    entry.usedAt = now;
     hits++;
     return entry.value;
   }
@@ -153,7 +154,9 @@ export function createMemory(options: MemoryOptions): Memory {
   function findStale(key: string): Stale<unknown> | undefined {
     const entry = entries?.get(key);
     if (entry === undefined) return undefined;
-    const ageMs = performance.now() - entry.loadedAt;
+    const now = performance.now();
+    const ageMs = now - entry.loadedAt;
+    entry.usedAt = now;
     return ageMs > staleMaxMs || hasChanged(entry) ? undefined : { value: entry.value, ageMs };
   }
 

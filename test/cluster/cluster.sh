@@ -2,7 +2,7 @@
 # A PostgreSQL cluster on this machine, for tests: three etcd, three Patroni nodes with synchronous replication, and HAProxy in
 # front of the nodes and of two Conduit servers. Runs as root on Debian with etcd-server, patroni, postgresql and haproxy.
 #
-#   cluster.sh up | down | primary | sync | start-node N | wait-ready | kill-node N | freeze-node N | thaw-node N | switchover
+#   cluster.sh up | down | primary | sync | start-node N | wait-ready | kill-node N | freeze-node N | switchover
 #
 # The environment names everything: CLUSTER_DIR, a new folder; CLUSTER_PORT, the first of 60 ports; CLUSTER_TTL, after how many
 # seconds Patroni replaces a primary.
@@ -200,7 +200,6 @@ case "${1:-}" in
   wait-ready) wait_ready ;;
   kill-node) signal_node "$2" KILL ;;
   freeze-node) signal_node "$2" STOP ;;
-  thaw-node) signal_node "$2" CONT ;;
   switchover)
     curl -fs -m 30 -XPOST -d "{\"leader\":\"node$(node_that primary)\"}" "http://127.0.0.1:$(rest "$(node_that primary)")/switchover"
     ;;

@@ -99,7 +99,8 @@ async function runEvents(): Promise<void> {
       ...primary,
       name: "frozen primary",
       run: () => cluster("freeze-node", node).then(noResult),
-      repair: () => cluster("thaw-node", node).then(noResult),
+      // It must not wake up: without a watchdog, the Patroni of Debian 12 then takes the lock from the new primary.
+      repair: () => kill().then(restart),
       readsMayFail: true,
     },
     {

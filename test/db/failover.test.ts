@@ -4,7 +4,6 @@ import type { DatabaseAddress } from "../../src/config/database-address.ts";
 import { openPgPool } from "../../src/db/pg-pool.ts";
 import { type Database, openDatabase } from "../../src/db/pool.ts";
 import { read, write } from "../../src/db/statements.ts";
-import { createRevocations } from "../../src/features/identity/sessions/revocations.ts";
 import { connect, testDatabase, testServer } from "../support/harness.ts";
 import { startProxy } from "../support/proxy.ts";
 import { until } from "../support/until.ts";
@@ -153,8 +152,8 @@ test("statements, notifications and the job queue move to the server that takes 
   const { hostname, port } = second.address;
   const hosts: DatabaseAddress = { ...first.address, otherHosts: [{ hostname, port }], target: "writable" };
   second.refuse();
-  const revocations = createRevocations();
-  const server = await testServer({ address: hosts, limits: { failoverWaitMs: 40_000 }, revocations });
+  const memory = { bytesMax: 1_000_000 };
+  const server = await testServer({ address: hosts, limits: { failoverWaitMs: 40_000 }, memory });
   stops.push(server.stop);
   const pool = await openPgPool(server.db.primary, {
     max: 1,
@@ -165,7 +164,7 @@ test("statements, notifications and the job queue move to the server that takes 
   });
   stops.push(() => pool.end());
   await pool.query("select 1");
-  const other = await testServer({ address, memory: { bytesMax: 1_000_000 } });
+  const other = await testServer({ address, memory });
   stops.push(other.stop);
   const user = await server.register("ada");
 
