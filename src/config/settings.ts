@@ -77,7 +77,7 @@ export const SETTINGS = {
   }),
   databaseReadUrl: optional({
     name: "DATABASE_READ_URL",
-    what: "Standbys of the same cluster, one or several hosts, which serve reads while they are up to date ([cluster](cluster.md#reads-from-replicas)).",
+    what: "Standbys of the same cluster, one or several hosts, which serve reads while they are up to date. No proxy in front of several ([cluster](cluster.md#reads-from-replicas)).",
     parse: (text) => parseDatabaseUrl(text, "reads").address,
   }),
   databasePoolMax: setting({

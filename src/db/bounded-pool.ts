@@ -103,7 +103,10 @@ export function createBoundedPool(options: BoundedPoolOptions): BoundedPool {
   const { connect, server, limits, connectionsMax, depth, onWait, first } = options;
   function newConnection(): Connection {
     const sql = connect((isOpen) => {
+      const isLost = connection.isOpen && !isOpen && !isClosed && connections.includes(connection);
       connection.isOpen = isOpen;
+      // A primary that becomes a standby closes its connections, accepts others soon after, and would serve old rows.
+      if (isLost && server.mustWrite) void server.search();
     });
     const connection: Connection = { sql, isOpen: false, inFlight: new Set(), headSince: 0, transaction: undefined };
     return connection;
@@ -187,8 +190,9 @@ export function createBoundedPool(options: BoundedPoolOptions): BoundedPool {
   });
 
   function replaceConnections(closeTimeoutMs: number): void {
-    for (const { sql } of connections) void closeConnection(sql, closeTimeoutMs);
+    const old = connections;
     connections = newConnections();
+    for (const { sql } of old) void closeConnection(sql, closeTimeoutMs);
   }
 
   // After connections were replaced, what may still finish on the old ones counts too.

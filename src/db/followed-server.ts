@@ -46,8 +46,10 @@ export function followServer(
   const listeners: ((hasMoved: boolean) => void)[] = [];
   let [server = address] = servers;
   let running: { since: number; found: Promise<void>; end(): void } | undefined;
+  let isStopped = false;
 
   function search(): Promise<void> {
+    if (isStopped) return new Promise(() => {});
     running ??= start();
     return running.found;
   }
@@ -56,6 +58,14 @@ export function followServer(
     const { promise, resolve } = Promise.withResolvers<void>();
     const attempts = new Map<SQL, DatabaseAddress>();
     let rounds = 0;
+    let isOver = false;
+
+    /** Alone at first: if several servers can be used, a move to another would cut what is in flight for nothing. */
+    async function trySameServer(): Promise<void> {
+      rounds++;
+      await attempt(server);
+      if (!isOver && target !== "any") tryServers();
+    }
 
     function tryServers(): void {
       // Any server will do: the present one has half a second before the next is tried.
@@ -87,6 +97,7 @@ export function followServer(
     }
 
     function end(): void {
+      isOver = true;
       clearInterval(interval);
       for (const sql of attempts.keys()) discard(sql);
     }
@@ -102,7 +113,7 @@ export function followServer(
 
     const interval = setInterval(tryServers, ATTEMPT_INTERVAL_MS);
     interval.unref();
-    tryServers();
+    void trySameServer();
     return { since: performance.now(), found: promise, end };
   }
 
@@ -112,7 +123,11 @@ export function followServer(
     search,
     searchingSince: () => running?.since,
     onFound: (hear) => void listeners.push(hear),
-    stop: () => running?.end(),
+    stop() {
+      isStopped = true;
+      running?.end();
+      running = undefined;
+    },
   };
 }
 

@@ -100,8 +100,10 @@ export async function openListener(
   function beat(): void {
     const silentForMs = performance.now() - heardAt;
     const isSilent = silentForMs >= times.silentMs;
+    // Well before subscribers hear of the silence: they treat it differently if the primary is away. A primary that hangs
+    // shows here first.
+    if (silentForMs >= times.silentMs / 2) void primary.search();
     for (const subscriber of subscribers) runAlone(subscriber, () => subscriber.onBeat(isSilent));
-    if (isSilent) void primary.search();
     if (silentForMs >= times.reopenMs && isImpatient()) reopen();
     // Whoever beats first spares the others theirs.
     if (silentForMs >= times.everyMs / 2) runAlone(BEATS, () => db.rows(NOTIFY_BEAT, [BEATS]));

@@ -37,7 +37,8 @@ export function watchDatabase(metrics: Metrics, db: Database): void {
     label: "table",
     async values() {
       if (performance.now() - readAt < TABLE_ROWS_KEPT_MS) return undefined;
-      const rows = await db.rows(TABLE_ROWS, []);
+      // In a transaction, as those run at the primary: a standby has no statistics of its tables.
+      const rows = await db.transaction((tx) => tx.rows(TABLE_ROWS, []));
       readAt = performance.now();
       return Object.fromEntries(rows.map(({ table, rows }) => [table, Number(rows)]));
     },

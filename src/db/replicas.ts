@@ -1,3 +1,5 @@
+import type { DatabaseAddress } from "../config/database-address.ts";
+import { unavailable } from "../http/errors.ts";
 import { type BoundedPool, TimedOut } from "./bounded-pool.ts";
 import { isUnavailable, sqlState } from "./errors.ts";
 import type { FollowedServer } from "./followed-server.ts";
@@ -5,7 +7,7 @@ import { type Parameter, read, type Speed, type Statement } from "./statements.t
 
 /** Runs reads on a standby, as long as it shows what the primary would show. */
 export type Replicas = {
-  /** The rows of a read; undefined if the primary has to run it. Throws the statement's own error. */
+  /** The rows of a read; undefined if the primary has to run it. Throws `ApiError` "unavailable" if it took too long, or its own error. */
   rows(statement: Statement<unknown>, values: readonly Parameter[]): Promise<unknown[] | undefined>;
   state(): ReplicasState;
 };
@@ -33,15 +35,15 @@ export function openReplicas(
   pools: Record<Speed, BoundedPool>,
   primary: Pick<BoundedPool, "run">,
 ): Replicas {
-  let running: Promise<boolean> | undefined;
-  let next: Promise<boolean> | undefined;
+  let running: Promise<DatabaseAddress | undefined> | undefined;
+  let next: Promise<DatabaseAddress | undefined> | undefined;
   let pausedUntil = 0;
   let served = 0;
   let stale = 0;
   let away = 0;
 
-  /** Whether the standby has what was committed when this was called. */
-  function isUpToDate(): Promise<boolean> {
+  /** The standby, if it has what was committed when this was called. */
+  function upToDate(): Promise<DatabaseAddress | undefined> {
     if (running === undefined) {
       running = look().finally(() => {
         running = undefined;
@@ -50,27 +52,38 @@ export function openReplicas(
     }
     next ??= running.then(() => {
       next = undefined;
-      return isUpToDate();
+      return upToDate();
     });
     return next;
   }
 
-  async function look(): Promise<boolean> {
+  async function look(): Promise<DatabaseAddress | undefined> {
+    const end = await logEnd();
+    if (end === undefined) return undefined;
+    const server = standby.server();
     try {
-      const [row] = (await primary.run(LOG_END.text, [])) as { end: string }[];
-      const looking = pools.fast.run(LOG_REPLAYED.text, [row?.end]) as Promise<Replay[]>;
+      const looking = pools.fast.run(LOG_REPLAYED.text, [end]) as Promise<Replay[]>;
       const late = Bun.sleep(LOOK_TIMEOUT_MS).then(() => {
         throw new TimedOut("a replica");
       });
       const [replay] = await Promise.race([looking, late]);
-      if (replay?.isStandby === true) return replay.hasReplayed;
+      if (replay?.isStandby === true) return replay.hasReplayed ? server : undefined;
       void standby.search();
-      pause();
     } catch {
       pools.fast.recover();
-      pause();
     }
-    return false;
+    pause();
+    return undefined;
+  }
+
+  /** Undefined if the primary does not say so. The reads themselves then show why. */
+  async function logEnd(): Promise<string | undefined> {
+    try {
+      const [row] = (await primary.run(LOG_END.text, [])) as { end: string }[];
+      return row?.end;
+    } catch {
+      return undefined;
+    }
   }
 
   function pause(): void {
@@ -82,21 +95,27 @@ export function openReplicas(
       away++;
       return undefined;
     }
-    if (!(await isUpToDate())) {
-      stale++;
+    const server = await upToDate();
+    if (server === undefined) {
+      if (performance.now() < pausedUntil) away++;
+      else stale++;
       return undefined;
     }
     try {
       const found = await pools[statement.speed].run(statement.text, values);
-      served++;
-      return found;
+      // Otherwise it may have waited, and run at another standby, at which nobody has looked.
+      if (standby.server() === server) {
+        served++;
+        return found;
+      }
     } catch (error) {
-      // The statement itself takes too long (query_canceled), or is wrong.
-      if (!isUnavailable(error) || sqlState(error) === "57014") throw error;
+      if (!isUnavailable(error)) throw error;
+      // The statement itself takes too long, and would do so at the primary.
+      if (sqlState(error) === "57014") throw unavailable("database", 1, error);
       pause();
-      away++;
-      return undefined;
     }
+    away++;
+    return undefined;
   }
 
   return { rows, state: () => ({ served, stale, away }) };

@@ -182,3 +182,37 @@ test("statements, notifications and the job queue move to the server that takes 
   await other.request("POST", `/api/articles/${article.slug}/favorite`, { token: user.token });
   await until(() => listening() > before);
 });
+
+test("a search stays at a server that can be used, though another one can, too", async () => {
+  const address = await testDatabase();
+  const first = proxyTo(address);
+  const second = proxyTo(address);
+  const { hostname, port } = second.address;
+  const db = open({ ...first.address, otherHosts: [{ hostname, port }], target: "writable" });
+  first.refuse();
+  await db.primary.search();
+  expect(db.primary.server().port).toBe(port);
+  first.restore();
+  for (let i = 0; i < 5; i++) {
+    await db.primary.search();
+    expect(db.primary.server().port).toBe(port);
+  }
+});
+
+test("a lost connection is enough to look for the primary: the old one may be back as a standby before the next read", async () => {
+  const address = await testDatabase();
+  const first = proxyTo(address);
+  const second = proxyTo(address);
+  const { hostname, port } = second.address;
+  const db = open({ ...first.address, otherHosts: [{ hostname, port }], target: "writable" });
+  await db.rows(ONE, []);
+  first.refuse();
+  await until(() => db.primary.server().port === port);
+});
+
+test("after the end, nobody searches", async () => {
+  const db = open(await testDatabase());
+  await db.close(0);
+  void db.primary.search();
+  expect(db.primary.searchingSince()).toBeUndefined();
+});

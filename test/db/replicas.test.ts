@@ -1,5 +1,10 @@
 import { expect, test } from "bun:test";
+import { SQL } from "bun";
+import type { DatabaseAddress } from "../../src/config/database-address.ts";
 import { loadConfig } from "../../src/config/settings.ts";
+import type { BoundedPool } from "../../src/db/bounded-pool.ts";
+import { openReplicas } from "../../src/db/replicas.ts";
+import { read } from "../../src/db/statements.ts";
 import { testDatabase, testServer } from "../support/harness.ts";
 import { startProxy } from "../support/proxy.ts";
 
@@ -47,4 +52,51 @@ test("the primary serves reads where DATABASE_READ_URL leads to no standby, is a
   expect((stale ?? 0) + (away ?? 0)).toBeGreaterThanOrEqual(12);
   await server.stop();
   proxy.stop();
+});
+
+const ONE = read<{ one: number }>("replicas_test_read", "select 1 as one");
+
+/** Replicas on a standby that is up to date, whose reads do what `run` says, and where connections lead. */
+function upToDateStandby(run: (lead: (server: DatabaseAddress) => void) => Promise<unknown[]>) {
+  let server = { hostname: "b.example" } as DatabaseAddress;
+  const lead = (to: DatabaseAddress) => {
+    server = to;
+  };
+  const standby = {
+    server: () => server,
+    mustWrite: false,
+    search: async () => {},
+    searchingSince: () => undefined,
+    onFound() {},
+    stop() {},
+  };
+  const pool = {
+    run: async (text: string) => (text === ONE.text ? await run(lead) : [{ isStandby: true, hasReplayed: true }]),
+    recover() {},
+  } as Pick<BoundedPool, "run" | "recover"> as BoundedPool;
+  return openReplicas(standby, { fast: pool, slow: pool, search: pool }, { run: async () => [{ end: "0/1" }] });
+}
+
+test("what a read found at another standby than that at which the server has looked does not count", async () => {
+  const found = [{ one: 1 }];
+  const same = upToDateStandby(async () => found);
+  expect(await same.rows(ONE, [])).toEqual(found);
+  const moving = upToDateStandby(async (lead) => {
+    lead({ hostname: "c.example" } as DatabaseAddress);
+    return found;
+  });
+  expect(await moving.rows(ONE, [])).toBeUndefined();
+  expect([same.state(), moving.state()]).toEqual([
+    { served: 1, stale: 0, away: 0 },
+    { served: 0, stale: 0, away: 1 },
+  ]);
+});
+
+test("a read that takes too long at a standby is a 503, as at the primary", async () => {
+  const replicas = upToDateStandby(async () => {
+    type Options = ConstructorParameters<typeof SQL.PostgresError>[1];
+    const options = { code: "ERR_POSTGRES_SERVER_ERROR", errno: "57014" } as Options;
+    throw new SQL.PostgresError("canceling statement due to statement timeout", options);
+  });
+  await expect(replicas.rows(ONE, [])).rejects.toThrow("unavailable");
 });

@@ -72,6 +72,24 @@ test("while the database is away, anonymous readers get what is in memory, with 
   });
 });
 
+test("memory survives a database that hangs, which closes no connection", async () => {
+  const proxy = startProxy(await testDatabase());
+  stops.push(proxy.stop);
+  const server = await testServer({
+    address: proxy.address,
+    // The listener is the first to notice.
+    limits: { ...limits, statementTimeoutMs: 10_000 },
+    memory: { bytesMax: 10_000_000, staleMaxMs: 60_000 },
+    listener: { times: { everyMs: 400, silentMs: 1_600, reopenMs: 15_000 } },
+  });
+  stops.push(server.stop);
+  const before = await server.request("GET", "/api/articles");
+  proxy.hang();
+  await until(() => !server.memory.isServing());
+  const during = await server.request("GET", "/api/articles");
+  expect([during.status, during.text, during.headers.has("age")]).toEqual([200, before.text, true]);
+});
+
 test("nothing older than STALE_MAX is served", async () => {
   const { proxy, server } = await behindProxy({ ageMaxMs: 1, staleMaxMs: 1 });
   expect((await server.request("GET", "/api/articles")).status).toBe(200);
