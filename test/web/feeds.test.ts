@@ -205,7 +205,8 @@ describe("a feed", () => {
     });
     expect((await loadJson("/profile/writer/feed.json")).items[0]?.content_html).toBe("<p>Second</p>\n");
     await server.request("PUT", "/api/user", { token: writer.token, body: { user: { username: "renamed" } } });
-    expect((await server.request("GET", "/profile/writer/feed.json")).status).toBe(404);
+    const moved = await server.request("GET", "/profile/writer/feed.json");
+    expect([moved.status, moved.headers.get("Location")]).toEqual([308, "/profile/renamed/feed.json"]);
     expect((await loadJson("/profile/renamed/feed.json")).items.length).toBe(1);
     await server.request("DELETE", `/api/articles/${slug}`, { token: writer.token });
     expect((await loadJson("/profile/renamed/feed.json")).items).toEqual([]);

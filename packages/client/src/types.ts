@@ -253,7 +253,7 @@ export type ReadArticleResponse = {
     /** When it was first published; null if it never was */
     publishedAt: string | null;
     updatedAt: string;
-    /** Starts at 1; every edit by the author raises it */
+    /** Starts at 1; every edit of the text by the author raises it */
     version: number;
     /** Whether the current user has favorited the article */
     favorited: boolean;

@@ -59,7 +59,8 @@ export function feedRoutes(db: Database, memory: Memory, settings: LinkSettings,
           tag: "Feeds",
           summary: `Read the ${format.label} feed of ${what}`,
           description: "The 20 newest articles, with their bodies as HTML.",
-          responses: { 200: format.mediaType, 304: null },
+          // Of an author who was renamed, it has another address.
+          responses: { 200: format.mediaType, 304: null, ...(name === "Author" ? { 308: null } : {}) },
           errors,
         }),
       );
