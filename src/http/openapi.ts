@@ -295,7 +295,7 @@ function contentOf(body: ResponseBody | readonly ResponseBody[], components: Com
   const content: JsonObject = {};
   for (const one of [body].flat()) {
     if (typeof one !== "string") Object.assign(content, jsonContent(schemaOf(one, "output", components)).content);
-    else content[one] = { schema: { type: one === "application/json" ? "object" : "string" } };
+    else content[one] = { schema: { type: /^application\/(?:.+\+)?json$/.test(one) ? "object" : "string" } };
   }
   return content;
 }

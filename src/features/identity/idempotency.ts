@@ -37,7 +37,7 @@ describeGuard(idempotencyKey, {
     [HEADER]: {
       description:
         "A random text of your choice, such as a UUID. If you repeat the request with the same key within 24 hours, nothing is created again, and you get the same response, with `Idempotent-Replayed: true`. A key belongs to your account. Under the key of another request, the status is 422.",
-      pattern: String.raw`^"[ !#-\[\]-~]{1,255}"$`,
+      pattern: String.raw`^("[ !#-\[\]-~]{1,255}"|[!#-+\--:<-\[\]-~]{1,255})$`,
     },
   },
   errors: ["conflict", "invalid"],
