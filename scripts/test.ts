@@ -1,4 +1,5 @@
-// npm test: runs `bun test` with these arguments, in as many processes as there are cores, on one PostgreSQL for all.
+// npm test: runs `bun test` with these arguments on one PostgreSQL for all, in one process more than there are cores, as many
+// tests wait.
 
 import { chmodSync, mkdtempSync, readFileSync, rmSync, statfsSync } from "node:fs";
 import { availableParallelism, tmpdir } from "node:os";
@@ -20,7 +21,7 @@ const { stop, ...postgres } = await startPostgres();
 const options = [
   // No test measures time, and the machine may be busy.
   "--timeout=60000",
-  `--parallel=${Math.min(PROCESSES_MAX, availableParallelism())}`,
+  `--parallel=${Math.min(PROCESSES_MAX, availableParallelism() + 1)}`,
   "--no-isolate",
 ];
 const child = Bun.spawn([process.execPath, "test", ...options, ...process.argv.slice(2)], {
