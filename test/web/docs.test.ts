@@ -61,7 +61,7 @@ test("robots.txt excludes everything without the app, and with it what is not fo
   const app = await testServer({ address: server.address });
   const rules = (await app.request("GET", "/robots.txt")).text;
   expect(rules).toBe(
-    `User-agent: *\nDisallow: /api/\nDisallow: /docs\nDisallow: /editor\nDisallow: /settings\n\nSitemap: ${app.url}/sitemap.xml\n`,
+    `User-agent: *\nDisallow: /api/\nDisallow: /docs\nDisallow: /editor\nDisallow: /drafts\nDisallow: /settings\n\nSitemap: ${app.url}/sitemap.xml\n`,
   );
   await app.stop();
 });

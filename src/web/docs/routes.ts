@@ -103,5 +103,6 @@ export function docsRoutes(
 const RULES_OF_APP = `Disallow: /api/
 Disallow: /docs
 Disallow: /editor
+Disallow: /drafts
 Disallow: /settings
 `;
