@@ -15,12 +15,13 @@ import articleCounts from "./0010_article_counts.sql" with { type: "text" };
 import search from "./0011_search.sql" with { type: "text" };
 import revisions from "./0012_revisions.sql" with { type: "text" };
 import idempotencyKeys from "./0013_idempotency_keys.sql" with { type: "text" };
+import timelines from "./0014_timelines.sql" with { type: "text" };
 
 /**
  * The last migration of the first release. No older program exists, so those up to here follow no rules for upgrades, and say
  * nothing about older programs. `npm run check` checks those after it (scripts/checks/migrations.ts).
  */
-export const BASELINE = "0013";
+export const BASELINE = "0014";
 
 /** The whole history of the schema, oldest first. */
 export const migrations: readonly Migration[] = [
@@ -37,4 +38,5 @@ export const migrations: readonly Migration[] = [
   { version: "0011", file: "0011_search.sql", sql: search },
   { version: "0012", file: "0012_revisions.sql", sql: revisions },
   { version: "0013", file: "0013_idempotency_keys.sql", sql: idempotencyKeys },
+  { version: "0014", file: "0014_timelines.sql", sql: timelines },
 ];

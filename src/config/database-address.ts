@@ -26,8 +26,8 @@ export type DatabaseAddress = DatabaseHost & {
   readonly connectTimeoutMs?: number;
   /** Further servers of the same database. `findServer` chooses the first one to use, and `followServer` others later. */
   readonly otherHosts?: readonly DatabaseHost[];
-  /** Which of the servers to choose (libpq's `target_session_attrs`): one that responds, that takes writes, or a standby. */
-  readonly target?: "any" | "writable" | "standby";
+  /** Which of the servers to choose (libpq's `target_session_attrs`): one that responds, the primary, or a standby. */
+  readonly target?: "any" | "primary" | "standby";
   /** Standbys of the same cluster, for reads. */
   readonly replicas?: DatabaseAddress;
   /**

@@ -186,7 +186,7 @@ function targetOf(text: string | undefined, use: "all" | "reads"): Pick<Database
       return use === "reads" ? { target: "standby" } : text === undefined ? {} : { target: "any" };
     case "read-write":
     case "primary":
-      if (use === "all") return { target: "writable" };
+      if (use === "all") return { target: "primary" };
       throw new Error(`has target_session_attrs=${text}, but is for standbys: use prefer-standby`);
     case "read-only":
     case "standby":

@@ -37,8 +37,13 @@ export type BoundedPool = {
    * @throws what `work` throws, or as `run`
    */
   transaction<Result>(work: (run: BoundedPool["run"]) => Promise<Result>): Promise<Result>;
-  /** Replaces the connections when a search has found a server. Statements wait until then. */
-  recover(): void;
+  /**
+   * Replaces the connections when a search has found a server. Statements wait until then.
+   * @returns for how many milliseconds no statement has succeeded, since the first of the outages that this one continues
+   */
+  recover(): number;
+  /** As `recover`, but keeps the connections if the server is still the one to use. */
+  verify(): void;
   /** From now on, no statement waits for the end of an outage. */
   stopWaiting(): void;
   state(): PoolState;
@@ -88,6 +93,8 @@ export type BoundedPoolOptions = {
   readonly onWait: (waitedMs: number) => void;
   /** The pool whose statements go first after an outage. */
   readonly first?: Pick<BoundedPool, "state">;
+  /** Called when a connection closes that was established. */
+  readonly onLost?: () => void;
 };
 
 /**
@@ -100,13 +107,12 @@ export type BoundedPoolOptions = {
  * before it has finished.
  */
 export function createBoundedPool(options: BoundedPoolOptions): BoundedPool {
-  const { connect, server, limits, connectionsMax, depth, onWait, first } = options;
+  const { connect, server, limits, connectionsMax, depth, onWait, first, onLost } = options;
   function newConnection(): Connection {
     const sql = connect((isOpen) => {
       const isLost = connection.isOpen && !isOpen && !isClosed && connections.includes(connection);
       connection.isOpen = isOpen;
-      // A primary that becomes a standby closes its connections, accepts others soon after, and would serve old rows.
-      if (isLost && server.mustWrite) void server.search();
+      if (isLost) onLost?.();
     });
     const connection: Connection = { sql, isOpen: false, inFlight: new Set(), headSince: 0, transaction: undefined };
     return connection;
@@ -116,7 +122,11 @@ export function createBoundedPool(options: BoundedPoolOptions): BoundedPool {
   let outageWaitMs = Math.max(limits.failoverWaitMs ?? 0, MOMENT_MS);
   let connections = newConnections();
   /** Set during an outage, in which no statement is sent. */
-  let outage: { readonly since: number } | undefined;
+  let outage: { readonly since: number; mustReplace: boolean } | undefined;
+  /** When the first outage began after which no statement has succeeded, and when the last one ended. */
+  let failingSince: number | undefined;
+  let endedAt = Number.NEGATIVE_INFINITY;
+  let replacedAt = Number.NEGATIVE_INFINITY;
   let isClosed = false;
   let inUse = 0;
   /** Waiters that may proceed and have not sent their statement yet. */
@@ -163,22 +173,38 @@ export function createBoundedPool(options: BoundedPoolOptions): BoundedPool {
     inFlight.clear();
   }
 
-  function recover(): void {
-    if (outage !== undefined || isClosed) return;
-    outage = { since: performance.now() };
-    void endOutage();
+  function recover(): number {
+    beginOutage(true);
+    return performance.now() - (failingSince ?? performance.now());
   }
 
-  async function endOutage(): Promise<void> {
+  function beginOutage(mustReplace: boolean): void {
+    if (isClosed) return;
+    if (outage !== undefined) {
+      outage.mustReplace ||= mustReplace;
+      return;
+    }
+    const now = performance.now();
+    // An attempt to connect may have begun when the last outage ended.
+    if (now - endedAt > limits.connectTimeoutMs + MOMENT_MS) failingSince = undefined;
+    failingSince ??= now;
+    outage = { since: failingSince, mustReplace };
+    void endOutage(outage);
+  }
+
+  async function endOutage(current: NonNullable<typeof outage>): Promise<void> {
     const before = server.server();
     await server.search();
-    const hasMoved = server.server() !== before;
+    // A server that accepts connections and then refuses statements must not get new connections all the time.
+    if (server.server() === before && current.mustReplace) await Bun.sleep(replacedAt + MOMENT_MS - performance.now());
     const deadline = performance.now() + MOMENT_MS;
     while (first !== undefined && first.state().waiting > 0 && performance.now() < deadline) await Bun.sleep(1);
     if (isClosed) return;
-    replaceConnections(hasMoved ? 0 : hangTimeoutMs);
+    const hasMoved = server.server() !== before;
+    if (hasMoved || current.mustReplace) replaceConnections(hasMoved ? 0 : hangTimeoutMs);
     outage = undefined;
     const now = performance.now();
+    endedAt = now;
     // Their time to wait for a connection begins when there are connections.
     for (const waiter of waiters) waiter.since = now;
     while (!isFull() && waiters.length > 0) admitNext();
@@ -192,6 +218,7 @@ export function createBoundedPool(options: BoundedPoolOptions): BoundedPool {
   function replaceConnections(closeTimeoutMs: number): void {
     const old = connections;
     connections = newConnections();
+    replacedAt = performance.now();
     for (const { sql } of old) void closeConnection(sql, closeTimeoutMs);
   }
 
@@ -269,6 +296,7 @@ export function createBoundedPool(options: BoundedPoolOptions): BoundedPool {
       };
       send().then(
         (result) => {
+          failingSince = undefined;
           resolve(result as Result);
           finish();
         },
@@ -305,6 +333,7 @@ export function createBoundedPool(options: BoundedPoolOptions): BoundedPool {
     run,
     transaction,
     recover,
+    verify: () => beginOutage(false),
     stopWaiting() {
       outageWaitMs = 0;
     },

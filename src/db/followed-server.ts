@@ -1,4 +1,4 @@
-import type { SQL } from "bun";
+import { SQL } from "bun";
 import { type DatabaseAddress, serversOf } from "../config/database-address.ts";
 import { read } from "./statements.ts";
 
@@ -6,6 +6,8 @@ import { read } from "./statements.ts";
 const ATTEMPT_INTERVAL_MS = 500;
 /** The most attempts at a server without a response at a time. */
 const ATTEMPTS_MAX = 8;
+/** How many rounds a search looks for another server than one that refuses new connections. */
+const REFUSED_ROUNDS = 2;
 
 /**
  * Which server of an address to connect to. Whoever cannot connect to it, or finds that it is none of those wanted, asks for
@@ -13,8 +15,8 @@ const ATTEMPTS_MAX = 8;
  */
 export type FollowedServer = {
   server(): DatabaseAddress;
-  /** With `target_session_attrs=read-write`: a server that takes no writes is of no use. */
-  readonly mustWrite: boolean;
+  /** With `target_session_attrs=read-write`: a standby is of no use. */
+  readonly mustBePrimary: boolean;
   /** Searches until a server can be used. Joins a search that is running. Never rejects; pending for ever after `stop`. */
   search(): Promise<void>;
   /** When the search began that is running, by `performance.now()`. */
@@ -59,6 +61,8 @@ export function followServer(
     const attempts = new Map<SQL, DatabaseAddress>();
     let rounds = 0;
     let isOver = false;
+    /** The present server is there, but has no connection left, or does not accept our password. */
+    let isRefused = false;
 
     /** Alone at first: if several servers can be used, a move to another would cut what is in flight for nothing. */
     async function trySameServer(): Promise<void> {
@@ -68,6 +72,11 @@ export function followServer(
     }
 
     function tryServers(): void {
+      // No other one can be used either. Statements on a new connection then show why.
+      if (isRefused && rounds > REFUSED_ROUNDS) {
+        finish(server);
+        return;
+      }
       // Any server will do: the present one has half a second before the next is tried.
       const next =
         target !== "any" ? servers : [servers[(servers.indexOf(server) + rounds) % servers.length] ?? server];
@@ -84,8 +93,9 @@ export function followServer(
         const [is] = (await sql.unsafe(KIND.text)) as Record<typeof target, boolean>[];
         // Otherwise it was discarded meanwhile.
         if (attempts.has(sql) && is?.[target] === true) finish(candidate);
-      } catch {
-        // It is not ready, or no longer there. The next attempt shows when it is.
+      } catch (error) {
+        // Otherwise it is not ready, or no longer there. The next attempt shows when it is.
+        if (candidate === server && hasRefused(error)) isRefused = true;
       } finally {
         clearTimeout(timer);
         discard(sql);
@@ -119,7 +129,7 @@ export function followServer(
 
   return {
     server: () => server,
-    mustWrite: target === "writable",
+    mustBePrimary: target === "primary",
     search,
     searchingSince: () => running?.since,
     onFound: (hear) => void listeners.push(hear),
@@ -133,8 +143,12 @@ export function followServer(
 
 const KIND = read<Record<NonNullable<DatabaseAddress["target"]>, boolean>>(
   "server_kind",
-  `select true as any, not current_setting('transaction_read_only')::boolean as writable, pg_is_in_recovery() as standby`,
+  `select true as any, not pg_is_in_recovery() as primary, pg_is_in_recovery() as standby`,
 );
+
+/** The server runs, and refuses the connection for a reason of its own, not because it starts or stops. */
+const hasRefused = (error: unknown): boolean =>
+  error instanceof SQL.PostgresError && error.errno !== undefined && !error.errno.startsWith("57P");
 
 const shuffled = <Item>(items: readonly Item[]): Item[] =>
   items

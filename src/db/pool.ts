@@ -21,8 +21,8 @@ export type Queries = {
   /** The first row of a statement; undefined if there is none. */
   row<Row>(statement: Statement<Row>, parameters: Parameters): Promise<Row | undefined>;
   /**
-   * Runs statements in one transaction: it commits when `work` resolves, and rolls back when it throws. After a deadlock
-   * `work` runs again, so it must change nothing but the database. Within a transaction, `work` becomes a part of it. Throws
+   * Runs statements in one transaction: it commits when `work` resolves, and rolls back when it throws. Where PostgreSQL rolled
+   * it back (a deadlock), or its server turned out to be a standby, `work` runs again: it must change nothing but the database. Within a transaction, `work` becomes a part of it. Throws
    * what `work` throws, or as `rows`.
    */
   transaction<Result>(work: (tx: Queries) => Promise<Result>): Promise<Result>;
@@ -151,6 +151,14 @@ const SEARCH_TIMEOUT_MS = 2_000;
  */
 export function openDatabase(address: DatabaseAddress, limits: PoolLimits, observer?: StatementObserver): Database {
   const pools: Partial<Record<PoolName, BoundedPool>> = {};
+  const poolsOf = new Map<FollowedServer, BoundedPool[]>();
+
+  /** A primary that becomes a standby closes its connections, accepts others soon after, and would serve old rows. */
+  function onLost(server: FollowedServer): void {
+    if (!server.mustBePrimary) return;
+    for (const pool of poolsOf.get(server) ?? []) pool.verify();
+  }
+
   function open(server: FollowedServer, name: PoolName, options: OpenOptions): BoundedPool {
     const { connections, depth = 1, planCacheMode, statementTimeoutMs = limits.statementTimeoutMs, first } = options;
     const pool = createBoundedPool({
@@ -172,9 +180,11 @@ export function openDatabase(address: DatabaseAddress, limits: PoolLimits, obser
       connectionsMax: connections,
       depth,
       onWait: (ms) => observer?.onWait(name, ms),
+      onLost: () => onLost(server),
       ...(first === undefined ? {} : { first }),
     });
     pools[name] = pool;
+    poolsOf.set(server, [...(poolsOf.get(server) ?? []), pool]);
     return pool;
   }
 
@@ -202,7 +212,7 @@ export function openDatabase(address: DatabaseAddress, limits: PoolLimits, obser
 
   // Nothing waits for a standby that is away: the primary serves.
   const standby = address.replicas && openFollowed(address.replicas, connectTimeoutMs);
-  const replicas = standby && openReplicas(standby, openReads(standby, "replica_", 0), reads.fast);
+  const replicas = standby && openReplicas(standby, openReads(standby, "replica_", 0), { reads: reads.fast, writes });
 
   async function observed<Row>(statement: Statement<Row>, run: () => Promise<unknown[]>): Promise<Row[]> {
     const started = performance.now();
@@ -222,13 +232,13 @@ export function openDatabase(address: DatabaseAddress, limits: PoolLimits, obser
     limits.batchLockTimeoutMs ?? BATCH_LOCK_TIMEOUT_MS,
   );
 
-  const { mustWrite } = primary;
-  const readRetries = { isRead: true, mustWrite, waitMs: failoverWaitMs };
+  const { mustBePrimary } = primary;
+  const readRetries = { isRead: true, mustBePrimary, waitMs: failoverWaitMs };
   const retries = {
     fast: { ...readRetries, pool: reads.fast },
     slow: { ...readRetries, pool: reads.slow },
     search: { ...readRetries, pool: reads.search },
-    write: { isRead: false, mustWrite, waitMs: failoverWaitMs, pool: writes },
+    write: { isRead: false, mustBePrimary, waitMs: failoverWaitMs, pool: writes },
   };
 
   function rows<Row>(statement: Statement<Row>, parameters: Parameters): Promise<Row[]> {
@@ -286,6 +296,7 @@ export function openDatabase(address: DatabaseAddress, limits: PoolLimits, obser
     close: async (timeoutMs) => {
       primary.stop();
       standby?.stop();
+      replicas?.stop();
       await Promise.all([probe.close(), ...all.map((pool) => pool.close(timeoutMs))]);
     },
   };

@@ -28,7 +28,7 @@ export type ReachOptions = {
  */
 export async function findServer(address: DatabaseAddress, options: ReachOptions): Promise<DatabaseAddress> {
   const candidates = serversOf(address);
-  const needsWrites = options.mustWrite || address.target === "writable";
+  const needsWrites = options.mustWrite || address.target === "primary";
   const deadline = performance.now() + options.timeoutMs;
   for (let isReported = false; ; ) {
     let canWait = false;
@@ -43,7 +43,7 @@ export async function findServer(address: DatabaseAddress, options: ReachOptions
         }
         canWait = true;
         problem ||= `The database "${candidate.database}" at ${locationOf(candidate)} takes no writes: ${state.isStandby ? "it is a standby" : "default_transaction_read_only is on"}`;
-        if (address.target !== "writable") break;
+        if (address.target !== "primary") break;
       } catch (error) {
         if (error instanceof StartupError) throw error;
         // PostgreSQL: cannot_connect_now, as it starts or stops.

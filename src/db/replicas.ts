@@ -3,13 +3,14 @@ import { unavailable } from "../http/errors.ts";
 import { type BoundedPool, TimedOut } from "./bounded-pool.ts";
 import { isUnavailable, sqlState } from "./errors.ts";
 import type { FollowedServer } from "./followed-server.ts";
-import { type Parameter, read, type Speed, type Statement } from "./statements.ts";
+import { type Parameter, read, type Speed, type Statement, write } from "./statements.ts";
 
 /** Runs reads on a standby, as long as it shows what the primary would show. */
 export type Replicas = {
   /** The rows of a read; undefined if the primary has to run it. Throws `ApiError` "unavailable" if it took too long, or its own error. */
   rows(statement: Statement<unknown>, values: readonly Parameter[]): Promise<unknown[] | undefined>;
   state(): ReplicasState;
+  stop(): void;
 };
 
 /** How many reads a standby has run, and how many it could not: it was not up to date, or away. */
@@ -33,11 +34,16 @@ const PAUSE_MS = 1_000;
 export function openReplicas(
   standby: FollowedServer,
   pools: Record<Speed, BoundedPool>,
-  primary: Pick<BoundedPool, "run">,
+  primary: { readonly reads: Pick<BoundedPool, "run">; readonly writes: Pick<BoundedPool, "run"> },
 ): Replicas {
   let running: Promise<DatabaseAddress | undefined> | undefined;
   let next: Promise<DatabaseAddress | undefined> | undefined;
+  /** Of the timeline of the primary, as recorded there. */
+  let mark: string | null = null;
+  let isRecording = false;
   let pausedUntil = 0;
+  /** Reads at the standby, in their order: when each was sent, and what gives it up. */
+  const inFlight = new Set<{ readonly since: number; readonly giveUp: () => void }>();
   let served = 0;
   let stale = 0;
   let away = 0;
@@ -58,11 +64,15 @@ export function openReplicas(
   }
 
   async function look(): Promise<DatabaseAddress | undefined> {
-    const end = await logEnd();
-    if (end === undefined) return undefined;
+    const log = await primaryLog();
+    if (log === undefined) return undefined;
+    if (!log.isRecorded) {
+      void recordTimeline();
+      return undefined;
+    }
     const server = standby.server();
     try {
-      const looking = pools.fast.run(LOG_REPLAYED.text, [end]) as Promise<Replay[]>;
+      const looking = pools.fast.run(LOG_REPLAYED.text, [log.end, mark]) as Promise<Replay[]>;
       const late = Bun.sleep(LOOK_TIMEOUT_MS).then(() => {
         throw new TimedOut("a replica");
       });
@@ -77,18 +87,41 @@ export function openReplicas(
   }
 
   /** Undefined if the primary does not say so. The reads themselves then show why. */
-  async function logEnd(): Promise<string | undefined> {
+  async function primaryLog(): Promise<Log | undefined> {
     try {
-      const [row] = (await primary.run(LOG_END.text, [])) as { end: string }[];
-      return row?.end;
+      const [log] = (await primary.reads.run(LOG_END.text, [mark])) as Log[];
+      return log;
     } catch {
       return undefined;
     }
   }
 
+  /** No read waits for it, since the primary may take no writes. */
+  async function recordTimeline(): Promise<void> {
+    if (isRecording) return;
+    isRecording = true;
+    try {
+      const [recorded] = (await primary.writes.run(RECORD_TIMELINE.text, [])) as { mark: string }[];
+      mark = recorded?.mark ?? null;
+    } catch {
+      pause();
+    } finally {
+      isRecording = false;
+    }
+  }
+
+  /** What is in flight at the standby does not wait for it, either. */
   function pause(): void {
     pausedUntil = performance.now() + PAUSE_MS;
+    for (const { giveUp } of inFlight) giveUp();
   }
+
+  const watch = setInterval(() => {
+    const [first] = inFlight;
+    // A statement may take its time. Whether the standby hangs is what a look shows.
+    if (first !== undefined && performance.now() - first.since > LOOK_TIMEOUT_MS) void upToDate();
+  }, LOOK_TIMEOUT_MS);
+  watch.unref();
 
   async function rows(statement: Statement<unknown>, values: readonly Parameter[]): Promise<unknown[] | undefined> {
     if (performance.now() < pausedUntil) {
@@ -102,9 +135,9 @@ export function openReplicas(
       return undefined;
     }
     try {
-      const found = await pools[statement.speed].run(statement.text, values);
+      const found = await runAtStandby(statement, values);
       // Otherwise it may have waited, and run at another standby, at which nobody has looked.
-      if (standby.server() === server) {
+      if (found !== undefined && standby.server() === server) {
         served++;
         return found;
       }
@@ -118,20 +151,55 @@ export function openReplicas(
     return undefined;
   }
 
-  return { rows, state: () => ({ served, stale, away }) };
+  /** Undefined if the standby hangs. */
+  function runAtStandby(statement: Statement<unknown>, values: readonly Parameter[]): Promise<unknown[] | undefined> {
+    const { promise, resolve, reject } = Promise.withResolvers<unknown[] | undefined>();
+    const entry = { since: performance.now(), giveUp: () => resolve(undefined) };
+    inFlight.add(entry);
+    pools[statement.speed]
+      .run(statement.text, values)
+      .then(resolve, reject)
+      .finally(() => inFlight.delete(entry));
+    return promise;
+  }
+
+  return {
+    rows,
+    state: () => ({ served, stale, away }),
+    stop: () => clearInterval(watch),
+  };
 }
 
+/** Where the log of the primary ends, and whether the mark is that of its timeline. */
+type Log = { readonly end: string; readonly isRecorded: boolean };
+
 /** Without waiting for the disk, a commit may be acknowledged before it is in the log that a standby receives. */
-const LOG_END = read<{ end: string }>(
+const LOG_END = read<Log>(
   "log_end",
-  `select (case current_setting('synchronous_commit') when 'off' then pg_current_wal_insert_lsn()
-                else pg_current_wal_flush_lsn() end)::text as end`,
+  `select log_end::text as end,
+          exists (select from timelines
+                   where mark = $1::uuid and right(id, 8) = left(pg_walfile_name(log_end), 8)) as "isRecorded"
+     from (select case current_setting('synchronous_commit') when 'off' then pg_current_wal_insert_lsn()
+                  else pg_current_wal_flush_lsn() end as log_end) as log`,
+);
+
+const RECORD_TIMELINE = write<{ mark: string }>(
+  "timeline_record",
+  `insert into timelines as recorded (id)
+   select system_identifier || '/' || left(pg_walfile_name(pg_current_wal_insert_lsn()), 8) from pg_control_system()
+       on conflict (id) do update set mark = recorded.mark
+   returning mark`,
 );
 
 type Replay = { readonly isStandby: boolean; readonly hasReplayed: boolean };
 
+/**
+ * A position says nothing without its timeline: a standby that was ahead of the new primary when that took over has a history
+ * of its own. Only one that follows the new primary has replayed its record.
+ */
 const LOG_REPLAYED = read<Replay>(
   "log_replayed",
   `select pg_is_in_recovery() as "isStandby",
-          coalesce(pg_last_wal_replay_lsn() >= $1::pg_lsn, false) as "hasReplayed"`,
+          coalesce(pg_last_wal_replay_lsn() >= $1::pg_lsn, false)
+            and exists (select from timelines where mark = $2::uuid) as "hasReplayed"`,
 );

@@ -5,8 +5,8 @@ import { isConnectionLost, isReadOnlyServer, isRolledBack, isUnavailable, wasNot
 export type Retries = {
   readonly pool: Pick<BoundedPool, "recover">;
   readonly isRead: boolean;
-  /** Whether to leave a server that takes no writes. */
-  readonly mustWrite: boolean;
+  /** Whether to leave a server that is a standby. */
+  readonly mustBePrimary: boolean;
   /** How long to repeat what was not executed. */
   readonly waitMs: number;
 };
@@ -17,18 +17,20 @@ export type Retries = {
  * server stops. A write does not, since it may have taken effect.
  */
 export async function retried<Result>(
-  { pool, isRead, mustWrite, waitMs }: Retries,
+  { pool, isRead, mustBePrimary, waitMs }: Retries,
   run: () => Promise<Result>,
 ): Promise<Result> {
   const started = performance.now();
-  for (let attempt = 1, outages = 0; ; ) {
+  for (let attempt = 1, outages = 0, refusals = 0; ; ) {
     try {
       return await run();
     } catch (error) {
-      if (wasNotSent(error) || (mustWrite && isReadOnlyServer(error))) {
+      // At the second time, it is a primary that takes no writes, as its default_transaction_read_only is on.
+      const isAtStandby = mustBePrimary && isReadOnlyServer(error) && refusals++ === 0;
+      if (wasNotSent(error) || isAtStandby) {
         // From now on, the pool lets statements wait until the primary is found.
-        pool.recover();
-        if (performance.now() - started > waitMs) throw unavailable("database", 1, error);
+        const failingMs = pool.recover();
+        if (Math.max(failingMs, performance.now() - started) > waitMs) throw unavailable("database", 1, error);
         // If that refuses connections all the same, the next attempt is later.
         await Bun.sleep(Math.random() * 20 * outages++);
         continue;

@@ -271,7 +271,7 @@ async function chooseHost(
   config: Config,
   onProgress: (message: string) => void,
 ): Promise<DatabaseAddress> {
-  if (address.otherHosts === undefined && address.target !== "writable") return address;
+  if (address.otherHosts === undefined && address.target !== "primary") return address;
   return await findServer(address, {
     connectTimeoutMs: config.databaseConnectTimeoutMs,
     timeoutMs: config.databaseStartTimeoutMs,

@@ -54,7 +54,7 @@ describe("a connection URI is read as libpq reads it", () => {
         username: "ann",
         password: "pw",
         otherHosts: [{ hostname: "b.example", port: 2 }],
-        target: "writable",
+        target: "primary",
       },
     ],
     [
@@ -63,7 +63,7 @@ describe("a connection URI is read as libpq reads it", () => {
         hostname: "a",
         port: 6,
         otherHosts: [{ hostname: "localhost", port: 6, socketPath: "/run/.s.PGSQL.6" }],
-        target: "writable",
+        target: "primary",
       },
     ],
     ["postgres://h/db?target_session_attrs=any", { hostname: "h", target: "any" }],

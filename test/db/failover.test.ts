@@ -129,20 +129,42 @@ test("after an outage, reads go first", async () => {
   expect(await valuesOf()).toEqual(["a", "b", "before", "c"]);
 });
 
-test("with target_session_attrs=read-write, a write that a standby refuses waits for a primary; otherwise it fails", async () => {
+test("a primary that takes no writes refuses them with 503, and is not away: reads continue", async () => {
   const { address, sql, valuesOf } = await withTable();
-  const db = open({ ...address, target: "writable" });
-  const indifferent = open(address);
+  const db = open({ ...address, target: "primary" });
+  await db.rows(ADD, ["before"]);
   await sql.unsafe(`alter database ${address.database} set default_transaction_read_only = on`);
-  await expect(indifferent.rows(ADD, ["never"])).rejects.toThrow("unavailable");
-  const written = db.rows(ADD, ["later"]);
-  await until(() => db.state().write.waiting === 1);
-  // Reads do not need a primary.
-  expect(await db.rows(ONE, [])).toEqual([{ one: 1 }]);
+  await sql`select pg_terminate_backend(pid) from pg_stat_activity
+             where datname = current_database() and pid <> pg_backend_pid()`;
+  for (let i = 0; i < 3; i++) {
+    await expect(db.rows(ADD, ["never"])).rejects.toThrow("unavailable");
+    expect(await db.rows(ONE, [])).toEqual([{ one: 1 }]);
+    expect(db.isAway()).toBe(false);
+  }
   await sql.unsafe("set default_transaction_read_only = off");
   await sql.unsafe(`alter database ${address.database} reset default_transaction_read_only`);
-  await written;
-  expect(await valuesOf()).toEqual(["later"]);
+  await db.rows(ADD, ["later"]);
+  expect(await valuesOf()).toEqual(["before", "later"]);
+});
+
+test("a primary that accepts no more connections is used on those that there are", async () => {
+  const { address, sql, valuesOf } = await withTable();
+  const db = open({ ...address, target: "primary" });
+  await Promise.all([
+    db.rows(ONE, []),
+    db.transaction(async (tx) => {
+      await tx.rows(ADD, ["a"]);
+      await db.rows(ADD, ["b"]);
+    }),
+  ]);
+  await sql.unsafe(`alter database ${address.database} connection limit 0`);
+  await sql`select pg_terminate_backend(pid) from pg_stat_activity
+             where datname = current_database() and query like 'insert%' limit 1`;
+  await until(() => db.primary.searchingSince() !== undefined);
+  expect(await db.rows(ONE, [])).toEqual([{ one: 1 }]);
+  await sql.unsafe(`alter database ${address.database} connection limit -1`);
+  await db.rows(ADD, ["c"]);
+  expect(await valuesOf()).toEqual(["a", "b", "c"]);
 });
 
 test("statements, notifications and the job queue move to the server that takes over", async () => {
@@ -150,7 +172,7 @@ test("statements, notifications and the job queue move to the server that takes 
   const first = proxyTo(address);
   const second = proxyTo(address);
   const { hostname, port } = second.address;
-  const hosts: DatabaseAddress = { ...first.address, otherHosts: [{ hostname, port }], target: "writable" };
+  const hosts: DatabaseAddress = { ...first.address, otherHosts: [{ hostname, port }], target: "primary" };
   second.refuse();
   const memory = { bytesMax: 1_000_000 };
   const server = await testServer({ address: hosts, limits: { failoverWaitMs: 40_000 }, memory });
@@ -188,7 +210,7 @@ test("a search stays at a server that can be used, though another one can, too",
   const first = proxyTo(address);
   const second = proxyTo(address);
   const { hostname, port } = second.address;
-  const db = open({ ...first.address, otherHosts: [{ hostname, port }], target: "writable" });
+  const db = open({ ...first.address, otherHosts: [{ hostname, port }], target: "primary" });
   first.refuse();
   await db.primary.search();
   expect(db.primary.server().port).toBe(port);
@@ -204,7 +226,7 @@ test("a lost connection is enough to look for the primary: the old one may be ba
   const first = proxyTo(address);
   const second = proxyTo(address);
   const { hostname, port } = second.address;
-  const db = open({ ...first.address, otherHosts: [{ hostname, port }], target: "writable" });
+  const db = open({ ...first.address, otherHosts: [{ hostname, port }], target: "primary" });
   await db.rows(ONE, []);
   first.refuse();
   await until(() => db.primary.server().port === port);

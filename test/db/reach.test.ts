@@ -106,7 +106,7 @@ describe("of several servers", () => {
   test("target_session_attrs=read-write passes over one that takes no writes", async () => {
     const standby = hostOf(readOnly.address);
     const primary = hostOf(address);
-    const target = { target: "writable" } as const;
+    const target = { target: "primary" } as const;
     expect(await findServer({ ...addressOf(nowhere, standby, primary), ...target }, options)).toEqual({
       ...addressOf(primary, nowhere, standby),
       ...target,

@@ -8,7 +8,7 @@ import { read } from "../../src/db/statements.ts";
 import { testDatabase, testServer } from "../support/harness.ts";
 import { startProxy } from "../support/proxy.ts";
 
-// What a standby shows is tested with a real one: test/cluster.
+// What a standby shows is tested with real ones: standbys.test.ts and test/cluster.
 
 const MAIN = "postgres://ann:pw@a.example,b.example/db?target_session_attrs=read-write";
 
@@ -64,7 +64,7 @@ function upToDateStandby(run: (lead: (server: DatabaseAddress) => void) => Promi
   };
   const standby = {
     server: () => server,
-    mustWrite: false,
+    mustBePrimary: false,
     search: async () => {},
     searchingSince: () => undefined,
     onFound() {},
@@ -72,9 +72,10 @@ function upToDateStandby(run: (lead: (server: DatabaseAddress) => void) => Promi
   };
   const pool = {
     run: async (text: string) => (text === ONE.text ? await run(lead) : [{ isStandby: true, hasReplayed: true }]),
-    recover() {},
+    recover: () => 0,
   } as Pick<BoundedPool, "run" | "recover"> as BoundedPool;
-  return openReplicas(standby, { fast: pool, slow: pool, search: pool }, { run: async () => [{ end: "0/1" }] });
+  const primary = { run: async () => [{ end: "0/1", isRecorded: true }] };
+  return openReplicas(standby, { fast: pool, slow: pool, search: pool }, { reads: primary, writes: primary });
 }
 
 test("what a read found at another standby than that at which the server has looked does not count", async () => {

@@ -17,10 +17,13 @@ export type Proxy = {
   whenSwallowed(): Promise<void>;
   /** Forwards everything again, except on connections that hung: a network may have forgotten them. Not even their end. */
   restore(): void;
+  /** From now on, new connections lead to another server. */
+  leadTo(target: DatabaseAddress): void;
   stop(): void;
 };
 
-export function startProxy(target: DatabaseAddress): Proxy {
+export function startProxy(firstTarget: DatabaseAddress): Proxy {
+  let target = firstTarget;
   const sockets = new Set<Socket<Peer>>();
   const forgotten = new Set<Socket<Peer>>();
   let hangs = false;
@@ -94,6 +97,9 @@ export function startProxy(target: DatabaseAddress): Proxy {
       }
       hangs = false;
       listener ??= listen(port);
+    },
+    leadTo(other) {
+      target = other;
     },
     stop() {
       listener?.stop(true);

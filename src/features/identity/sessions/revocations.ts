@@ -59,7 +59,8 @@ export function followRevocations(
 
   async function refresh(): Promise<void> {
     refreshedAt = performance.now();
-    const rows = await db.rows(REVOKED_SINCE, [readUpTo]);
+    // In a transaction, the primary runs it: the clock of a standby may differ.
+    const rows = await db.transaction((tx) => tx.rows(REVOKED_SINCE, [readUpTo]));
     revocations.add(rows.flatMap(({ id, expires_at_s }) => (id === null ? [] : [{ id, expires_at_s }])));
     const [first] = rows;
     readUpTo = first?.read_at ?? readUpTo;
