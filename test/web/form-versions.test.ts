@@ -115,6 +115,7 @@ describe("the form of an article that was changed in another tab", () => {
     ]);
     expect(page.text).toContain("This article has changed since you opened it.");
     expect(page.text).toContain("My text</textarea>");
+    expect(page.text).toContain(`The article is now ${present === "draft" ? "a draft" : present}.`);
     expect(page.text).toContain(next);
     const article = async () =>
       (await server.request("GET", `/api/articles/${slug}`, { token: anna.token })).json.article;

@@ -51,7 +51,7 @@ describe("an excerpt of a search is plain text:", () => {
     expect(excerpt("[tea]: https://tea.example", "tea")).toBeNull();
   });
 
-  test("a name with signs and a run of characters without spaces are marked as a whole", () => {
+  test("names with signs, and characters without spaces between them, are marked", () => {
     expect(excerpt("**C++** and _C#_", "cplusplus", "csharp")).toBe("[C++] and [C#]");
     expect(excerpt("**全文**搜索", "全", "文")).toBe("[全][文]搜索");
   });
@@ -67,9 +67,9 @@ describe("an excerpt from deep in a body", () => {
     );
   });
 
-  test("knows that it is in a block of code", () => {
+  test.each(["```", "~~~"])("knows that it is in a block of code between %s", (fence) => {
     const code = "a * b * c;\n\n".repeat(40);
-    const body = `Text\n\n\`\`\`js\n${code}tea(*p);\n\`\`\`\n\nThen **text**`;
+    const body = `Text\n\n${fence}js\n${code}tea(*p);\n${fence}\n\nThen **text**`;
     expect(excerpt(body, "tea")).toMatch(/^(\* )?(b |c; |a |\* )*\[tea\]\(\*p\); Then text$/);
   });
 

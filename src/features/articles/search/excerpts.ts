@@ -17,8 +17,7 @@ export function excerptOf(body: string, ranges: readonly Range[]): Highlights["b
   const [first] = ranges;
   if (first === undefined) return null;
   const from = beginning(body, first.start);
-  const fence = isInFence(body, from) ? "```\n" : "";
-  const passage = plainText(fence + withMarks(body, ranges, from, first.start + PARSED_AFTER));
+  const passage = plainText(fenceAround(body, from) + withMarks(body, ranges, from, first.start + PARSED_AFTER));
   const matches = withoutMarks(passage);
   return matches.text === "" ? null : cut(matches);
 }
@@ -31,9 +30,11 @@ function beginning(body: string, match: number): number {
   return end === null ? afterSpace(body, start, match) : start + end.index + end[0].length;
 }
 
-/** Whether a place is in a block of code between fences (CommonMark, 4.5). */
-const isInFence = (body: string, place: number): boolean =>
-  (body.slice(0, place).match(/^ {0,3}(```|~~~)/gm)?.length ?? 0) % 2 === 1;
+/** The line that began the block of code in which a place is; empty if it is in none (CommonMark, 4.5). */
+function fenceAround(body: string, place: number): string {
+  const fences = body.slice(0, place).match(/^ {0,3}(?:```|~~~)/gm) ?? [];
+  return fences.length % 2 === 1 ? `${fences.at(-1)}\n` : "";
+}
 
 /** Characters that no text has, and that are letters to Markdown, so they can be around a word wherever it is. */
 const [OPEN, CLOSE] = ["\ufdd0", "\ufdd1"];
