@@ -1,5 +1,6 @@
 import type { SQL, TransactionSQL } from "bun";
-import { closeConnection, type FollowedServer } from "./followed-server.ts";
+import { closeConnection, type FollowedServer, MOMENT_MS } from "./followed-server.ts";
+import { createOutages } from "./outages.ts";
 
 export type PoolLimits = {
   /** Connections for writes. Reads, which are pipelined, have a quarter as many, but at least two. */
@@ -38,12 +39,17 @@ export type BoundedPool = {
    */
   transaction<Result>(work: (run: BoundedPool["run"]) => Promise<Result>): Promise<Result>;
   /**
-   * Replaces the connections when a search has found a server. Statements wait until then.
+   * For who finds that the server is of no use. Statements wait until a search has found one, and then get new connections.
    * @returns for how many milliseconds no statement has succeeded, since the first of the outages that this one continues
    */
   recover(): number;
-  /** As `recover`, but keeps the connections if the server is still the one to use. */
+  /**
+   * For who has lost a connection to the server. Until a search has found a server, statements use only connections that are open,
+   * and wait where there is none.
+   */
   verify(): void;
+  /** Whether no statement is sent, as the server is away. */
+  isOut(): boolean;
   /** From now on, no statement waits for the end of an outage. */
   stopWaiting(): void;
   state(): PoolState;
@@ -75,8 +81,6 @@ type Waiter = { since: number; readonly proceed: () => void; readonly reject: (e
 const WATCH_INTERVAL_MS = 100;
 /** A connection whose statement runs longer than this is used for further ones only if there is no other. */
 const SLOW_MS = 20;
-/** To replace one bad connection takes a moment, for which statements wait in any case. What takes longer is an outage. */
-export const MOMENT_MS = 500;
 /** The most statements that wait for the end of an outage. */
 const WAITERS_MAX = 1_000;
 
@@ -119,27 +123,35 @@ export function createBoundedPool(options: BoundedPoolOptions): BoundedPool {
   }
   const newConnections = () => Array.from({ length: connectionsMax }, newConnection);
   const inFlightMax = connectionsMax * depth;
-  let outageWaitMs = Math.max(limits.failoverWaitMs ?? 0, MOMENT_MS);
   let connections = newConnections();
-  /** Set during an outage, in which no statement is sent. */
-  let outage: { readonly since: number; mustReplace: boolean } | undefined;
-  /** When the first outage began after which no statement has succeeded, and when the last one ended. */
-  let failingSince: number | undefined;
-  let endedAt = Number.NEGATIVE_INFINITY;
-  let replacedAt = Number.NEGATIVE_INFINITY;
+  /** Whether a new connection may lead to a server that is of no use. */
+  let isVerifying = false;
   let isClosed = false;
   let inUse = 0;
   /** Waiters that may proceed and have not sent their statement yet. */
   let admitted = 0;
   const waiters: Waiter[] = [];
   const hangTimeoutMs = limits.statementTimeoutMs + limits.connectTimeoutMs;
-
-  const isLong = (now: number) => outage !== undefined && now - outage.since > outageWaitMs;
+  const outages = createOutages({
+    server,
+    limits,
+    async whenFirstHasSent() {
+      const deadline = performance.now() + MOMENT_MS;
+      while (first !== undefined && first.state().waiting > 0 && performance.now() < deadline) await Bun.sleep(1);
+    },
+    replaceConnections: (hasMoved) => replaceConnections(hasMoved ? 0 : hangTimeoutMs),
+    onEnd() {
+      const now = performance.now();
+      // Their time to wait for a connection begins when there are connections.
+      for (const waiter of waiters) waiter.since = now;
+      admitAll();
+    },
+  });
 
   // One timer for all statements: a timer for each cost 5 µs more a request.
   const watch = setInterval(() => {
     const now = performance.now();
-    if (outage === undefined) {
+    if (!outages.isOn()) {
       while (waiters[0] !== undefined && now - waiters[0].since > limits.queueTimeoutMs) {
         waiters.shift()?.reject(new TimedOut("a connection"));
       }
@@ -151,9 +163,9 @@ export function createBoundedPool(options: BoundedPoolOptions): BoundedPool {
     );
     if (hung.length > 0) {
       for (const { inFlight } of hung) abandon(inFlight);
-      recover();
+      outages.begin(true);
     }
-    if (isLong(now)) for (const waiter of waiters.splice(0)) waiter.reject(new TimedOut("the database"));
+    if (outages.isLong(now)) for (const waiter of waiters.splice(0)) waiter.reject(new TimedOut("the database"));
   }, WATCH_INTERVAL_MS);
   watch.unref();
 
@@ -173,67 +185,46 @@ export function createBoundedPool(options: BoundedPoolOptions): BoundedPool {
     inFlight.clear();
   }
 
-  function recover(): number {
-    beginOutage(true);
-    return performance.now() - (failingSince ?? performance.now());
-  }
-
-  function beginOutage(mustReplace: boolean): void {
-    if (isClosed) return;
-    if (outage !== undefined) {
-      outage.mustReplace ||= mustReplace;
-      return;
+  async function verify(): Promise<void> {
+    if (!connections.some(({ isOpen }) => isOpen)) {
+      outages.begin(false);
+    } else if (!isVerifying) {
+      isVerifying = true;
+      await server.search();
+      isVerifying = false;
+      admitAll();
     }
-    const now = performance.now();
-    // An attempt to connect may have begun when the last outage ended.
-    if (now - endedAt > limits.connectTimeoutMs + MOMENT_MS) failingSince = undefined;
-    failingSince ??= now;
-    outage = { since: failingSince, mustReplace };
-    void endOutage(outage);
   }
 
-  async function endOutage(current: NonNullable<typeof outage>): Promise<void> {
-    const before = server.server();
-    await server.search();
-    // A server that accepts connections and then refuses statements must not get new connections all the time.
-    if (server.server() === before && current.mustReplace) await Bun.sleep(replacedAt + MOMENT_MS - performance.now());
-    const deadline = performance.now() + MOMENT_MS;
-    while (first !== undefined && first.state().waiting > 0 && performance.now() < deadline) await Bun.sleep(1);
-    if (isClosed) return;
-    const hasMoved = server.server() !== before;
-    if (hasMoved || current.mustReplace) replaceConnections(hasMoved ? 0 : hangTimeoutMs);
-    outage = undefined;
-    const now = performance.now();
-    endedAt = now;
-    // Their time to wait for a connection begins when there are connections.
-    for (const waiter of waiters) waiter.since = now;
-    while (!isFull() && waiters.length > 0) admitNext();
-  }
-
-  // What the server before says does not count any more.
+  // Others may have begun the search. What the server before says does not count any more.
   server.onFound((hasMoved) => {
-    if (hasMoved && outage === undefined && !isClosed) replaceConnections(0);
+    if (hasMoved && !outages.isOn() && !isClosed) replaceConnections(0);
   });
 
   function replaceConnections(closeTimeoutMs: number): void {
     const old = connections;
     connections = newConnections();
-    replacedAt = performance.now();
     for (const { sql } of old) void closeConnection(sql, closeTimeoutMs);
   }
 
+  const isUsable = ({ isOpen }: Connection) => isOpen || !isVerifying;
+
   // After connections were replaced, what may still finish on the old ones counts too.
-  const isFull = () => inUse + admitted >= inFlightMax;
+  function isFull(): boolean {
+    const max = isVerifying ? connections.filter(isUsable).length * depth : inFlightMax;
+    return inUse + admitted >= max;
+  }
 
-  const mustWait = () => outage !== undefined || waiters.length > 0 || isFull();
+  const mustWait = () => outages.isOn() || waiters.length > 0 || isFull();
 
-  /** The connection with the least to do, one without a slow statement first. */
+  /** The connection with the least to do. One without a slow statement comes first, and then one that is open. */
   function leastBusy(now: number): Connection {
-    const load = ({ inFlight, headSince }: Connection) =>
-      inFlight.size + (inFlight.size > 0 && now - headSince > SLOW_MS ? depth : 0);
+    const load = ({ isOpen, inFlight, headSince }: Connection) =>
+      inFlight.size + (inFlight.size > 0 && now - headSince > SLOW_MS ? depth : 0) + (isOpen ? 0 : 0.5);
     let best: Connection | undefined;
     for (const connection of connections) {
-      if (connection.inFlight.size < depth && (best === undefined || load(connection) < load(best))) best = connection;
+      const hasRoom = connection.inFlight.size < depth && isUsable(connection);
+      if (hasRoom && (best === undefined || load(connection) < load(best))) best = connection;
     }
     if (best === undefined) throw new TimedOut("a connection");
     return best;
@@ -296,7 +287,7 @@ export function createBoundedPool(options: BoundedPoolOptions): BoundedPool {
       };
       send().then(
         (result) => {
-          failingSince = undefined;
+          outages.succeeded();
           resolve(result as Result);
           finish();
         },
@@ -310,8 +301,8 @@ export function createBoundedPool(options: BoundedPoolOptions): BoundedPool {
 
   /** Resolves when a statement may be sent, to the time. */
   async function admission(since: number): Promise<number> {
-    const isCrowded = outage !== undefined && waiters.length >= WAITERS_MAX;
-    if (isClosed || isLong(since) || isCrowded) throw new TimedOut("the database");
+    const isCrowded = outages.isOn() && waiters.length >= WAITERS_MAX;
+    if (isClosed || outages.isLong(since) || isCrowded) throw new TimedOut("the database");
     try {
       await new Promise<void>((proceed, reject) => waiters.push({ proceed, reject, since }));
       admitted--;
@@ -321,8 +312,12 @@ export function createBoundedPool(options: BoundedPoolOptions): BoundedPool {
     }
   }
 
+  function admitAll(): void {
+    while (!outages.isOn() && !isFull() && waiters.length > 0) admitNext();
+  }
+
   function admitNext(): void {
-    if (outage !== undefined) return;
+    if (outages.isOn()) return;
     const waiter = waiters.shift();
     if (waiter === undefined) return;
     admitted++;
@@ -332,15 +327,15 @@ export function createBoundedPool(options: BoundedPoolOptions): BoundedPool {
   return {
     run,
     transaction,
-    recover,
-    verify: () => beginOutage(false),
-    stopWaiting() {
-      outageWaitMs = 0;
-    },
+    recover: () => outages.begin(true),
+    verify: () => void verify(),
+    isOut: outages.isOn,
+    stopWaiting: outages.stopWaiting,
     state: () => ({ inUse, max: inFlightMax, waiting: waiters.length }),
     async close(timeoutMs) {
       if (isClosed) return;
       isClosed = true;
+      outages.stop();
       clearInterval(watch);
       for (const waiter of waiters.splice(0)) waiter.reject(new TimedOut("the database"));
       // The driver's promise may stay pending when a connection hangs; the bound is kept here.

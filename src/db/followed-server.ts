@@ -6,8 +6,10 @@ import { read } from "./statements.ts";
 const ATTEMPT_INTERVAL_MS = 500;
 /** The most attempts at a server without a response at a time. */
 const ATTEMPTS_MAX = 8;
-/** How many rounds a search looks for another server than one that refuses new connections. */
+/** How many rounds a search looks for another server than one that refuses new connections, where any will do. */
 const REFUSED_ROUNDS = 2;
+/** To replace one bad connection takes a moment, for which statements wait in any case. What takes longer is an outage. */
+export const MOMENT_MS = 500;
 
 /**
  * Which server of an address to connect to. Whoever cannot connect to it, or finds that it is none of those wanted, asks for
@@ -72,8 +74,9 @@ export function followServer(
     }
 
     function tryServers(): void {
-      // No other one can be used either. Statements on a new connection then show why.
-      if (isRefused && rounds > REFUSED_ROUNDS) {
+      // No other one can be used either, and statements show why. For a primary, that is no end: one that was replaced may refuse
+      // connections before the next one is there.
+      if (isRefused && target !== "primary" && rounds > REFUSED_ROUNDS) {
         finish(server);
         return;
       }
@@ -93,9 +96,10 @@ export function followServer(
         const [is] = (await sql.unsafe(KIND.text)) as Record<typeof target, boolean>[];
         // Otherwise it was discarded meanwhile.
         if (attempts.has(sql) && is?.[target] === true) finish(candidate);
+        else if (candidate === server) isRefused = false;
       } catch (error) {
         // Otherwise it is not ready, or no longer there. The next attempt shows when it is.
-        if (candidate === server && hasRefused(error)) isRefused = true;
+        if (candidate === server) isRefused = hasRefused(error);
       } finally {
         clearTimeout(timer);
         discard(sql);

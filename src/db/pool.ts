@@ -3,8 +3,8 @@ import { SQL } from "bun";
 import type { DatabaseAddress } from "../config/database-address.ts";
 import type { StatementObserver } from "../observability/observers.ts";
 import { createBatches } from "./batches.ts";
-import { type BoundedPool, createBoundedPool, MOMENT_MS, type PoolLimits, type PoolState } from "./bounded-pool.ts";
-import { type FollowedServer, followServer } from "./followed-server.ts";
+import { type BoundedPool, createBoundedPool, type PoolLimits, type PoolState } from "./bounded-pool.ts";
+import { type FollowedServer, followServer, MOMENT_MS } from "./followed-server.ts";
 import { type DatabaseState, openProbe, PROBE_TIMEOUT_MS } from "./probe.ts";
 import { openReplicas, type ReplicasState } from "./replicas.ts";
 import { retried } from "./retries.ts";
@@ -22,8 +22,8 @@ export type Queries = {
   row<Row>(statement: Statement<Row>, parameters: Parameters): Promise<Row | undefined>;
   /**
    * Runs statements in one transaction: it commits when `work` resolves, and rolls back when it throws. Where PostgreSQL rolled
-   * it back (a deadlock), or its server turned out to be a standby, `work` runs again: it must change nothing but the database. Within a transaction, `work` becomes a part of it. Throws
-   * what `work` throws, or as `rows`.
+   * it back (a deadlock), or its server turned out to be a standby, `work` runs again: it must change nothing but the database.
+   * Within a transaction, `work` becomes a part of it. Throws what `work` throws, or as `rows`.
    */
   transaction<Result>(work: (tx: Queries) => Promise<Result>): Promise<Result>;
 };

@@ -1,7 +1,7 @@
 import type { DatabaseAddress } from "../config/database-address.ts";
 import { unavailable } from "../http/errors.ts";
 import { type BoundedPool, TimedOut } from "./bounded-pool.ts";
-import { isUnavailable, sqlState } from "./errors.ts";
+import { isRolledBack, isUnavailable, sqlState } from "./errors.ts";
 import type { FollowedServer } from "./followed-server.ts";
 import { type Parameter, read, type Speed, type Statement, write } from "./statements.ts";
 
@@ -34,7 +34,7 @@ const PAUSE_MS = 1_000;
 export function openReplicas(
   standby: FollowedServer,
   pools: Record<Speed, BoundedPool>,
-  primary: { readonly reads: Pick<BoundedPool, "run">; readonly writes: Pick<BoundedPool, "run"> },
+  primary: { readonly reads: Pick<BoundedPool, "run" | "isOut">; readonly writes: Pick<BoundedPool, "run"> },
 ): Replicas {
   let running: Promise<DatabaseAddress | undefined> | undefined;
   let next: Promise<DatabaseAddress | undefined> | undefined;
@@ -64,7 +64,8 @@ export function openReplicas(
   }
 
   async function look(): Promise<DatabaseAddress | undefined> {
-    const log = await primaryLog();
+    const known = mark;
+    const log = await primaryLog(known);
     if (log === undefined) return undefined;
     if (!log.isRecorded) {
       void recordTimeline();
@@ -72,7 +73,7 @@ export function openReplicas(
     }
     const server = standby.server();
     try {
-      const looking = pools.fast.run(LOG_REPLAYED.text, [log.end, mark]) as Promise<Replay[]>;
+      const looking = pools.fast.run(LOG_REPLAYED.text, [log.end, known]) as Promise<Replay[]>;
       const late = Bun.sleep(LOOK_TIMEOUT_MS).then(() => {
         throw new TimedOut("a replica");
       });
@@ -80,16 +81,19 @@ export function openReplicas(
       if (replay?.isStandby === true) return replay.hasReplayed ? server : undefined;
       void standby.search();
     } catch {
-      pools.fast.recover();
+      // The connections for slow reads hang, too, and would show it much later.
+      for (const pool of Object.values(pools)) pool.recover();
     }
     pause();
+    // What is in flight at the standby does not wait for it, either.
+    for (const { giveUp } of inFlight) giveUp();
     return undefined;
   }
 
   /** Undefined if the primary does not say so. The reads themselves then show why. */
-  async function primaryLog(): Promise<Log | undefined> {
+  async function primaryLog(known: string | null): Promise<Log | undefined> {
     try {
-      const [log] = (await primary.reads.run(LOG_END.text, [mark])) as Log[];
+      const [log] = (await primary.reads.run(LOG_END.text, [known])) as Log[];
       return log;
     } catch {
       return undefined;
@@ -110,10 +114,8 @@ export function openReplicas(
     }
   }
 
-  /** What is in flight at the standby does not wait for it, either. */
   function pause(): void {
     pausedUntil = performance.now() + PAUSE_MS;
-    for (const { giveUp } of inFlight) giveUp();
   }
 
   const watch = setInterval(() => {
@@ -124,7 +126,8 @@ export function openReplicas(
   watch.unref();
 
   async function rows(statement: Statement<unknown>, values: readonly Parameter[]): Promise<unknown[] | undefined> {
-    if (performance.now() < pausedUntil) {
+    // While the primary is away, nobody can look. Its pool lets reads wait, and bounds how many do.
+    if (performance.now() < pausedUntil || primary.reads.isOut()) {
       away++;
       return undefined;
     }
@@ -145,7 +148,8 @@ export function openReplicas(
       if (!isUnavailable(error)) throw error;
       // The statement itself takes too long, and would do so at the primary.
       if (sqlState(error) === "57014") throw unavailable("database", 1, error);
-      pause();
+      // The standby is there, but busy, or what it replays removes rows that the read needs (40001).
+      if (!isRolledBack(error) && !(error instanceof TimedOut)) pause();
     }
     away++;
     return undefined;

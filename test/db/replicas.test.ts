@@ -74,7 +74,7 @@ function upToDateStandby(run: (lead: (server: DatabaseAddress) => void) => Promi
     run: async (text: string) => (text === ONE.text ? await run(lead) : [{ isStandby: true, hasReplayed: true }]),
     recover: () => 0,
   } as Pick<BoundedPool, "run" | "recover"> as BoundedPool;
-  const primary = { run: async () => [{ end: "0/1", isRecorded: true }] };
+  const primary = { run: async () => [{ end: "0/1", isRecorded: true }], isOut: () => false };
   return openReplicas(standby, { fast: pool, slow: pool, search: pool }, { reads: primary, writes: primary });
 }
 

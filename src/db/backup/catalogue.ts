@@ -15,7 +15,7 @@ export type Sequence = {
 };
 
 /** Tables that are not in a backup: the list of migrations, and the search index, which is derived and as large as the articles. */
-const LEFT_OUT = "('schema_migrations', 'article_search', 'search_queue', 'search_words')";
+const LEFT_OUT = "('schema_migrations', 'article_search', 'search_queue', 'search_words', 'timelines')";
 
 /** The other tables of the application's schema, except for those of extensions. Sorted by name. */
 export const TABLES = read<Table>(
