@@ -42,7 +42,7 @@ const USAGE = `Usage: npm run bench -- [flags]
        npm run bench -- upgrade [--articles=…] [--seconds=15]
        npm run bench -- overhead [--articles=…] [--rounds=…] [--seconds=…] [--connections=…] [--load=…]
        npm run bench -- half [--articles=…] [--rounds=…] [--seconds=…]
-       npm run bench -- replicas [--articles=5000] [--rounds=…] [--seconds=…] [--load=…]
+       npm run bench -- replicas [--articles=…] [--rounds=…] [--seconds=…] [--load=…]
        npm run bench -- peer [--articles=…] [--rounds=…] [--seconds=…] [--only=…] [--keep]
 
 peer loads this server and bench/peer (axum and sqlx on plain tables) alternately, and prints the ratio of each kind of request.
@@ -124,14 +124,12 @@ if (values.help) {
 } else if (positionals[0] === "replicas" && positionals.length === 1) {
   // Not imported by the others, as it installs packages.
   const { replicas } = await import("./replicas.ts");
-  console.log(
-    await replicas(
-      Number(values.articles ?? 5_000),
-      Number(values.rounds ?? 3),
-      Number(values.seconds ?? 3),
-      values.load,
-    ),
-  );
+  const [articles, rounds, seconds] = [
+    Number(values.articles),
+    Number(values.rounds ?? 3),
+    Number(values.seconds ?? 3),
+  ];
+  console.log(await replicas(articles, rounds, seconds, values.load));
 } else if (positionals[0] === "peer" && positionals.length === 1) {
   const peer = Bun.spawn(["bash", join(import.meta.dir, "peer/side-by-side.sh"), ...process.argv.slice(3)], {
     stdio: ["inherit", "inherit", "inherit"],

@@ -17,7 +17,7 @@ const nodes = [0, 1, 2].map(hostOf).join(",");
 const database = (hosts: string, target: string) =>
   `postgres://conduit:conduit@${hosts}/conduit?sslmode=disable&target_session_attrs=${target}`;
 const poolers = [0, 1, 2].map((node) => `127.0.0.1:${port + 24 + node}`).join(",");
-/** Settings of a server that reaches each node by way of its PgBouncer, and reads them each time. */
+/** Settings of a server without memory that reaches each node by way of its PgBouncer. */
 export const BEHIND_POOLERS = {
   DATABASE_URL: database(poolers, "read-write"),
   DATABASE_DIRECT_URL: database(nodes, "read-write"),

@@ -129,6 +129,8 @@ async function during(event: Event, writers: readonly Writer[]): Promise<Outcome
   await event.prepare?.();
   const at = performance.now();
   const ran = event.run();
+  // Reported below.
+  ran.catch(() => {});
   let newPrimaryMs: number | undefined;
   if (event.movesPrimary) {
     await until(40_000, "another primary", () => findPrimary([0, 1, 2].filter((node) => String(node) !== before)));
