@@ -1,4 +1,5 @@
 import MarkdownIt from "markdown-it";
+import { inlineText, onOneLine } from "./plain-text.ts";
 
 /** In characters. Of a longer text, only these are parsed, which takes at most a few milliseconds. */
 const READ_MAX = 1_000;
@@ -8,26 +9,18 @@ const markdown = new MarkdownIt({ html: true, maxNesting: 20 });
 
 /**
  * The beginning of a text in Markdown as one line of plain text, at most 200 characters: its paragraphs, without headings, code,
- * tables and HTML. Empty if there is none.
+ * tables, pictures and HTML. Empty if there is none.
  */
 export function excerptOf(text: string): string {
   const tokens = markdown.parse(text.slice(0, READ_MAX), {});
   let line = "";
   for (const [i, { type, children }] of tokens.entries()) {
     if (type !== "inline" || tokens[i - 1]?.type !== "paragraph_open") continue;
-    line += " ";
-    for (const child of children ?? [])
-      line += TEXT_TYPES.has(child.type) ? child.content : SPACES.has(child.type) ? " " : "";
+    line += ` ${inlineText((children ?? []).filter((child) => child.type !== "image"))}`;
     if (line.length > 2 * LENGTH_MAX) break;
   }
-  return cut(line.replace(UNFIT, " ").replace(/\s+/g, " ").trim());
+  return cut(onOneLine(line));
 }
-
-/** Control characters, halves of surrogate pairs, and what reorders the text next to it (UAX 9, 2). */
-const UNFIT = /[\p{Cc}\p{Cs}\u202a-\u202e\u2066-\u2069]/gu;
-
-const TEXT_TYPES: ReadonlySet<string> = new Set(["text", "text_special", "code_inline"]);
-const SPACES: ReadonlySet<string> = new Set(["softbreak", "hardbreak"]);
 
 /** At the end of a word, where there is one in the second half. Characters are code points, as in PostgreSQL. */
 function cut(line: string): string {

@@ -62,7 +62,9 @@ export function editorRoutes(web: WebContext) {
     } catch (error) {
       // To save again replaces the newer version, which the page shows.
       if (error instanceof StaleArticle) {
-        return showAgain({ newer: manuscriptOf(error.article), version: error.article.version }, error.status);
+        const { version, status } = error.article;
+        const newer = manuscriptOf(error.article);
+        return showAgain({ newer, version, manuscript: { ...manuscript, status } }, error.status);
       }
       if (error instanceof ApiError && error.code === "unauthorized") return showAgain({ isSignedOut: true }, 401);
       if (error instanceof ApiError && error.code === "not_found") return showAgain({ problems: [GONE] }, error.status);
@@ -93,8 +95,11 @@ export function editorRoutes(web: WebContext) {
       await memory.changed(created.changed);
       return (JSON.parse(created.text) as { article: Article }).article;
     }
-    const ifVersions = version === undefined ? null : [version];
-    const written = await changeArticle(db, session, slug, article, ifVersions);
+    const written = await changeArticle(db, session, slug, article, {
+      ifVersions: version === undefined ? null : [version],
+      // Otherwise, a form from before a publication would withdraw the article, as its text has the same version.
+      ifStatuses: manuscript.status && [manuscript.status, status],
+    });
     await memory.changed(written.changed);
     return written.article;
   }

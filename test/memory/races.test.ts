@@ -87,7 +87,10 @@ test("requests for the same article at the same time run one statement", async (
   const requests = Array.from({ length: 20 }, () => read(path));
   await until(() => server.memory.state().misses === misses + 20);
   await untilWaiting(watcher, 1);
-  const [row] = await watcher`select count(*)::integer as n from pg_locks where locktype = 'advisory' and not granted`;
+  const [row] = await watcher`
+    select count(*)::integer as n from pg_locks
+     where locktype = 'advisory' and not granted
+       and database = (select oid from pg_database where datname = current_database())`;
   expect(row.n).toBe(1);
   await release();
   for (const request of requests) expect(titleOf(await request)).toBe("before");

@@ -47,20 +47,21 @@ export async function serve(address: DatabaseAddress, settings: Record<string, s
     stdout: "pipe",
     stderr: "pipe",
   });
+  let output = "";
+  const reading = [child.stdout, child.stderr].map(async (stream) => {
+    for await (const chunk of stream.pipeThrough(new TextDecoderStream())) output += chunk;
+  });
+  let hasExited = false;
   const exited = child.exited.then(async () => {
+    // The process may be known to have exited before its last lines have been read.
+    await Promise.all(reading);
     await rm(dataDir, { recursive: true, force: true });
+    hasExited = true;
     return child.exitCode;
   });
   running.push({ kill: () => child.kill("SIGKILL"), exited });
-  let output = "";
-  const read = async (stream: ReadableStream<Uint8Array>) => {
-    const decoder = new TextDecoder();
-    for await (const chunk of stream) output += decoder.decode(chunk, { stream: true });
-  };
-  void read(child.stdout);
-  void read(child.stderr);
   const find = (pattern: RegExp) => pattern.exec(output)?.[1];
-  while (find(/Server is running on (http:\S+?)[\s"]/) === undefined && child.exitCode === null) await Bun.sleep(20);
+  while (find(/Server is running on (http:\S+?)[\s"]/) === undefined && !hasExited) await Bun.sleep(20);
   const url = find(/Server is running on (http:\S+?)[\s"]/);
   if (url === undefined) throw new Error(`the server did not start:\n${output}`);
   return {

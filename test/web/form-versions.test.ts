@@ -86,6 +86,55 @@ describe("the form of an article that was changed in another tab", () => {
     expect(await articleOf(slug)).toMatchObject({ body: "My text", version: 3 });
   });
 
+  const publishAt = new Date(Date.now() + 3_600_000).toISOString().slice(0, 16);
+  const setStatus = async (slug: string, status: string) => {
+    const article = status === "scheduled" ? { status, publishAt: `${publishAt}:00Z` } : { status };
+    const { json } = await server.request("PUT", `/api/articles/${slug}`, { token: anna.token, body: { article } });
+    expect(json.article).toMatchObject({ slug, status });
+  };
+
+  test.each([
+    { shown: "draft", present: "published", button: "save", next: "Back to drafts" },
+    { shown: "scheduled", present: "published", button: "schedule", next: "Back to drafts" },
+    { shown: "scheduled", present: "draft", button: "publish", next: "Save draft" },
+    { shown: "published", present: "draft", button: "publish", next: "Save draft" },
+  ])("is refused once if only the status has changed: %p", async ({ shown, present, button, next }) => {
+    // Its slug stays, as it has been published before.
+    const { slug, title } = await server.publish(anna);
+    await setStatus(slug, shown);
+    const form = await browser.get(`/editor/${slug}`);
+    await setStatus(slug, present);
+
+    const sent = { title, description: "About it", body: "My text", publishAt, [button]: "1" };
+    const fieldsOf = (page: PageResponse) => ({ version: hidden(page, "version"), status: hidden(page, "status") });
+    const page = await browser.submit(`/editor/${slug}`, { ...sent, ...fieldsOf(form) });
+    expect([page.status, fieldsOf(form).status, fieldsOf(page)]).toEqual([
+      412,
+      shown,
+      { version: "1", status: present },
+    ]);
+    expect(page.text).toContain("This article has changed since you opened it.");
+    expect(page.text).toContain("My text</textarea>");
+    expect(page.text).toContain(`The article is now ${present === "draft" ? "a draft" : present}.`);
+    expect(page.text).toContain(next);
+    const article = async () =>
+      (await server.request("GET", `/api/articles/${slug}`, { token: anna.token })).json.article;
+    expect(await article()).toMatchObject({ status: present, body: "A body", version: 1 });
+
+    const again = await browser.submit(`/editor/${slug}`, { ...sent, ...fieldsOf(page) });
+    expect([again.status, (await article()).body]).toEqual([303, "My text"]);
+  });
+
+  test("saves if the status has become what the form asks for", async () => {
+    const { slug, title } = await server.publish(anna);
+    await setStatus(slug, "draft");
+    const form = await browser.get(`/editor/${slug}`);
+    await setStatus(slug, "published");
+    const fields = { ...TEXT, title, version: hidden(form, "version"), status: hidden(form, "status") };
+    expect((await browser.submit(`/editor/${slug}`, fields)).status).toBe(303);
+    expect(await articleOf(slug)).toMatchObject({ status: "published", body: "My text" });
+  });
+
   test("is not disturbed by a favourite or a preview", async () => {
     const { slug } = await server.publish(anna);
     const version = hidden(await browser.get(`/editor/${slug}`), "version");

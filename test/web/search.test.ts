@@ -14,7 +14,7 @@ beforeAll(async () => {
     await server.publish(i <= 11 ? anna : bert, {
       title: `Sourdough <${i}>`,
       description: "Bread & <b>butter</b>",
-      body: "Feed the <script>sourdough</script> daily",
+      body: "Feed the <script>sourdough</script> **daily** with `<script>flour</script>` and [water](/water)",
       tagList: i % 2 === 0 ? ["even"] : [],
     });
   }
@@ -26,12 +26,14 @@ const titles = (text: string) => [...text.matchAll(/<h1 class="preview-title"[^>
 const search = (query: string) => browser.get(`/search${query}`);
 
 describe("the search page", () => {
-  test("marks the words, and escapes everything else", async () => {
+  test("marks the words, takes out the marks of Markdown, and escapes everything else", async () => {
     const { status, text, headers } = await search("?q=sourdough+7");
     expect([status, headers.get("X-Robots-Tag")]).toEqual([200, "noindex"]);
     expect(titles(text)).toEqual(["<mark>Sourdough</mark> &lt;<mark>7</mark>&gt;"]);
     expect(text).toContain("Bread &amp; &lt;b&gt;butter&lt;/b&gt;");
-    expect(text).toContain("&lt;script&gt;<mark>sourdough</mark>&lt;/script&gt;");
+    expect(text).toContain(
+      "Feed the <mark>sourdough</mark> daily with &lt;script&gt;flour&lt;/script&gt; and water</p>",
+    );
     expect(text).toContain('name="q" type="search" aria-describedby="q-hint" value="sourdough 7"');
   });
 

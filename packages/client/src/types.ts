@@ -330,7 +330,7 @@ export type RevisionsResponse = {
 export type SearchHighlights = {
   title: TextRange[];
   description: TextRange[];
-  /** An excerpt of at most 240 characters; null if nothing matches in the beginning of the body */
+  /** An excerpt of at most 240 characters, without the marks of Markdown; null if nothing matches in the beginning of the body */
   body: {
     text: string;
     ranges: TextRange[];

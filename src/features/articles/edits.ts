@@ -13,24 +13,30 @@ import { isTakenSlug } from "./addresses.ts";
 import { findArticle, listsWith, type WrittenArticle } from "./queries.ts";
 import { type ArticleRow, articleColumns, articleOf, isPublished, isVisible } from "./rows.ts";
 import { SUFFIX_LENGTH, slugBase, slugWithSuffix } from "./rules.ts";
-import type { ArticleUpdate } from "./schema.ts";
+import type { ArticleStatus, ArticleUpdate } from "./schema.ts";
 import { StaleArticle } from "./stale.ts";
 import { textFacts } from "./text-facts.ts";
+
+/** What an article must be so that a write changes it; undefined and null for anything. */
+export type Condition = {
+  readonly ifVersions?: IfVersions;
+  readonly ifStatuses?: readonly ArticleStatus[] | null;
+};
 
 /**
  * Changes what is not undefined, except for the status. The slug follows a changed title. A trigger keeps the version before.
  * Throws 401, 403, 404.
- * @throws StaleArticle if the article has none of these versions
+ * @throws StaleArticle if the article does not meet the condition
  */
 export async function updateArticle(
   db: Database,
   viewer: CurrentSession,
   slug: string,
   update: ArticleUpdate,
-  ifVersions: IfVersions = null,
+  condition: Condition = {},
 ): Promise<WrittenArticle> {
-  const written = await withFreeSlug((isFirst) => editArticle(db, viewer, slug, update, ifVersions, isFirst));
-  return written ?? throwUnchanged(db, viewer, slug, ifVersions);
+  const written = await withFreeSlug((isFirst) => editArticle(db, viewer, slug, update, condition, isFirst));
+  return written ?? throwUnchanged(db, viewer, slug, condition);
 }
 
 /**
@@ -53,7 +59,7 @@ export async function editArticle(
   viewer: CurrentSession,
   slug: string,
   { title, description, body, tagList, autosave = false }: ArticleUpdate,
-  ifVersions: IfVersions,
+  { ifVersions = null, ifStatuses = null }: Condition,
   isFirst: boolean,
 ): Promise<WrittenArticle | null> {
   const base = title === undefined ? null : slugBase(title);
@@ -71,6 +77,7 @@ export async function editArticle(
     slugWanted: isFirst ? base : slugSuffixed,
     slugSuffixed,
     ifVersions: versionArray(ifVersions),
+    ifStatuses: ifStatuses && textArray(ifStatuses),
   });
   requireOwned(outcome);
   if (outcome.slug === null) return null;
@@ -85,17 +92,17 @@ const NO_TEXT_FACTS = { excerpt: null, wordCount: null, readingTime: null };
 const versionArray = (versions: IfVersions): string | null => versions && `{${versions}}`;
 
 /**
- * Why a write has changed nothing of an own article: it was deleted while the statement waited for it, or has another version.
- * Only the author gets here, so a 412 shows nobody else a draft. Throws 404.
+ * Why a write has changed nothing of an own article: it was deleted while the statement waited for it, or does not meet the
+ * condition. Only the author gets here, so a 412 shows nobody else a draft. Throws 404.
  * @throws StaleArticle
  */
 export async function throwUnchanged(
   db: Database,
   viewer: CurrentSession,
   slug: string,
-  ifVersions: IfVersions,
+  { ifVersions = null, ifStatuses = null }: Condition,
 ): Promise<never> {
-  if (ifVersions === null) throw notFound("article");
+  if (ifVersions === null && ifStatuses === null) throw notFound("article");
   throw new StaleArticle((await findArticle(db, viewer.userId, slug)).value.article);
 }
 
@@ -130,7 +137,7 @@ const UPDATE_ARTICLE = write<Ownership & { tagsBefore: string[] | null } & LeftJ
   `with viewer as (${currentUser("*")}),
         target as (select id, author_id from articles where slug = :slug and ${isVisible("articles", VIEWER)}),
         before as (
-          select a.id, a.tag_list, a.version from viewer v cross join articles a
+          select a.id, a.tag_list, a.version, a.status from viewer v cross join articles a
            where a.slug = :slug and a.author_id = v.id for no key update of a),
         a as (
           update articles a
@@ -154,6 +161,7 @@ const UPDATE_ARTICLE = write<Ownership & { tagsBefore: string[] | null } & LeftJ
                  -- An empty edit is none.
                  (select least(1, num_nonnulls(:title::text, :description::text, :body::text, :tagList::text[])) as count) edit
            where a.id = b.id and ${hasVersion("b.version")}
+             and (:ifStatuses::text[] is null or b.status::text = any(:ifStatuses))
           returning a.*)
    select u.id as viewer, t.id as existed, t.author_id = u.id as owned, b.tag_list as "tagsBefore", ${articleColumns(VIEWER)}
      from (select) as one left join viewer u on true left join target t on true
@@ -184,7 +192,7 @@ export async function deleteArticle(
   const outcome = await db.row(DELETE_ARTICLE, parameters);
   requireOwned(outcome);
   const { deleted, tagsBefore, isListed } = outcome;
-  if (deleted === null) return throwUnchanged(db, viewer, slug, ifVersions);
+  if (deleted === null) return throwUnchanged(db, viewer, slug, { ifVersions });
   const ownTopics = [topics.article(deleted), topics.comments(deleted)];
   const lists = isListed ? [topics.deletions, ...listsWith(viewer.userId, tagsBefore ?? [])] : [];
   return { changed: [...ownTopics, ...lists] };

@@ -2,7 +2,6 @@ import { z } from "zod";
 import type { Database, Queries } from "../../db/pool.ts";
 import { read, textArray, write } from "../../db/statements.ts";
 import { notFound } from "../../http/errors.ts";
-import type { IfVersions } from "../../http/if-match.ts";
 import { addJob, type JobType, removeJob } from "../../jobs/queue.ts";
 import { type Task, task } from "../../jobs/task.ts";
 import type { Memory } from "../../memory/memory.ts";
@@ -10,7 +9,7 @@ import { topics } from "../../memory/topics.ts";
 import { type CurrentSession, currentUser, sessionEnded, sessionParameters } from "../identity/current-session.ts";
 import { VIEWER, type Viewer } from "../profiles/viewer.ts";
 import { isTakenSlug } from "./addresses.ts";
-import { editArticle, throwUnchanged, updateArticle, withFreeSlug } from "./edits.ts";
+import { type Condition, editArticle, throwUnchanged, updateArticle, withFreeSlug } from "./edits.ts";
 import { insertArticle, listsWith, type WrittenArticle } from "./queries.ts";
 import { type ArticleRow, articleColumns, articleOf, isPublished } from "./rows.ts";
 import { SUFFIX_LENGTH, slugBase, slugWithSuffix } from "./rules.ts";
@@ -71,20 +70,20 @@ const INSERT_DRAFT = write<ArticleRow>(
 
 /**
  * Changes what is not undefined, maybe the status. Throws 401, 403, 404.
- * @throws StaleArticle if the article has none of these versions
+ * @throws StaleArticle if the article does not meet the condition
  */
 export async function changeArticle(
   db: Database,
   author: CurrentSession,
   slug: string,
   { status, publishAt = null, ...edit }: ArticleUpdate,
-  ifVersions: IfVersions = null,
+  condition: Condition = {},
 ): Promise<WrittenArticle> {
-  if (status === undefined) return updateArticle(db, author, slug, edit, ifVersions);
+  if (status === undefined) return updateArticle(db, author, slug, edit, condition);
   const written = await withFreeSlug((isFirst) =>
     db.transaction(async (tx) => {
-      // Locks the article, and checks whose it is and which version it has.
-      const edited = await editArticle(tx, author, slug, edit, ifVersions, isFirst);
+      // Locks the article, and checks whose it is and whether it meets the condition.
+      const edited = await editArticle(tx, author, slug, edit, condition, isFirst);
       if (edited === null) return null;
       const { articleId } = edited;
       const row = await tx.row(SET_STATUS, {
@@ -99,7 +98,7 @@ export async function changeArticle(
       return { article: articleOf(row), articleId, changed: [...edited.changed, ...changedByStatus(row)] };
     }),
   );
-  return written ?? throwUnchanged(db, author, slug, ifVersions);
+  return written ?? throwUnchanged(db, author, slug, condition);
 }
 
 /** Makes the article's job run at this time; null for no job. */

@@ -157,7 +157,7 @@ export function articleRoutes(
       limit("article-bytes", bytesOf),
       async (c) => {
         const { ifVersions } = c.var;
-        const written = await changeArticle(db, c.var, c.req.param("slug"), c.var.body.article, ifVersions);
+        const written = await changeArticle(db, c.var, c.req.param("slug"), c.var.body.article, { ifVersions });
         const { article, changed } = written;
         await memory.changed(changed);
         return json(c, { article });

@@ -2,7 +2,7 @@ import { ApiError } from "../../http/errors.ts";
 import { etagOf } from "../../http/validation.ts";
 import type { Article } from "./schema.ts";
 
-/** The 412 for a write on a version of an article that is no longer the newest. It shows the newest. */
+/** The 412 for a write on an article that has changed since its author read it. It shows the newest version. */
 export class StaleArticle extends ApiError {
   constructor(readonly article: Article) {
     super(

@@ -14,7 +14,7 @@ export type Manuscript = {
   readonly tags: readonly string[];
   /** Of `datetime-local`, in UTC; empty for none. */
   readonly publishAt: string;
-  /** Of the article to change; null for a new one. */
+  /** Of the article to change, when the form was shown; null for a new one. */
   readonly status: ArticleStatus | null;
 };
 
@@ -61,7 +61,7 @@ export function editorPage({
       <div class="editor-page page">
         <h1>{slug === null ? "New article" : "Edit article"}</h1>
         {isSignedOut ? <SignedOut /> : <Problems problems={problems} />}
-        {newer === undefined ? null : <Outdated />}
+        {newer === undefined ? null : <Outdated status={newer.status} />}
         <form class="editor" method="post" action={path}>
           {slug === null ? <input type="hidden" name="formKey" value={formKey} /> : null}
           {version === undefined ? null : <input type="hidden" name="version" value={version} />}
@@ -158,7 +158,13 @@ function TagField({ tags, isTagging }: { tags: readonly string[]; isTagging: boo
   );
 }
 
-function Outdated() {
+const STATUS_TEXTS: Record<ArticleStatus, string> = {
+  draft: "a draft",
+  scheduled: "scheduled",
+  published: "published",
+};
+
+function Outdated({ status }: { status: ArticleStatus | null }) {
   return (
     <p class="error-messages" role="alert">
       This article has changed since you opened it. Your text is still here, and not saved. The{" "}
@@ -166,6 +172,7 @@ function Outdated() {
         newer text
       </a>{" "}
       is below it: copy from there what you want to keep. If you save now, your text replaces it.
+      {status === null ? null : ` The article is now ${STATUS_TEXTS[status]}.`}
     </p>
   );
 }

@@ -167,7 +167,7 @@ describe("what is found", () => {
     expect(cut(highlights.body?.text ?? "", highlights.body?.ranges ?? [])).toEqual(["wombat"]);
     expect(highlights.body?.text.length).toBeLessThanOrEqual(240);
     // From the beginning of a word, shortly before the match.
-    expect(highlights.body?.text).toMatch(/^Something else\. .{0,80}wombat/);
+    expect(highlights.body?.text).toMatch(/^else\. .{0,80}Here is a wombat\. More/);
   });
 });
 

@@ -1,14 +1,12 @@
 import type { Database } from "../../../db/pool.ts";
 import { read, textArray } from "../../../db/statements.ts";
 import { isPublished } from "../rows.ts";
+import { excerptOf, PARSED_AFTER } from "./excerpts.ts";
 import type { Highlights, Range } from "./schema.ts";
-import { type Word, wordsOf } from "./words.ts";
+import { eachWord, type Word } from "./words.ts";
 
 /** The body is searched for an excerpt up to here, in characters. */
 const BODY_MAX = 20_000;
-const EXCERPT_MAX = 240;
-/** How much of an excerpt comes before the first match. */
-const EXCERPT_BEFORE = 80;
 
 /** Where the words occur in each of the articles, in the same order. */
 export async function readHighlights(
@@ -47,17 +45,23 @@ const MATCHED_TEXTS = read<MatchedText>(
 );
 
 function highlightsOf({ title, tagList, description, body, positions }: MatchedText): Highlights {
-  const matched = new Set(positions ?? []);
-  let before = 0;
-  const rangesIn = (text: string): Range[] => {
-    const words = wordsOf(text);
-    const first = before;
-    before += words.length;
-    return joined(words.filter((_, i) => matched.has(first + i + 1)));
+  const matched = new Set(positions);
+  const last = (positions ?? []).reduce((a, b) => Math.max(a, b), 0);
+  let number = 0;
+  /** @param lengthMax how many characters from the first match on are of interest */
+  const rangesIn = (text: string, lengthMax = Number.POSITIVE_INFINITY): Range[] => {
+    if (number >= last) return [];
+    const words: Word[] = [];
+    for (const word of eachWord(text)) {
+      if (words[0] !== undefined && word.start > words[0].start + lengthMax) break;
+      number++;
+      if (matched.has(number)) words.push(word);
+    }
+    return joined(words);
   };
   const inTitle = rangesIn(title);
   rangesIn(tagList.join(" "));
-  return { title: inTitle, description: rangesIn(description), body: excerptOf(body, rangesIn(body)) };
+  return { title: inTitle, description: rangesIn(description), body: excerptOf(body, rangesIn(body, PARSED_AFTER)) };
 }
 
 /** The ranges of words. Characters of one phrase without spaces between them become one range. */
@@ -69,25 +73,4 @@ function joined(words: readonly Word[]): Range[] {
     else ranges.push({ start, end });
   }
   return ranges;
-}
-
-/** The part of a body with its first match. */
-function excerptOf(body: string, ranges: readonly Range[]): Highlights["body"] {
-  const [first] = ranges;
-  if (first === undefined) return null;
-  const start = first.start <= EXCERPT_BEFORE ? 0 : afterSpace(body, first.start - EXCERPT_BEFORE, first.start);
-  // Not between the halves of a surrogate pair.
-  const text = body.slice(start, start + EXCERPT_MAX).replace(/[\ud800-\udbff]$/, "");
-  return {
-    text,
-    ranges: ranges
-      .filter(({ end }) => end <= start + text.length)
-      .map((range) => ({ start: range.start - start, end: range.end - start })),
-  };
-}
-
-/** The beginning of the first word between two places; the second place if there is none. */
-function afterSpace(text: string, from: number, to: number): number {
-  const space = text.slice(from, to).search(/\s\S/);
-  return space === -1 ? to : from + space + 1;
 }

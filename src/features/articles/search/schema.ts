@@ -16,7 +16,8 @@ export const Highlights = z
       .object({ text: z.string(), ranges: z.array(Range) })
       .nullable()
       .meta({
-        description: "An excerpt of at most 240 characters; null if nothing matches in the beginning of the body",
+        description:
+          "An excerpt of at most 240 characters, without the marks of Markdown; null if nothing matches in the beginning of the body",
       }),
   })
   .meta({

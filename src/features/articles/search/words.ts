@@ -14,18 +14,19 @@ const WORD_MAX = 50;
  *
  * In scripts that put no spaces between words, each character is a word, and a query of several is a phrase.
  */
-export function wordsOf(text: string): Word[] {
-  const words: Word[] = [];
+export const wordsOf = (text: string): Word[] => [...eachWord(text)];
+
+/** The same one by one, for who does not need them all. */
+export function* eachWord(text: string): Generator<Word, void> {
   let length = 0;
   for (const match of text.slice(0, INDEXED_MAX).matchAll(WORD)) {
     const [start, end] = [match.index, match.index + match[0].length];
     for (const word of plain(match[0])) {
-      words.push({ word, start, end });
+      yield { word, start, end };
       length += word.length + 1;
     }
     if (length > INDEXED_MAX) break;
   }
-  return words;
 }
 
 /** The cleaned text, as it goes to PostgreSQL. */
