@@ -2,10 +2,9 @@
 
 import { SQL } from "bun";
 import { connectionOptions } from "../src/db/pool.ts";
-import { loadEmail } from "../src/seed/load.ts";
-import { SEED_PASSWORD } from "../src/seed/seed.ts";
 import { openDataset } from "./dataset.ts";
 import { startApp, urlOf } from "./processes.ts";
+import { signIn } from "./sign-in.ts";
 
 /** Clients that read `GET /api/articles`, one request after the other. */
 const READERS = 4;
@@ -25,7 +24,7 @@ export async function isolation(articles: number, rounds: number, seconds: numbe
     const settings = { JWT_SECRET: "the secret of the bench, which is 32 bytes or more", RATE_LIMITS: "off" };
     const app = await startApp({ ...settings, DATABASE_URL: urlOf(dataset.address) });
     closers.push(app.stop);
-    const token = await signIn(app.url);
+    const token = (await signIn(app.url, ["reader_1000"])).get("reader_1000") as string;
     const requests = slowRequests(articles, dataset.sample.popularTag, dataset.sample.keenReader);
     const load = (request: SlowRequest | undefined) => measure(app.url, token, request, seconds);
     const figures = new Map<SlowRequest | undefined, Figures[]>();
@@ -77,16 +76,6 @@ async function addExtremes(sql: SQL): Promise<void> {
     insert into comments (article_id, author_id, body)
     select a.id, a.author_id, repeat('c', 10000) from articles a, generate_series(1, 504) where a.slug = 'isolation-0'`;
   await sql`vacuum (analyze) articles, comments`.simple();
-}
-
-async function signIn(url: string): Promise<string> {
-  const response = await fetch(`${url}/api/users/login`, {
-    method: "POST",
-    headers: { "Content-Type": "application/json" },
-    body: JSON.stringify({ user: { email: loadEmail("reader_1000"), password: SEED_PASSWORD } }),
-  });
-  if (!response.ok) throw new Error(`reader_1000 cannot sign in: ${response.status}`);
-  return ((await response.json()) as { user: { token: string } }).user.token;
 }
 
 /** Times in milliseconds. `slowP50Ms` is that of the slow requests, of which `slowCount` succeeded. */

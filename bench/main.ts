@@ -7,8 +7,6 @@ import { parseArgs } from "node:util";
 import { loadConfig } from "../src/config/settings.ts";
 import { openDatabase } from "../src/db/pool.ts";
 import { createTokens } from "../src/features/identity/tokens.ts";
-import { loadEmail } from "../src/seed/load.ts";
-import { SEED_PASSWORD } from "../src/seed/seed.ts";
 import { poolLimits } from "../src/server/server.ts";
 import type { Payload } from "./bare-server.ts";
 import { compare } from "./compare.ts";
@@ -31,6 +29,7 @@ import {
   urlOf,
 } from "./processes.ts";
 import { type Costs, type Measured, type Result, report } from "./report.ts";
+import { signIn } from "./sign-in.ts";
 import type { StatementFigures, StatementRun } from "./statement-limit.ts";
 import { createStatementFinder, type StatementFinder, wireForm } from "./statements.ts";
 import { upgrade } from "./upgrade.ts";
@@ -43,6 +42,7 @@ const USAGE = `Usage: npm run bench -- [flags]
        npm run bench -- upgrade [--articles=…] [--seconds=15]
        npm run bench -- overhead [--articles=…] [--rounds=…] [--seconds=…] [--connections=…] [--load=…]
        npm run bench -- half [--articles=…] [--rounds=…] [--seconds=…]
+       npm run bench -- replicas [--articles=…] [--rounds=…] [--seconds=…] [--load=…]
        npm run bench -- peer [--articles=…] [--rounds=…] [--seconds=…] [--only=…] [--keep]
 
 peer loads this server and bench/peer (axum and sqlx on plain tables) alternately, and prints the ratio of each kind of request.
@@ -51,6 +51,9 @@ It needs cargo, wrk and psql.
 overhead prints the CPU of a request that does nothing, beside that of a bare Bun.serve.
 
 half prints how long reads from memory take at half of the load that the server can bear. It needs wrk.
+
+replicas prints what reads cost the primary of a cluster without replicas, and with one and two. It runs as root on Debian, and
+installs the packages of npm run test:cluster.
 
 isolation prints the times of GET /api/articles alone, and beside ten clients that send the slowest requests there are.
 
@@ -70,6 +73,9 @@ explain prints how PostgreSQL runs the statement of each endpoint, and writes th
   --memory=0          MEMORY_MAX of the server, in bytes
   --soak=2000000      this many requests of the mix afterwards, with the memory after each half
   --out=FILE          where the figures go as JSON (bench/.data/result-ARTICLES.json)`;
+
+/** All that send requests. */
+const USERS = ["reader_10", "reader_1000", ...Array.from({ length: 16 }, (_, i) => `writer_${i + 1}`)];
 
 const JWT_SECRET = "the secret of the bench, which is 32 bytes or more";
 
@@ -115,6 +121,15 @@ if (values.help) {
   console.log(await overhead(Number(values.articles), rounds, seconds, Number(values.connections), values.load));
 } else if (positionals[0] === "half" && positionals.length === 1) {
   console.log(await halfLoad(Number(values.articles), Number(values.rounds ?? 3), Number(values.seconds ?? 3)));
+} else if (positionals[0] === "replicas" && positionals.length === 1) {
+  // Not imported by the others, as it installs packages.
+  const { replicas } = await import("./replicas.ts");
+  const [articles, rounds, seconds] = [
+    Number(values.articles),
+    Number(values.rounds ?? 3),
+    Number(values.seconds ?? 3),
+  ];
+  console.log(await replicas(articles, rounds, seconds, values.load));
 } else if (positionals[0] === "peer" && positionals.length === 1) {
   const peer = Bun.spawn(["bash", join(import.meta.dir, "peer/side-by-side.sh"), ...process.argv.slice(3)], {
     stdio: ["inherit", "inherit", "inherit"],
@@ -180,7 +195,7 @@ async function bench(): Promise<void> {
     closers.push(bareServer.stop);
     const db = openDatabase(dataset.address, poolLimits(loadConfig({})));
     closers.push(() => db.close(1_000));
-    const tokens = await signIn(app.url);
+    const tokens = await signIn(app.url, USERS);
     const findStatements = createStatementFinder(db, JWT_SECRET, tokens);
     const bench: Bench = {
       dataset,
@@ -258,7 +273,7 @@ async function explainAll(): Promise<void> {
     closers.push(() => db.close(1_000));
     const only = values.only ?? [""];
     const endpoints = ENDPOINTS.filter(({ name }) => only.some((start) => name.startsWith(start)));
-    const findStatements = createStatementFinder(db, JWT_SECRET, await signIn(app.url));
+    const findStatements = createStatementFinder(db, JWT_SECRET, await signIn(app.url, USERS));
     const explained = await explain(dataset, endpoints, findStatements);
     const file = join(import.meta.dir, ".data", `plans-${articles}.txt`);
     await Bun.write(
@@ -270,22 +285,6 @@ async function explainAll(): Promise<void> {
   } finally {
     for (const close of closers.reverse()) await close();
   }
-}
-
-/** The tokens of all users that send requests, by username. */
-async function signIn(url: string): Promise<Map<string, string>> {
-  const names = ["reader_10", "reader_1000", ...Array.from({ length: 16 }, (_, i) => `writer_${i + 1}`)];
-  const tokens = new Map<string, string>();
-  for (const name of names) {
-    const response = await fetch(`${url}/api/users/login`, {
-      method: "POST",
-      headers: { "Content-Type": "application/json" },
-      body: JSON.stringify({ user: { email: loadEmail(name), password: SEED_PASSWORD } }),
-    });
-    if (!response.ok) throw new Error(`${name} cannot sign in: ${response.status} ${await response.text()}`);
-    tokens.set(name, ((await response.json()) as { user: { token: string } }).user.token);
-  }
-  return tokens;
 }
 
 /** One round of one endpoint: through HTTP, its statements alone, and its bytes alone. */

@@ -6,10 +6,9 @@ import type { DatabaseAddress } from "../src/config/database-address.ts";
 import type { Migration } from "../src/db/migration-steps.ts";
 import { migrate } from "../src/db/migrations.ts";
 import { connectionOptions } from "../src/db/pool.ts";
-import { loadEmail } from "../src/seed/load.ts";
-import { SEED_PASSWORD } from "../src/seed/seed.ts";
 import { openDataset } from "./dataset.ts";
 import { startApp, urlOf } from "./processes.ts";
+import { signIn } from "./sign-in.ts";
 
 /** Of each kind, one request after the other. */
 const CLIENTS = 4;
@@ -32,7 +31,7 @@ export async function upgrade(articles: number, reportS: number): Promise<string
     const settings = { JWT_SECRET: "the secret of the bench, which is 32 bytes or more", RATE_LIMITS: "off" };
     const app = await startApp({ ...settings, DATABASE_URL: urlOf(address), MEMORY_MAX: "0" });
     closers.push(app.stop);
-    const token = await signIn(app.url);
+    const token = (await signIn(app.url, ["reader_1000"])).get("reader_1000") as string;
     const during = (work: () => Promise<unknown>) => timesDuring(app.url, token, work);
     const alone = await during(() => Bun.sleep(5_000));
     const besideReport = await during(() => report(address, reportS));
@@ -128,16 +127,6 @@ async function timesDuring(url: string, token: string, work: () => Promise<unkno
   });
   await Promise.all([ended, ...clients]);
   return times;
-}
-
-async function signIn(url: string): Promise<string> {
-  const response = await fetch(`${url}/api/users/login`, {
-    method: "POST",
-    headers: { "Content-Type": "application/json" },
-    body: JSON.stringify({ user: { email: loadEmail("reader_1000"), password: SEED_PASSWORD } }),
-  });
-  if (!response.ok) throw new Error(`reader_1000 cannot sign in: ${response.status}`);
-  return ((await response.json()) as { user: { token: string } }).user.token;
 }
 
 function line(name: string, kind: string, times: number[]): string {

@@ -37,20 +37,32 @@ export function databaseMessage(error: unknown): string | undefined {
 
 /**
  * The connection could not be established, so the statement was not sent: refused, closed or without a response before the
- * session began; or the server is starting or stopping (57P03, cannot_connect_now).
+ * session began; the server is starting or stopping (57P03, cannot_connect_now); or a pooler has no connection to it.
  */
 export function wasNotSent(error: unknown): boolean {
   if (!(error instanceof SQL.PostgresError)) return false;
-  return error.errno === undefined ? /_CONNECTION_(REFUSED|FAILED|TIMEOUT)$/.test(error.code) : error.errno === "57P03";
+  if (error.errno === undefined) return /_CONNECTION_(REFUSED|FAILED|TIMEOUT)$/.test(error.code);
+  return error.errno === "57P03" || (error.errno === "08P01" && NOT_PASSED_ON.test(error.message));
 }
+
+/**
+ * What PgBouncer says to a client that it has no connection for, and closes the client's: its server refuses connections
+ * (check_fast_fail in objects.c), or none became free in time (janitor.c). A transaction keeps its connection, so neither happens
+ * within one, and nothing of the statement was passed on.
+ */
+const NOT_PASSED_ON = /^(server login has been failing|query_wait_timeout$)/;
 
 /** The server takes no writes, so the statement and its transaction changed nothing. */
 export const isReadOnlyServer = (error: unknown): boolean => sqlState(error) === "25006";
 
-/** The connection closed while the statement was running. Whether the statement took effect is unknown. */
+/** The connection closed while the statement was running, here or behind PgBouncer. Whether it took effect is unknown. */
 export function isConnectionLost(error: unknown): boolean {
+  if (sqlState(error) === "08P01") return LOST_BEHIND.test((error as Error).message);
   return sqlState(error) === "57P01" || isClosedConnection(error);
 }
+
+/** What PgBouncer says then (server.c, client.c). */
+const LOST_BEHIND = /^server conn(ection closed| crashed\?)$/;
 
 function isClosedConnection(error: unknown): boolean {
   return error instanceof SQL.PostgresError && error.code === "ERR_POSTGRES_CONNECTION_CLOSED";

@@ -3,9 +3,10 @@
 # front of the nodes and of two Conduit servers. Runs as root on Debian with etcd-server, patroni, postgresql and haproxy.
 #
 #   cluster.sh up | down | primary | sync | start-node N | wait-ready | kill-node N | freeze-node N | switchover
+#   cluster.sh start-pooler N | kill-pooler N
 #
 # The environment names everything: CLUSTER_DIR, a new folder; CLUSTER_PORT, the first of 60 ports; CLUSTER_TTL, after how many
-# seconds Patroni replaces a primary.
+# seconds Patroni replaces a primary; PGBOUNCER, the program of the poolers, if they are used.
 set -euo pipefail
 
 dir=$CLUSTER_DIR
@@ -16,6 +17,7 @@ etcd_client() { echo $((port + $1 * 2)); }
 etcd_peer() { echo $((port + $1 * 2 + 1)); }
 rest() { echo $((port + 10 + $1)); }
 postgres() { echo $((port + 20 + $1)); }
+pooler() { echo $((port + 24 + $1)); }
 server() { echo $((port + 30 + $1)); }
 writable=$((port + 40))
 rotating=$((port + 41))
@@ -64,6 +66,12 @@ signal_node() {
   processes=$(processes_of "$1")
   # shellcheck disable=SC2086 # several
   kill "-$2" $processes
+}
+
+# The postmaster first, so that it starts no process that goes on.
+freeze_node() {
+  kill -STOP "$(head -n 1 "$dir/data$1/postmaster.pid")"
+  signal_node "$1" STOP
 }
 
 write_patroni() {
@@ -169,6 +177,24 @@ up() {
 
 start_node() { start "patroni$1" patroni "$dir/patroni$1.yml"; }
 
+# Default settings, but for what docs/operations/deploy.md and cluster.md say.
+start_pooler() {
+  cat >"$dir/pgbouncer$1.ini" <<INI
+[databases]
+conduit = host=127.0.0.1 port=$(postgres "$1") user=conduit password=conduit
+[pgbouncer]
+listen_addr = 127.0.0.1
+listen_port = $(pooler "$1")
+unix_socket_dir =
+auth_type = any
+pool_mode = transaction
+max_prepared_statements = 200
+server_login_retry = 1
+query_wait_timeout = 2
+INI
+  start "pgbouncer$1" "$PGBOUNCER" "$dir/pgbouncer$1.ini"
+}
+
 # Until another primary can be lost without losing a write.
 wait_ready() {
   wait_for 60 "two replicas" has_replicas 2
@@ -181,6 +207,7 @@ down() {
   kill -9 "$(cat "$dir/haproxy.pid")" || true
   for n in 0 1 2; do
     kill -9 "$(cat "$dir/patroni$n.pid")" "$(cat "$dir/etcd$n.pid")" || true
+    [ ! -e "$dir/pgbouncer$n.pid" ] || kill -9 "$(cat "$dir/pgbouncer$n.pid")" || true
     postmaster=$(head -n 1 "$dir/data$n/postmaster.pid") || continue
     kill -CONT "$postmaster" || continue
     kill -QUIT "$postmaster" || continue
@@ -199,12 +226,14 @@ case "${1:-}" in
   start-node) start_node "$2" ;;
   wait-ready) wait_ready ;;
   kill-node) signal_node "$2" KILL ;;
-  freeze-node) signal_node "$2" STOP ;;
+  freeze-node) freeze_node "$2" ;;
+  start-pooler) start_pooler "$2" ;;
+  kill-pooler) kill -9 "$(cat "$dir/pgbouncer$2.pid")" ;;
   switchover)
     curl -fs -m 30 -XPOST -d "{\"leader\":\"node$(node_that primary)\"}" "http://127.0.0.1:$(rest "$(node_that primary)")/switchover"
     ;;
   *)
-    sed -n 's/^# \{0,1\}//; 2,9p' "$0" >&2
+    sed -n 's/^# \{0,1\}//; 2,10p' "$0" >&2
     exit 2
     ;;
 esac

@@ -4,6 +4,7 @@ import { chmodSync, existsSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { SQL, type Subprocess } from "bun";
+import type { DatabaseAddress } from "../../src/config/database-address.ts";
 
 /** After how many seconds Patroni replaces a primary. */
 export const TTL_S = 5;
@@ -11,11 +12,21 @@ export const TTL_S = 5;
 installPackages();
 export const root = join(import.meta.dir, "../..");
 const port = freePorts();
-const nodes = [0, 1, 2].map((node) => `127.0.0.1:${port + 20 + node}`).join(",");
+const hostOf = (node: number) => `127.0.0.1:${port + 20 + node}`;
+const nodes = [0, 1, 2].map(hostOf).join(",");
 const database = (hosts: string, target: string) =>
   `postgres://conduit:conduit@${hosts}/conduit?sslmode=disable&target_session_attrs=${target}`;
-/** Settings of a server that reads from the standbys. */
+const poolers = [0, 1, 2].map((node) => `127.0.0.1:${port + 24 + node}`).join(",");
+/** Settings of a server without memory that reaches each node by way of its PgBouncer. */
+export const BEHIND_POOLERS = {
+  DATABASE_URL: database(poolers, "read-write"),
+  DATABASE_DIRECT_URL: database(nodes, "read-write"),
+  MEMORY_MAX: "0",
+};
+/** Settings of a server that reads from one of the standbys. */
 export const REPLICAS = { DATABASE_READ_URL: database(nodes, "prefer-standby") };
+/** Settings of a server that reads from this standby. */
+export const replica = (node: number) => ({ DATABASE_READ_URL: database(hostOf(node), "prefer-standby") });
 const folder = mkdtempSync(join(tmpdir(), "conduit-cluster-"));
 // PostgreSQL runs as another user.
 chmodSync(folder, 0o755);
@@ -25,7 +36,16 @@ export const urls = {
   rotating: `http://127.0.0.1:${port + 41}`,
   sticky: `http://127.0.0.1:${port + 42}`,
 };
-export const serverUrls = [0, 1].map((n) => `http://127.0.0.1:${port + 30 + n}`) as [string, string];
+/** Of the primary, by way of HAProxy. */
+export const address: DatabaseAddress = {
+  hostname: "127.0.0.1",
+  port: urls.writable,
+  username: "conduit",
+  password: "conduit",
+  database: "conduit",
+  tls: "disable",
+};
+export const serverUrl = (n: number): string => `http://127.0.0.1:${port + 30 + n}`;
 export const servers: (Subprocess | undefined)[] = [];
 
 function installPackages(): void {
@@ -53,6 +73,7 @@ export async function cluster(...command: string[]): Promise<string> {
       CLUSTER_DIR: join(folder, "cluster"),
       CLUSTER_PORT: String(port),
       CLUSTER_TTL: String(TTL_S),
+      PGBOUNCER: process.env.PGBOUNCER ?? "",
     },
     stdout: "pipe",
     stderr: "pipe",
@@ -62,7 +83,13 @@ export async function cluster(...command: string[]): Promise<string> {
   return out.trim();
 }
 
-/** Starts both servers, or starts them again: one that finds the primary among the nodes itself, and one behind HAProxy. */
+/** Starts a PgBouncer in front of each node, and gives the role what it does not pass on. */
+export async function startPoolers(): Promise<void> {
+  await asSuperuser(urls.writable, (sql) => sql`alter role conduit in database conduit set statement_timeout = '5s'`);
+  for (const node of ["0", "1", "2"]) await cluster("start-pooler", node);
+}
+
+/** Starts both servers, or starts them again. */
 export async function startServers(settings: Record<string, string>): Promise<void> {
   await Promise.all(
     servers.map((server) => {
@@ -72,10 +99,14 @@ export async function startServers(settings: Record<string, string>): Promise<vo
   );
   // The first one migrates.
   for (const n of [0, 1]) await startServer(n, settings);
+  for (const url of [urls.rotating, urls.sticky]) {
+    await until(10_000, "HAProxy has a server", () => isOk(`${url}/health/ready`));
+  }
 }
 
+/** Starts one of at most ten servers: number 1 behind HAProxy, the others find the primary among the nodes themselves. */
 export async function startServer(n: number, settings: Record<string, string>): Promise<void> {
-  const hosts = n === 0 ? nodes : `127.0.0.1:${urls.writable}`;
+  const hosts = n === 1 ? `127.0.0.1:${urls.writable}` : nodes;
   const log = Bun.file(join(folder, `server${n}.log`));
   servers[n] = Bun.spawn([process.execPath, join(root, "src/main.ts"), "serve"], {
     env: {
@@ -93,7 +124,7 @@ export async function startServer(n: number, settings: Record<string, string>): 
     stdout: log,
     stderr: log,
   });
-  await until(30_000, `server ${n} is ready`, () => isOk(`${serverUrls[n]}/health/ready`));
+  await until(30_000, `server ${n} is ready`, () => isOk(`${serverUrl(n)}/health/ready`));
 }
 
 /** Which of these nodes is the primary, as its Patroni says. One that stands still does not respond. */
@@ -105,10 +136,12 @@ export async function findPrimary(candidates: readonly number[]): Promise<number
   return await Promise.any(asked).catch(() => undefined);
 }
 
-/** How many reads the replicas of both servers have run, as the metrics say. */
-export async function replicaReads(): Promise<Record<"reads" | "stale" | "away", number>> {
+export type ReplicaReads = Record<"reads" | "stale" | "away", number>;
+
+/** How many reads of these servers have run at a replica, and how many could not, as the metrics say. */
+export async function replicaReads(numbers: readonly number[]): Promise<ReplicaReads> {
   const texts = await Promise.all(
-    [0, 1].map(async (n) => await (await fetch(`http://127.0.0.1:${port + 50 + n}/metrics`)).text()),
+    numbers.map(async (n) => await (await fetch(`http://127.0.0.1:${port + 50 + n}/metrics`)).text()),
   );
   const sum = (name: string) =>
     texts.reduce((total, text) => total + Number(new RegExp(`^${name} (\\d+)`, "m").exec(text)?.[1] ?? 0), 0);
@@ -125,6 +158,10 @@ export async function onReplicas(statement: string): Promise<void> {
   for (const node of [0, 1, 2].filter((node) => node !== primary)) {
     await asSuperuser(port + 20 + node, (sql) => sql.unsafe(statement));
   }
+}
+
+export async function postmasterPid(node: number): Promise<number> {
+  return Number((await Bun.file(join(folder, `cluster/data${node}/postmaster.pid`)).text()).split("\n")[0]);
 }
 
 export async function asSuperuser<Result>(at: number, use: (sql: SQL) => Promise<Result>): Promise<Result> {

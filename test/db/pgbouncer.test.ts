@@ -3,9 +3,11 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { writeFile } from "node:fs/promises";
 import { tmpdir, userInfo } from "node:os";
 import { join } from "node:path";
-import type { Subprocess } from "bun";
+import { SQL, type Subprocess } from "bun";
 import type { DatabaseAddress } from "../../src/config/database-address.ts";
+import { connectionOptions, openDatabase } from "../../src/db/pool.ts";
 import { checkPooler, findServer } from "../../src/db/reach.ts";
+import { write } from "../../src/db/statements.ts";
 import { connect, testDatabase, testServer } from "../support/harness.ts";
 import { startProxy } from "../support/proxy.ts";
 import { until } from "../support/until.ts";
@@ -16,6 +18,8 @@ const version = program ? Bun.spawnSync([program, "-V"]).stdout.toString() : "";
 const [, major, minor] = /PgBouncer (\d+)\.(\d+)/.exec(version) ?? [];
 const supportsPrepared = Number(major) > 1 || Number(minor) >= 21;
 const LIMITS = { connectTimeoutMs: 2_000, statementTimeoutMs: 5_000 };
+const WAITING = { poolMax: 2, queueTimeoutMs: 2_000, failoverWaitMs: 40_000 };
+const ADD = write("pgbouncer_test_write", "insert into pooled values ($1)");
 
 describe.skipIf(!program)("a PgBouncer in transaction mode", () => {
   let direct: DatabaseAddress;
@@ -118,4 +122,35 @@ describe.skipIf(!program)("a PgBouncer in transaction mode", () => {
     expect((await server.request("GET", "/health/ready")).status).toBe(200);
     await server.stop();
   });
+
+  test.skipIf(!supportsPrepared)(
+    "refuses a write while its server is away, which then waits and runs once",
+    async () => {
+      const pooled = { ...(await bouncer({ max_prepared_statements: "200", server_login_retry: "1" })), direct };
+      const sql = connect(direct);
+      await sql`create table pooled (value text)`;
+      const db = openDatabase(pooled, { ...WAITING, ...LIMITS });
+      try {
+        await db.rows(ADD, ["before"]);
+        proxy.refuse();
+        // Once PgBouncer has tried to connect, it refuses. The statement before that waits in it, and is given up.
+        const refusal = async () => {
+          const other = new SQL({ ...connectionOptions(pooled, 1, {}), connectionTimeout: 1 } as SQL.Options);
+          const said = await Promise.race([other`select 1`.catch((error) => error.message), Bun.sleep(1_000)]);
+          void other.close({ timeout: 0 }).catch(() => {});
+          return typeof said === "string" && said.startsWith("server login has been failing");
+        };
+        await until(refusal);
+        const writing = db.rows(ADD, ["during"]);
+        await until(() => db.state().write.waiting === 1);
+        proxy.restore();
+        await writing;
+      } finally {
+        await db.close(0);
+        proxy.restore();
+      }
+      const rows = (await sql`select value from pooled order by value`) as { value: string }[];
+      expect(rows.map(({ value }) => value)).toEqual(["before", "during"]);
+    },
+  );
 });
