@@ -121,6 +121,8 @@ export async function openListener(
     const isSilent = performance.now() - heardAt >= times.silentMs;
     // After an outage, the driver would take its time.
     if (!isStopped && (hasMoved || (isSilent && isImpatient()))) reopen();
+    // A pooler keeps the connections of its clients when its node becomes a standby, so only this one shows it.
+    if (!isStopped && hasMoved && primary !== db.primary) void db.primary.search();
   });
 
   return {

@@ -1,4 +1,3 @@
-import type { PoolLimits } from "./bounded-pool.ts";
 import { type FollowedServer, MOMENT_MS } from "./followed-server.ts";
 
 /** When the statements of a pool wait, because its server is away. Others fail at once where that has lasted too long. */
@@ -30,7 +29,8 @@ type Outage = {
 
 export type OutageOptions = {
   readonly server: FollowedServer;
-  readonly limits: Pick<PoolLimits, "connectTimeoutMs" | "failoverWaitMs">;
+  /** As in `PoolLimits`. */
+  readonly limits: { readonly connectTimeoutMs: number; readonly failoverWaitMs?: number };
   /** The end waits at most a moment for this. */
   readonly whenFirstHasSent: () => Promise<void>;
   /** Called at the end of an outage, before statements are sent. */

@@ -21,15 +21,15 @@ export async function retried<Result>(
   run: () => Promise<Result>,
 ): Promise<Result> {
   const started = performance.now();
-  let wasAtStandby: boolean = false;
+  let wasAtStandby = false;
   for (let attempt = 1, outages = 0; ; ) {
     try {
       return await run();
     } catch (error) {
       // At the second time, it is a primary that takes no writes, as its default_transaction_read_only is on.
-      const isAtStandby: boolean = mustBePrimary && isReadOnlyServer(error) && !wasAtStandby;
+      const isAtStandby = mustBePrimary && isReadOnlyServer(error) && !wasAtStandby;
       if (wasNotSent(error) || isAtStandby) {
-        wasAtStandby ||= isAtStandby;
+        if (isAtStandby) wasAtStandby = true;
         // From now on, the pool lets statements wait until the primary is found.
         const failingMs = pool.recover();
         if (Math.max(failingMs, performance.now() - started) > waitMs) throw unavailable("database", 1, error);

@@ -5,7 +5,7 @@ import { openPgPool } from "../../src/db/pg-pool.ts";
 import { type Database, openDatabase } from "../../src/db/pool.ts";
 import { read, write } from "../../src/db/statements.ts";
 import { connect, testDatabase, testServer } from "../support/harness.ts";
-import { startProxy } from "../support/proxy.ts";
+import { type Proxy, startProxy } from "../support/proxy.ts";
 import { until } from "../support/until.ts";
 
 // Servers of a cluster are proxies here, in front of one PostgreSQL. test/cluster has a real cluster.
@@ -18,6 +18,7 @@ const LIMITS = {
   failoverWaitMs: 40_000,
 };
 const ONE = read<{ one: number }>("failover_test_read", "select 1 as one");
+const NAP = read<unknown>("failover_test_nap", "select pg_sleep(0.2)::text as nap");
 const ADD = write("failover_test_write", "insert into failover_test values ($1)");
 
 const stops: (() => unknown)[] = [];
@@ -147,24 +148,22 @@ test("a primary that takes no writes refuses them with 503, and is not away: rea
   expect(await valuesOf()).toEqual(["before", "later"]);
 });
 
-test("a primary that accepts no more connections is used on those that there are", async () => {
-  const { address, sql, valuesOf } = await withTable();
+test("a primary that accepts no more connections is used on those that are open", async () => {
+  const { address, sql } = await withTable();
   const db = open({ ...address, target: "primary" });
-  await Promise.all([
-    db.rows(ONE, []),
-    db.transaction(async (tx) => {
-      await tx.rows(ADD, ["a"]);
-      await db.rows(ADD, ["b"]);
-    }),
-  ]);
+  // A read that lasts makes the next one open another connection.
+  await Promise.all([db.rows(NAP, []), db.rows(NAP, [])]);
+  const opened: { pid: number }[] = await sql`select pid from pg_stat_activity
+    where datname = current_database() and query = ${NAP.text} order by backend_start`;
+  expect(opened).toHaveLength(2);
   await sql.unsafe(`alter database ${address.database} connection limit 0`);
-  await sql`select pg_terminate_backend(pid) from pg_stat_activity
-             where datname = current_database() and query like 'insert%' limit 1`;
+  await sql`select pg_terminate_backend(${opened[0]?.pid ?? 0})`;
   await until(() => db.primary.searchingSince() !== undefined);
-  expect(await db.rows(ONE, [])).toEqual([{ one: 1 }]);
+  for (let i = 0; i < 5; i++) expect(await db.rows(ONE, [])).toEqual([{ one: 1 }]);
+  expect(db.primary.searchingSince()).toBeDefined();
   await sql.unsafe(`alter database ${address.database} connection limit -1`);
-  await db.rows(ADD, ["c"]);
-  expect(await valuesOf()).toEqual(["a", "b", "c"]);
+  await until(() => db.primary.searchingSince() === undefined);
+  expect(await db.rows(ONE, [])).toEqual([{ one: 1 }]);
 });
 
 test("statements, notifications and the job queue move to the server that takes over", async () => {
@@ -203,6 +202,31 @@ test("statements, notifications and the job queue move to the server that takes 
   const before = listening();
   await other.request("POST", `/api/articles/${article.slug}/favorite`, { token: user.token });
   await until(() => listening() > before);
+});
+
+test("behind poolers, which keep their connections, the connection for notifications shows that the primary has moved", async () => {
+  const address = await testDatabase();
+  const [firstPooler, secondPooler, firstNode, secondNode] = [1, 2, 3, 4].map(() => proxyTo(address)) as [
+    Proxy,
+    Proxy,
+    Proxy,
+    Proxy,
+  ];
+  const both = (first: Proxy, { address: { hostname, port } }: Proxy): DatabaseAddress => ({
+    ...first.address,
+    otherHosts: [{ hostname, port }],
+    target: "primary",
+  });
+  const times = { everyMs: 100, silentMs: 300, reopenMs: 1_500 };
+  const listener = { address: both(firstNode, secondNode), times };
+  const server = await testServer({ address: both(firstPooler, secondPooler), listener });
+  stops.push(server.stop);
+  expect((await server.request("GET", "/api/tags")).status).toBe(200);
+  // New connections fail, and those that there are continue.
+  firstPooler.leadTo({ ...address, socketPath: "/nowhere" });
+  firstNode.refuse();
+  await until(() => server.db.primary.server().port === secondPooler.address.port);
+  expect((await server.request("GET", "/api/tags")).status).toBe(200);
 });
 
 test("a search stays at a server that can be used, though another one can, too", async () => {

@@ -1,7 +1,7 @@
 import { afterEach, expect, setDefaultTimeout, test } from "bun:test";
 import type { DatabaseAddress } from "../../src/config/database-address.ts";
 import { type Database, openDatabase } from "../../src/db/pool.ts";
-import { read, write } from "../../src/db/statements.ts";
+import { read, slow, write } from "../../src/db/statements.ts";
 import { startProxy } from "../support/proxy.ts";
 import { createNodes, type Nodes } from "../support/standbys.ts";
 import { until } from "../support/until.ts";
@@ -125,6 +125,58 @@ test("a read at a standby that hangs runs at the primary, without waiting for th
   expect(db.replicas()?.served).toBe(1);
 });
 
+test("after a network has forgotten the connections to a standby, slow reads do not wait for them", async () => {
+  const nodes = await newNodes(2);
+  const first = await nodes.startPrimary(0);
+  const proxy = startProxy(await nodes.startStandby(1, first));
+  stops.push(proxy.stop);
+  const replicas = { ...proxy.address, target: "standby" } as const;
+  // Longer than the test may take.
+  const db = open({ ...several(first), replicas }, { statementTimeoutMs: 600_000 });
+  const served = () => db.replicas()?.served ?? 0;
+  const slowNap = slow(NAP);
+  await until(async () => {
+    await db.rows(slowNap, [false]);
+    return served() > 0;
+  });
+  proxy.hang();
+  const reading = db.rows(NAP, [false]);
+  await proxy.whenSwallowed();
+  proxy.restore();
+  await reading;
+  const before = served();
+  await until(async () => {
+    await db.rows(slowNap, [false]);
+    return served() > before;
+  });
+});
+
+test("while the primary is away, no more than 1,000 reads wait, also with a standby", async () => {
+  const nodes = await newNodes(2);
+  const first = await nodes.startPrimary(0);
+  const proxy = startProxy(first);
+  stops.push(proxy.stop);
+  const second = await nodes.startStandby(1, first);
+  const db = open({ ...several(proxy.address), replicas: { ...second, target: "standby" } });
+  await until(async () => {
+    await db.rows(NAP, [false]);
+    return (db.replicas()?.served ?? 0) > 0;
+  });
+  proxy.refuse();
+  const waiting = db.rows(NAP, [false]);
+  await until(() => db.state().read.waiting === 1);
+  let refused = 0;
+  const reads = Array.from({ length: 1_050 }, () =>
+    db.rows(NAP, [false]).catch(() => {
+      refused++;
+    }),
+  );
+  await until(() => refused === 51);
+  proxy.restore();
+  await Promise.all([waiting, ...reads]);
+  expect(refused).toBe(51);
+});
+
 test("a primary that returns as a standby gets no statement before the new primary is there", async () => {
   const nodes = await newNodes(2);
   const first = await nodes.startPrimary(0);
@@ -148,4 +200,29 @@ test("a primary that returns as a standby gets no statement before the new prima
   await writing;
   expect(["old", "new"]).toEqual(expect.arrayContaining(await reading));
   expect(await valuesOf(db)).toEqual(["new", "old"]);
+});
+
+test("a primary that returns as a standby and refuses connections is left all the same", async () => {
+  const nodes = await newNodes(2);
+  const first = await nodes.startPrimary(0);
+  const proxy = startProxy(first);
+  stops.push(proxy.stop);
+  const second = await nodes.startStandby(1, first);
+  const db = open(several(proxy.address, second));
+  await nodes.ask(0, CREATE);
+  await db.rows(ADD, ["old"]);
+  await until(async () => (await nodes.ask(1, "select to_regclass('standbys_test')::text")) === "standbys_test");
+
+  await nodes.stop(0);
+  const returned = await nodes.startStandby(0, undefined);
+  await nodes.refuse(0);
+  proxy.leadTo(returned);
+  const reading = valuesOf(db);
+  await until(() => db.state().read.waiting === 1);
+  // Longer than a search waits that may end at a server which refuses.
+  await Bun.sleep(2_000);
+  expect(db.state().read.waiting).toBe(1);
+  await nodes.promote(1);
+  expect(await reading).toEqual(["old"]);
+  expect(db.primary.server().port).toBe(second.port);
 });

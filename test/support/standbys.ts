@@ -1,5 +1,5 @@
 import { rmSync } from "node:fs";
-import { mkdtemp } from "node:fs/promises";
+import { mkdtemp, readFile, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type EmbeddedPostgres, startEmbeddedPostgres } from "@conduit/embedded-postgres";
@@ -9,6 +9,7 @@ import type { DatabaseAddress } from "../../src/config/database-address.ts";
 import { migrate } from "../../src/db/migrations.ts";
 import { connectionOptions } from "../../src/db/pool.ts";
 import { superuserPassword } from "./database.ts";
+import { until } from "./until.ts";
 
 /** PostgreSQL servers with the same history, each of which can be a primary or a standby. */
 export type Nodes = {
@@ -17,6 +18,8 @@ export type Nodes = {
   startStandby(node: number, of: DatabaseAddress | undefined): Promise<DatabaseAddress>;
   /** Turns a standby into a primary, on a timeline of its own. */
   promote(node: number): Promise<void>;
+  /** Refuses further connections of everybody but superusers. */
+  refuse(node: number): Promise<void>;
   /** What a superuser sees in the first column. */
   ask(node: number, statement: string): Promise<unknown>;
   /** An orderly end: what follows the node has received everything. */
@@ -87,6 +90,17 @@ export async function createNodes(count: number): Promise<Nodes> {
     },
     async promote(node) {
       await ask(node, "select pg_promote()");
+    },
+    async refuse(node) {
+      const file = join(folderOf(node), "postgres/pg_hba.conf");
+      const rules = await readFile(file, "utf8");
+      // Overwritten, so that it stays the same user's.
+      await writeFile(file, `host all conduit all reject\n${rules}`);
+      await ask(node, "select pg_reload_conf()");
+      await until(
+        async () =>
+          (await ask(node, "select count(*)::integer from pg_hba_file_rules where auth_method = 'reject'")) === 1,
+      );
     },
     async stopAll() {
       await Promise.all([...running.keys()].map(stop));
