@@ -1,4 +1,4 @@
-import type { SQL, TransactionSQL } from "bun";
+import { SQL, type TransactionSQL } from "bun";
 import { closeConnection, type FollowedServer, MOMENT_MS } from "./followed-server.ts";
 import { createOutages } from "./outages.ts";
 
@@ -50,6 +50,8 @@ export type BoundedPool = {
   verify(): void;
   /** Whether no statement is sent, as the server is away. */
   isOut(): boolean;
+  /** When the last statement succeeded, by `performance.now()`. */
+  succeededAt(): number;
   /** From now on, no statement waits for the end of an outage. */
   stopWaiting(): void;
   state(): PoolState;
@@ -64,19 +66,33 @@ export class TimedOut extends Error {
   }
 }
 
+/** The driver says "closed" of a connection that was not established when this pool closed it. */
+function notSent(error: unknown): Error {
+  const isClosed = error instanceof SQL.PostgresError && error.code === "ERR_POSTGRES_CONNECTION_CLOSED";
+  return isClosed
+    ? new SQL.PostgresError("Connection closed before it was established", { code: "ERR_POSTGRES_CONNECTION_FAILED" })
+    : (error as Error);
+}
+
 /** One connection of the driver, which runs what is in flight on it one after the other. */
 type Connection = {
   readonly sql: SQL;
   /** Whether it is established. */
   isOpen: boolean;
   /** In the order in which they run. */
-  readonly inFlight: Set<{ readonly since: number; readonly reject: (error: Error) => void }>;
+  readonly inFlight: Set<InFlight>;
   /** When the statement at its head was sent, or got there because the one before it finished. */
   headSince: number;
   /** Set while a transaction holds it, which may be idle between two statements. */
   transaction: { isIdle: boolean } | undefined;
 };
-type Waiter = { since: number; readonly proceed: () => void; readonly reject: (error: Error) => void };
+type InFlight = {
+  readonly since: number;
+  readonly reject: (error: Error) => void;
+  /** Whether the connection was ever established meanwhile. */
+  mayBeSent: boolean;
+};
+type Waiter = { since: number; proceed: () => void; reject: (error: Error) => void };
 
 const WATCH_INTERVAL_MS = 100;
 /** A connection whose statement runs longer than this is used for further ones only if there is no other. */
@@ -116,6 +132,7 @@ export function createBoundedPool(options: BoundedPoolOptions): BoundedPool {
     const sql = connect((isOpen) => {
       const isLost = connection.isOpen && !isOpen && !isClosed && connections.includes(connection);
       connection.isOpen = isOpen;
+      if (isOpen) for (const entry of connection.inFlight) entry.mayBeSent = true;
       if (isLost) onLost?.();
     });
     const connection: Connection = { sql, isOpen: false, inFlight: new Set(), headSince: 0, transaction: undefined };
@@ -128,6 +145,7 @@ export function createBoundedPool(options: BoundedPoolOptions): BoundedPool {
   let isVerifying = false;
   let isClosed = false;
   let inUse = 0;
+  let succeededAt = Number.NEGATIVE_INFINITY;
   /** Waiters that may proceed and have not sent their statement yet. */
   let admitted = 0;
   const waiters: Waiter[] = [];
@@ -151,7 +169,10 @@ export function createBoundedPool(options: BoundedPoolOptions): BoundedPool {
   // One timer for all statements: a timer for each cost 5 µs more a request.
   const watch = setInterval(() => {
     const now = performance.now();
-    if (!outages.isOn()) {
+    if (outages.isOn()) {
+      // Those that waited before it began.
+      for (const waiter of waiters.splice(WAITERS_MAX)) waiter.reject(new TimedOut("the database"));
+    } else {
       while (waiters[0] !== undefined && now - waiters[0].since > limits.queueTimeoutMs) {
         waiters.shift()?.reject(new TimedOut("a connection"));
       }
@@ -273,7 +294,7 @@ export function createBoundedPool(options: BoundedPoolOptions): BoundedPool {
     send: () => PromiseLike<unknown>,
   ): Promise<Result> {
     return new Promise((resolve, reject) => {
-      const entry = { since, reject };
+      const entry = { since, reject, mayBeSent: connection.isOpen };
       if (connection.inFlight.size === 0) connection.headSince = now;
       connection.inFlight.add(entry);
       inUse++;
@@ -283,16 +304,18 @@ export function createBoundedPool(options: BoundedPoolOptions): BoundedPool {
         connection.transaction = undefined;
         connection.headSince = performance.now();
         inUse--;
-        admitNext();
+        // Not simply the next one: the connection may be lost, and its place with it.
+        admitAll();
       };
       send().then(
         (result) => {
           outages.succeeded();
+          succeededAt = performance.now();
           resolve(result as Result);
           finish();
         },
         (error: unknown) => {
-          reject(error as Error);
+          reject(entry.mayBeSent ? (error as Error) : notSent(error));
           finish();
         },
       );
@@ -303,9 +326,21 @@ export function createBoundedPool(options: BoundedPoolOptions): BoundedPool {
   async function admission(since: number): Promise<number> {
     const isCrowded = outages.isOn() && waiters.length >= WAITERS_MAX;
     if (isClosed || outages.isLong(since) || isCrowded) throw new TimedOut("the database");
+    const waiter: Waiter = { since, proceed() {}, reject() {} };
+    const turn = () =>
+      new Promise<void>((proceed, reject) => {
+        Object.assign(waiter, { proceed, reject });
+      });
     try {
-      await new Promise<void>((proceed, reject) => waiters.push({ proceed, reject, since }));
+      waiters.push(waiter);
+      await turn();
       admitted--;
+      // A connection may have been lost since it was admitted. It keeps its place.
+      while (outages.isOn() || isFull()) {
+        waiters.unshift(waiter);
+        await turn();
+        admitted--;
+      }
       return performance.now();
     } finally {
       onWait(performance.now() - since);
@@ -313,15 +348,12 @@ export function createBoundedPool(options: BoundedPoolOptions): BoundedPool {
   }
 
   function admitAll(): void {
-    while (!outages.isOn() && !isFull() && waiters.length > 0) admitNext();
-  }
-
-  function admitNext(): void {
-    if (outages.isOn()) return;
-    const waiter = waiters.shift();
-    if (waiter === undefined) return;
-    admitted++;
-    waiter.proceed();
+    while (!outages.isOn() && !isFull()) {
+      const waiter = waiters.shift();
+      if (waiter === undefined) return;
+      admitted++;
+      waiter.proceed();
+    }
   }
 
   return {
@@ -330,6 +362,7 @@ export function createBoundedPool(options: BoundedPoolOptions): BoundedPool {
     recover: () => outages.begin(true),
     verify: () => void verify(),
     isOut: outages.isOn,
+    succeededAt: () => succeededAt,
     stopWaiting: outages.stopWaiting,
     state: () => ({ inUse, max: inFlightMax, waiting: waiters.length }),
     async close(timeoutMs) {

@@ -284,7 +284,10 @@ export function openDatabase(address: DatabaseAddress, limits: PoolLimits, obser
     probe: probe.check,
     isAway() {
       const since = primary.searchingSince();
-      return since !== undefined && performance.now() - since > MOMENT_MS;
+      if (since === undefined) return false;
+      // A search can last while a primary refuses new connections and runs statements on those that are open.
+      const usedAt = Math.max(...(poolsOf.get(primary) ?? []).map((pool) => pool.succeededAt()));
+      return performance.now() - Math.max(since, usedAt) > MOMENT_MS;
     },
     primary,
     stopWaiting() {

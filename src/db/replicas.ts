@@ -41,6 +41,7 @@ export function openReplicas(
   /** Of the timeline of the primary, as recorded there. */
   let mark: string | null = null;
   let isRecording = false;
+  let endLook = () => {};
   let pausedUntil = 0;
   /** Reads at the standby, in their order: when each was sent, and what gives it up. */
   const inFlight = new Set<{ readonly since: number; readonly giveUp: () => void }>();
@@ -92,8 +93,10 @@ export function openReplicas(
 
   /** Undefined if the primary does not say so. The reads themselves then show why. */
   async function primaryLog(known: string | null): Promise<Log | undefined> {
+    const { promise: ended, resolve } = Promise.withResolvers<Log[]>();
+    endLook = () => resolve([]);
     try {
-      const [log] = (await primary.reads.run(LOG_END.text, [known])) as Log[];
+      const [log] = await Promise.race([primary.reads.run(LOG_END.text, [known]) as Promise<Log[]>, ended]);
       return log;
     } catch {
       return undefined;
@@ -119,6 +122,8 @@ export function openReplicas(
   }
 
   const watch = setInterval(() => {
+    // Any number of reads may wait for this look.
+    if (primary.reads.isOut()) endLook();
     const [first] = inFlight;
     // A statement may take its time. Whether the standby hangs is what a look shows.
     if (first !== undefined && performance.now() - first.since > LOOK_TIMEOUT_MS) void upToDate();

@@ -2,6 +2,8 @@ import MarkdownIt, { type Token } from "markdown-it";
 
 // Tags in a block of HTML are taken out, its text stays.
 const markdown = new MarkdownIt({ html: true, maxNesting: 20 }).disable("html_block");
+// As written: an escape could become any character.
+markdown.normalizeLinkText = (url) => url;
 
 /**
  * All the text that readers see of a text in Markdown, on one line: without marks, HTML, and addresses of links. Not safe as HTML.

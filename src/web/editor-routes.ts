@@ -45,7 +45,7 @@ export function editorRoutes(web: WebContext) {
    * is wrong.
    */
   async function respond(c: Context<WithViewer>, slug: string | null, fields: URLSearchParams): Promise<Response> {
-    const manuscript = manuscriptIn(fields);
+    const manuscript = manuscriptIn(fields, slug);
     const formKey = formKeyIn(fields);
     const version = versionIn(fields);
     const showAgain = (more: Partial<EditorProps>, status = 200) =>
@@ -148,7 +148,7 @@ function versionIn(fields: URLSearchParams): number | undefined {
 }
 
 /** What the form has. A tag that was typed but not added counts; several are separated by commas. */
-function manuscriptIn(fields: URLSearchParams): Manuscript {
+function manuscriptIn(fields: URLSearchParams, slug: string | null): Manuscript {
   const typed = textOf(fields, "tag").split(",");
   const tags = normaliseTags([...fields.getAll("tagList"), ...typed]);
   return {
@@ -157,7 +157,8 @@ function manuscriptIn(fields: URLSearchParams): Manuscript {
     body: textOf(fields, "body"),
     tags: tags.filter((tag) => tag !== fields.get("without")),
     publishAt: textOf(fields, "publishAt"),
-    status: STATUSES.find((status) => status === fields.get("status")) ?? null,
+    // Of a new article, the form can say nothing true.
+    status: (slug === null ? undefined : STATUSES.find((status) => status === fields.get("status"))) ?? null,
   };
 }
 

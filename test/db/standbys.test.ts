@@ -163,18 +163,17 @@ test("while the primary is away, no more than 1,000 reads wait, also with a stan
     return (db.replicas()?.served ?? 0) > 0;
   });
   proxy.refuse();
-  const waiting = db.rows(NAP, [false]);
-  await until(() => db.state().read.waiting === 1);
   let refused = 0;
-  const reads = Array.from({ length: 1_050 }, () =>
+  // Also of those that arrive before anybody knows.
+  const reads = Array.from({ length: 3_000 }, () =>
     db.rows(NAP, [false]).catch(() => {
       refused++;
     }),
   );
-  await until(() => refused === 51);
+  await until(() => refused >= 2_000);
   proxy.restore();
-  await Promise.all([waiting, ...reads]);
-  expect(refused).toBe(51);
+  await Promise.all(reads);
+  expect(refused).toBeLessThan(2_010);
 });
 
 test("a primary that returns as a standby gets no statement before the new primary is there", async () => {

@@ -34,6 +34,7 @@ describe("an excerpt of a search is plain text:", () => {
     ["entities and escapes", "a &lt; tea &amp; \\*b\\*", "a < [tea] & *b*"],
     ["lines", "a  \ntea\r\nb\\\nc", "a [tea] b c"],
     ["what reorders text", "a\u202etea\u0007b\ufdd0c\ufdd1", "a [tea] b c"],
+    ["escapes in an address", "<https://a.example/%EF%B7%90> one tea", "https://a.example/%EF%B7%90 one [tea]"],
     ["text without marks", "Just tea,\nno more", "Just [tea], no more"],
   ])("%s", (_name, body, expected) => {
     expect(excerpt(body, "tea")).toBe(expected);
