@@ -29,6 +29,7 @@ import {
   urlOf,
 } from "./processes.ts";
 import { type Costs, type Measured, type Result, report } from "./report.ts";
+import { search } from "./search.ts";
 import { signIn } from "./sign-in.ts";
 import type { StatementFigures, StatementRun } from "./statement-limit.ts";
 import { createStatementFinder, type StatementFinder, wireForm } from "./statements.ts";
@@ -39,6 +40,7 @@ const USAGE = `Usage: npm run bench -- [flags]
        npm run bench -- compare before.json after.json
        npm run bench -- isolation [--articles=…] [--rounds=…] [--seconds=…]
        npm run bench -- pages [--articles=…] [--rounds=…]
+       npm run bench -- search [--articles=…] [--rounds=…]
        npm run bench -- upgrade [--articles=…] [--seconds=15]
        npm run bench -- overhead [--articles=…] [--rounds=…] [--seconds=…] [--connections=…] [--load=…]
        npm run bench -- half [--articles=…] [--rounds=…] [--seconds=…]
@@ -58,6 +60,8 @@ installs the packages of npm run test:cluster.
 isolation prints the times of GET /api/articles alone, and beside ten clients that send the slowest requests there are.
 
 pages prints the times of the second page of each list and of a deep one, and those of the sitemap.
+
+search prints the times of searches and suggestions, rare and common, and the CPU that the database used for them (Linux).
 
 upgrade prints the times of requests beside migrations and a transaction that stays open, and fails if one takes a second.
 
@@ -114,6 +118,8 @@ if (values.help) {
   console.log(await isolation(Number(values.articles), Number(values.rounds ?? 3), Number(values.seconds ?? 4)));
 } else if (positionals[0] === "pages" && positionals.length === 1) {
   console.log(await pages(Number(values.articles), Number(values.rounds ?? 100)));
+} else if (positionals[0] === "search" && positionals.length === 1) {
+  console.log(await search(Number(values.articles), Number(values.rounds ?? 40)));
 } else if (positionals[0] === "upgrade" && positionals.length === 1) {
   console.log(await upgrade(Number(values.articles), Number(values.seconds ?? 15)));
 } else if (positionals[0] === "overhead" && positionals.length === 1) {

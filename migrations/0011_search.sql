@@ -11,6 +11,7 @@ alter text search configuration article
 -- _w11_N, _w14_N, _w17_N: the article is among the 2,048, 16,384 or 131,072 whose id divided by that is N
 -- _f2, _f3, …: it has a number of favourites with that many digits, or more
 -- _aN: its author; _tTAG: one of its tags
+-- _hWORD: a word of its title, in `head` alone. An index has no weights: rows would be read to know where the word is
 create table article_search (
   -- No foreign key: rows follow by way of search_queue, in the order of changes.
   article_id bigint not null constraint article_search_pkey primary key,
@@ -67,9 +68,13 @@ create trigger article_search_favorited after update of favorites_count on artic
 insert into search_queue (article_id) select id from articles where status = 'published' order by id;
 
 -- The ids of at most `wanted` articles that match, of the first of `windows` in which there are so many, otherwise of the
--- last. GIN skips through the long list of a common word by the short one of a window, so each step is cheap: the first ones
--- have few articles, and the next ones are only searched for words that had few matches in them.
-create function search_windows(in_head boolean, words tsquery, windows tsquery[], newest bigint, wanted integer)
+-- last. Each step is cheap: the first windows have few articles, and the next ones are only searched for words that had few
+-- matches in them.
+-- Three conditions, in this order: GIN skips through the lists of each to where the one before has a match. With a single
+-- condition, it would read the list of every word. `longest` are some of the words that all matches have, the rarest if possible.
+create function search_windows(
+  in_head boolean, longest tsquery, words tsquery, windows tsquery[], newest bigint, wanted integer
+)
 returns bigint[] language plpgsql stable
 -- Only the index is fast, and it is for every value: PostgreSQL does not know what it costs to read a vector.
 set enable_seqscan = off
@@ -83,11 +88,14 @@ begin
     -- Materialized, as a limit would make the planner read the newest articles one by one.
     if in_head then
       found_ids := array(
-        with matches as materialized (select article_id from article_search where head @@ (words && one_window))
+        with matches as materialized (
+          select article_id from article_search where head @@ one_window and head @@ longest and head @@ words)
         select article_id from matches where article_id <= newest order by article_id desc limit wanted);
     else
       found_ids := array(
-        with matches as materialized (select article_id from article_search where everything @@ (words && one_window))
+        with matches as materialized (
+          select article_id from article_search
+           where everything @@ one_window and everything @@ longest and everything @@ words)
         select article_id from matches where article_id <= newest order by article_id desc limit wanted);
     end if;
     exit when cardinality(found_ids) >= wanted;
@@ -95,21 +103,35 @@ begin
   return found_ids;
 end $$;
 
--- Windows in time, the newest first, and last all articles. Two marks each, so that a window is never nearly empty.
-create function search_ages(newest bigint) returns tsquery[] language sql immutable
+-- Windows in time, the newest first. Two marks each, so that a window is never nearly empty. The last one has all matches.
+create function search_ages(newest bigint, longest tsquery) returns tsquery[] language sql immutable
 return array(
   select format('_w%s_%s | _w%s_%s', level, newest >> level, level, greatest((newest >> level) - 1, 0))::tsquery
     from unnest(array[11, 14, 17]) as level
    -- A window with all articles is the last one.
    where newest >> level > 1
-   order by level) || ''::tsquery;
+   order by level) || longest;
 
--- The articles that are worth ranking: the newest 200 that match, the newest 100 whose title, tags and description do, and
--- 100 of these that have the most favourites.
-create function search_candidates(words tsquery, newest bigint) returns bigint[] language sql stable
-return search_windows(false, words, search_ages(newest), newest, 200)
-    || search_windows(true, words, search_ages(newest), newest, 100)
-    || search_windows(true, words, array['_f6', '_f5', '_f4', '_f3', '_f2']::tsquery[], newest, 100);
+-- The newest 100 articles whose head matches, and 100 of these that have the most favourites.
+create function search_heads(longest tsquery, words tsquery, newest bigint) returns bigint[] language plpgsql stable as $$
+declare
+  newest_ids bigint[] := search_windows(true, longest, words, search_ages(newest, longest), newest, 100);
+begin
+  -- Then these are all.
+  if cardinality(newest_ids) < 100 then return newest_ids; end if;
+  return newest_ids
+    || search_windows(true, longest, words, array['_f6', '_f5', '_f4', '_f3', '_f2']::tsquery[], newest, 100);
+end $$;
+
+-- The articles that are worth ranking: the newest 200 that match, and those whose title, tags and description do, as above.
+create function search_candidates(longest tsquery, words tsquery, newest bigint) returns bigint[] language plpgsql stable
+as $$
+declare
+  newest_ids bigint[] := search_windows(false, longest, words, search_ages(newest, longest), newest, 200);
+begin
+  if cardinality(newest_ids) < 200 then return newest_ids; end if;
+  return newest_ids || search_heads(longest, words, newest);
+end $$;
 
 -- pg_trgm is part of PostgreSQL's contrib, and trusted, so the owner of a database may create it. Without it, typing errors
 -- are not corrected, and nothing else changes.

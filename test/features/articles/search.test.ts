@@ -83,6 +83,21 @@ describe("what is found", () => {
     expect(await found("Qa or")).toEqual(["Qa one"]);
   });
 
+  test("all of many words are required, whether they are long or short", async () => {
+    await publishAll(
+      { title: "Va one", body: "marsupials, elephants, crocodiles, an ox" },
+      { title: "Vb two", body: "marsupials, elephants, crocodiles, an owl" },
+      { title: "Vc three", body: "an ox, an owl" },
+    );
+    expect(await found("ox marsupials an elephants crocodiles")).toEqual(["Va one"]);
+    expect(await found("marsupials elephants crocodiles an -ox")).toEqual(["Vb two"]);
+    expect((await found("marsupials elephants crocodiles ox or owl an")).sort()).toEqual([
+      "Va one",
+      "Vb two",
+      "Vc three",
+    ]);
+  });
+
   test("C++, C#, .NET, dotted and hyphenated names are found as they are written", async () => {
     await publishAll(
       { title: "About C++17 templates" },
@@ -198,7 +213,7 @@ describe("suggestions", () => {
     const [loved] = await publishAll(
       { title: "Gardening for beginners", tagList: ["gardens"] },
       { title: "Gardens of the world", body: "gardenia" },
-      { title: "Elsewhere", body: "gardens" },
+      { title: "Elsewhere", description: "gardens of the world", body: "gardens" },
     );
     await server.request("POST", `/api/articles/${loved?.slug}/favorite`, { token: bert.token });
     await server.register("gardener");

@@ -47,22 +47,34 @@ export const roughly = (search: Search): string =>
     ({ words }) => `(${words.map((word) => operand(word)).join(" & ")})`,
   );
 
+/** Beyond these, more words cost more than they exclude. */
+const LONGEST_MAX = 3;
+
+/** The longest words of each alternative, which are seldom the commonest ones. It matches all that `roughly` matches, and more. */
+export const longest = (search: Search): string =>
+  search
+    .map((all) =>
+      wordsToFind([all])
+        .sort((a, b) => b.length - a.length)
+        .slice(0, LONGEST_MAX)
+        .map((word) => operand(word))
+        .join(" & "),
+    )
+    .join(" | ");
+
 function expression(search: Search, textOf: (term: Term) => string): string {
   const all = (terms: readonly Term[]) =>
     `(${terms.map((term) => `${term.isExcluded ? "!" : ""}${textOf(term)}`).join(" & ")})`;
   return search.map(all).join(" | ");
 }
 
-/**
- * What a reader is typing: titles must have the first words, as text for `to_tsquery`, and one that begins with the last.
- * Undefined without words.
- */
+/** What a reader is typing: titles must have the first words, and one that begins with the last. Undefined without words. */
 export function titleBeginning(q: string): { first: string; last: string } | undefined {
   const words = wordsOf(q)
     .slice(0, TERMS_MAX)
     .map(({ word }) => word);
   const last = words.pop();
-  return last === undefined ? undefined : { first: words.map((word) => `${operand(word, "A")} & `).join(""), last };
+  return last === undefined ? undefined : { first: words.join(" "), last };
 }
 
 const operand = (word: string, weights = ""): string => `'${word}'${weights === "" ? "" : `:${weights}`}`;

@@ -155,12 +155,14 @@ function rowOf({ id, authorId, title, tagList, description, body, favoritesCount
 const INDEX = write(
   "search_index",
   `insert into article_search (article_id, head, everything)
-   select id, head || marks, head || to_tsvector('article', body) || marks
+   select id, head || marks || title_marks, head || to_tsvector('article', body) || marks
      from (select id, body, array_to_tsvector(marks) as marks,
-                  setweight(to_tsvector('article', title), 'A') || setweight(to_tsvector('article', tags), 'B')
+                  array_to_tsvector(array(select '_h' || word from unnest(tsvector_to_array(in_title)) as word)) as title_marks,
+                  setweight(in_title, 'A') || setweight(to_tsvector('article', tags), 'B')
                     || setweight(to_tsvector('article', description), 'C') as head
              from json_to_recordset($1::text::json)
-               as r (id bigint, title text, tags text, description text, body text, marks text[])) r
+               as r (id bigint, title text, tags text, description text, body text, marks text[]),
+                  to_tsvector('article', title) as in_title) r
    on conflict (article_id) do update set head = excluded.head, everything = excluded.everything`,
 );
 

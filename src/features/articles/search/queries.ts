@@ -6,7 +6,7 @@ import { sameKey } from "../../identity/users/rules.ts";
 import { readForViewer, rowsForViewer, type Viewer, viewerGone } from "../../profiles/viewer.ts";
 import { articlesByKeys, isPublished, type PreviewRow, previewOf } from "../rows.ts";
 import { type ArticlePreview, SearchCursor, type SearchFilters } from "../schema.ts";
-import { exactly, parseSearch, roughly, type Search, wordsToFind, written } from "./expression.ts";
+import { exactly, longest, parseSearch, roughly, type Search, wordsToFind, written } from "./expression.ts";
 import { readHighlights } from "./highlights.ts";
 import type { SearchResults } from "./schema.ts";
 
@@ -65,6 +65,7 @@ export async function findArticles(
   const rows = await rowsForViewer(db, statement, viewerId, {
     exactly: exactly(search),
     roughly: roughly(search),
+    longest: longest(search),
     inTitle: exactly(search, "A"),
     inTags: exactly(search, "AB"),
     inDescription: exactly(search, "ABC"),
@@ -103,7 +104,7 @@ type SearchRow = { articlesCount: number; viewerGone: boolean } & LeftJoined<
 /** A reader may have a hundred thousand favourites. */
 const FAVORITES_MAX = 1_000;
 
-const SEARCH = searchFor("search", "search_candidates(q.roughly, q.newest)");
+const SEARCH = searchFor("search", "search_candidates(q.longest, q.roughly, q.newest)");
 
 const SEARCH_FAVORITES = searchFor(
   "search_favorites",
@@ -128,6 +129,7 @@ function searchFor(name: string, candidates: string) {
         q as materialized (
           select to_tsquery('article', :exactly) && filter as exactly,
                  to_tsquery('article', :roughly) && filter as roughly,
+                 to_tsquery('article', :longest) && filter as longest,
                  to_tsquery('article', :exactly) as words,
                  to_tsquery('article', :inTitle) as in_title,
                  to_tsquery('article', :inTags) as in_tags,

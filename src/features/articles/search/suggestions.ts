@@ -34,22 +34,24 @@ export async function suggest(db: Database, { q, limit }: SuggestionsFilters): P
 const begins = (column: string, prefix: string): string =>
   `${column} between ${prefix} and ${prefix} || repeat(chr(1114111), 50) and starts_with(${column}, ${prefix})`;
 
+/** SQL for the marks of titles that have all (`&`) or one (`|`) of the words of a text; null without words. */
+const inTitle = (text: string, operator: "&" | "|"): string =>
+  `(select string_agg(format('''_h%s''', word), ' ${operator} ')::tsquery
+      from unnest(tsvector_to_array(to_tsvector('article', ${text}))) as word)`;
+
 // Of the newest 100 and the best loved 100, those with the most favourites. The index is asked for whole words: to merge the
 // lists of all words with a prefix took 100 ms at a million articles, as a window cannot shorten them.
 const TITLES = read<{ slug: string; title: string }>(
   "search_titles",
   `with q as materialized (
-          select to_tsquery('article', :first || '(' || string_agg(format('''%s'':A', word), ' | ') || ')') as words,
+          select ${inTitle("completions", "|")} && coalesce(${inTitle(":first::text", "&")}, ''::tsquery) as words,
                  (select max(article_id) from article_search) as newest
-            from (select :last::text as word
-                   union (select word from search_words where ${begins("word", ":last")}
-                           order by char_length(word), word limit :wordsMax::bigint)) w),
-        candidates as materialized (
-          select unnest(search_windows(true, words, search_ages(newest), newest, 100)
-                     || search_windows(true, words, array['_f6', '_f5', '_f4', '_f3', '_f2']::tsquery[], newest, 100)) as id
-            from q)
+            from (select string_agg(word, ' ') as completions
+                    from (select :last::text as word
+                           union (select word from search_words where ${begins("word", ":last")}
+                                   order by char_length(word), word limit :wordsMax::bigint)) w) c)
    select a.slug, a.title from articles a
-    where a.id = any (array(select id from candidates)) and ${isPublished("a")}
+    where a.id = any (array(select unnest(search_heads(words, words, newest)) from q)) and ${isPublished("a")}
     order by a.favorites_count desc, a.id desc limit :limit::bigint`,
   "search",
 );
