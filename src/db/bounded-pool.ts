@@ -231,12 +231,12 @@ export function createBoundedPool(options: BoundedPoolOptions): BoundedPool {
   const isUsable = ({ isOpen }: Connection) => isOpen || !isVerifying;
 
   // After connections were replaced, what may still finish on the old ones counts too.
-  function isFull(): boolean {
+  function room(): number {
     const max = isVerifying ? connections.filter(isUsable).length * depth : inFlightMax;
-    return inUse + admitted >= max;
+    return max - inUse - admitted;
   }
 
-  const mustWait = () => outages.isOn() || waiters.length > 0 || isFull();
+  const mustWait = () => outages.isOn() || waiters.length > 0 || room() <= 0;
 
   /** The connection with the least to do. One without a slow statement comes first, and then one that is open. */
   function leastBusy(now: number): Connection {
@@ -253,14 +253,18 @@ export function createBoundedPool(options: BoundedPoolOptions): BoundedPool {
 
   async function run(text: string, parameters: readonly unknown[]): Promise<unknown[]> {
     const since = performance.now();
-    const now = mustWait() ? await admission(since) : since;
+    const hasWaited = mustWait();
+    const now = hasWaited ? await admission(since) : since;
+    if (hasWaited) admitted--;
     const connection = leastBusy(now);
     return await occupy(connection, since, now, () => connection.sql.unsafe(text, parameters as unknown[]));
   }
 
   async function transaction<Result>(work: (run: BoundedPool["run"]) => Promise<Result>): Promise<Result> {
     const since = performance.now();
-    const now = mustWait() ? await admission(since) : since;
+    const hasWaited = mustWait();
+    const now = hasWaited ? await admission(since) : since;
+    if (hasWaited) admitted--;
     const connection = leastBusy(now);
     const state = { isIdle: false };
     connection.transaction = state;
@@ -322,7 +326,7 @@ export function createBoundedPool(options: BoundedPoolOptions): BoundedPool {
     });
   }
 
-  /** Resolves when a statement may be sent, to the time. */
+  /** Resolves when a statement may be sent, to the time. Whoever sends it ends its being admitted in the same moment. */
   async function admission(since: number): Promise<number> {
     const isCrowded = outages.isOn() && waiters.length >= WAITERS_MAX;
     if (isClosed || outages.isLong(since) || isCrowded) throw new TimedOut("the database");
@@ -334,12 +338,11 @@ export function createBoundedPool(options: BoundedPoolOptions): BoundedPool {
     try {
       waiters.push(waiter);
       await turn();
-      admitted--;
       // A connection may have been lost since it was admitted. It keeps its place.
-      while (outages.isOn() || isFull()) {
+      while (outages.isOn() || room() < 0) {
+        admitted--;
         waiters.unshift(waiter);
         await turn();
-        admitted--;
       }
       return performance.now();
     } finally {
@@ -348,7 +351,7 @@ export function createBoundedPool(options: BoundedPoolOptions): BoundedPool {
   }
 
   function admitAll(): void {
-    while (!outages.isOn() && !isFull()) {
+    while (!outages.isOn() && room() > 0) {
       const waiter = waiters.shift();
       if (waiter === undefined) return;
       admitted++;
