@@ -252,19 +252,25 @@ export function createBoundedPool(options: BoundedPoolOptions): BoundedPool {
   }
 
   async function run(text: string, parameters: readonly unknown[]): Promise<unknown[]> {
-    const since = performance.now();
-    const hasWaited = mustWait();
-    const now = hasWaited ? await admission(since) : since;
-    if (hasWaited) admitted--;
+    let since = performance.now();
+    let now = since;
+    if (mustWait()) {
+      since = await admission(since);
+      admitted--;
+      now = performance.now();
+    }
     const connection = leastBusy(now);
     return await occupy(connection, since, now, () => connection.sql.unsafe(text, parameters as unknown[]));
   }
 
   async function transaction<Result>(work: (run: BoundedPool["run"]) => Promise<Result>): Promise<Result> {
-    const since = performance.now();
-    const hasWaited = mustWait();
-    const now = hasWaited ? await admission(since) : since;
-    if (hasWaited) admitted--;
+    let since = performance.now();
+    let now = since;
+    if (mustWait()) {
+      since = await admission(since);
+      admitted--;
+      now = performance.now();
+    }
     const connection = leastBusy(now);
     const state = { isIdle: false };
     connection.transaction = state;
@@ -326,7 +332,10 @@ export function createBoundedPool(options: BoundedPoolOptions): BoundedPool {
     });
   }
 
-  /** Resolves when a statement may be sent, to the time. Whoever sends it ends its being admitted in the same moment. */
+  /**
+   * Resolves when a statement may be sent, to when its time to wait for a connection began: at the end of an outage, or at
+   * `since`. Whoever sends it ends its being admitted in the same moment.
+   */
   async function admission(since: number): Promise<number> {
     const isCrowded = outages.isOn() && waiters.length >= WAITERS_MAX;
     if (isClosed || outages.isLong(since) || isCrowded) throw new TimedOut("the database");
@@ -344,7 +353,7 @@ export function createBoundedPool(options: BoundedPoolOptions): BoundedPool {
         waiters.unshift(waiter);
         await turn();
       }
-      return performance.now();
+      return waiter.since;
     } finally {
       onWait(performance.now() - since);
     }

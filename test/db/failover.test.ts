@@ -110,6 +110,20 @@ test("no more than 1,000 statements wait", async () => {
   expect(refused).toBe(51);
 });
 
+test("the time of an outage does not count as waiting behind other statements", async () => {
+  const { address } = await withTable();
+  const proxy = proxyTo(address);
+  const db = open(proxy.address);
+  await db.rows(ONE, []);
+  proxy.refuse();
+  // More than there are connections.
+  const reads = [1, 2, 3, 4].map(() => db.rows(NAP, []));
+  await until(() => db.state().read.waiting === 4);
+  await Bun.sleep(LIMITS.queueTimeoutMs + 100);
+  proxy.restore();
+  expect(await Promise.all(reads)).toHaveLength(4);
+});
+
 test("after an outage, reads go first", async () => {
   const { address, valuesOf } = await withTable();
   const proxy = proxyTo(address);
