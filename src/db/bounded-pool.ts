@@ -251,7 +251,10 @@ export function createBoundedPool(options: BoundedPoolOptions): BoundedPool {
     return best;
   }
 
-  async function run(text: string, parameters: readonly unknown[]): Promise<unknown[]> {
+  /** Waits for a connection with room, and uses it at once. */
+  async function withConnection<Result>(
+    use: (connection: Connection, since: number, now: number) => Promise<Result>,
+  ): Promise<Result> {
     let since = performance.now();
     let now = since;
     if (mustWait()) {
@@ -259,42 +262,39 @@ export function createBoundedPool(options: BoundedPoolOptions): BoundedPool {
       admitted--;
       now = performance.now();
     }
-    const connection = leastBusy(now);
-    return await occupy(connection, since, now, () => connection.sql.unsafe(text, parameters as unknown[]));
+    return await use(leastBusy(now), since, now);
   }
 
-  async function transaction<Result>(work: (run: BoundedPool["run"]) => Promise<Result>): Promise<Result> {
-    let since = performance.now();
-    let now = since;
-    if (mustWait()) {
-      since = await admission(since);
-      admitted--;
-      now = performance.now();
-    }
-    const connection = leastBusy(now);
-    const state = { isIdle: false };
-    connection.transaction = state;
-    const busy = (isBusy: boolean) => {
-      state.isIdle = !isBusy;
-      connection.headSince = performance.now();
-    };
-    return await occupy(connection, since, now, () =>
-      connection.sql.begin(async (driver: TransactionSQL) => {
-        busy(false);
-        const result = await work(async (text, parameters) => {
-          busy(true);
-          try {
-            return (await driver.unsafe(text, parameters as unknown[])) as unknown[];
-          } finally {
-            busy(false);
-          }
-        });
-        // The commit is in flight from here on.
-        busy(true);
-        return result;
-      }),
+  const run: BoundedPool["run"] = (text, parameters) =>
+    withConnection((connection, since, now) =>
+      occupy(connection, since, now, () => connection.sql.unsafe(text, parameters as unknown[])),
     );
-  }
+
+  const transaction: BoundedPool["transaction"] = (work) =>
+    withConnection((connection, since, now) => {
+      const state = { isIdle: false };
+      connection.transaction = state;
+      const busy = (isBusy: boolean) => {
+        state.isIdle = !isBusy;
+        connection.headSince = performance.now();
+      };
+      return occupy(connection, since, now, () =>
+        connection.sql.begin(async (driver: TransactionSQL) => {
+          busy(false);
+          const result = await work(async (text, parameters) => {
+            busy(true);
+            try {
+              return (await driver.unsafe(text, parameters as unknown[])) as unknown[];
+            } finally {
+              busy(false);
+            }
+          });
+          // The commit is in flight from here on.
+          busy(true);
+          return result;
+        }),
+      );
+    });
 
   /** Sends a statement or a transaction. Rejects before the driver does when it takes too long. */
   function occupy<Result>(

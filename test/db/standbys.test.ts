@@ -176,7 +176,8 @@ test("while the primary is away, no more than 1,000 reads wait, also with a stan
   expect(refused).toBeLessThan(2_010);
 });
 
-test("a primary that returns as a standby gets no statement before the new primary is there", async () => {
+/** A database whose primary, node 0, has ended, and whose standby, node 1, has the value "old" and is not promoted yet. */
+async function withoutPrimary() {
   const nodes = await newNodes(2);
   const first = await nodes.startPrimary(0);
   const proxy = startProxy(first);
@@ -188,6 +189,11 @@ test("a primary that returns as a standby gets no statement before the new prima
   await until(async () => (await nodes.ask(1, "select to_regclass('standbys_test')::text")) === "standbys_test");
 
   await nodes.stop(0);
+  return { nodes, proxy, second, db };
+}
+
+test("a primary that returns as a standby gets no statement before the new primary is there", async () => {
+  const { nodes, proxy, db } = await withoutPrimary();
   proxy.leadTo(await nodes.startStandby(0, undefined));
   const reading = valuesOf(db);
   const writing = db.rows(ADD, ["new"]);
@@ -202,17 +208,7 @@ test("a primary that returns as a standby gets no statement before the new prima
 });
 
 test("a primary that returns as a standby and refuses connections is left all the same", async () => {
-  const nodes = await newNodes(2);
-  const first = await nodes.startPrimary(0);
-  const proxy = startProxy(first);
-  stops.push(proxy.stop);
-  const second = await nodes.startStandby(1, first);
-  const db = open(several(proxy.address, second));
-  await nodes.ask(0, CREATE);
-  await db.rows(ADD, ["old"]);
-  await until(async () => (await nodes.ask(1, "select to_regclass('standbys_test')::text")) === "standbys_test");
-
-  await nodes.stop(0);
+  const { nodes, proxy, second, db } = await withoutPrimary();
   const returned = await nodes.startStandby(0, undefined);
   await nodes.refuse(0);
   proxy.leadTo(returned);
